@@ -1,0 +1,3 @@
+//! The bench runner.
+
+fn main() {}

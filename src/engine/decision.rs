@@ -1,0 +1,172 @@
+//! What the engine says: outcomes as values, and the records that make them so.
+//!
+//! A record holds an outcome (who got how much), never a wish, so replay
+//! decides nothing again.
+
+use crate::units::{EnvelopeId, Fen, Seed, Split, UnixSeconds, UserId};
+use crate::wire::{BadRequest, Summary};
+
+/// A decision: what to tell, and what must be journalled first, if anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What the asker is told after the commit.
+    pub outcome: Outcome,
+    /// The change, to be appended and then applied; `None` changes nothing.
+    pub record: Option<Record>,
+}
+
+/// The outcome of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The envelope is open.
+    Funded {
+        /// Its id.
+        envelope: EnvelopeId,
+        /// Whether the same order was funded before.
+        repeated: bool,
+    },
+    /// Something is left; nothing is won by looking.
+    Winnable {
+        /// How many shares are left.
+        shares_left: u32,
+    },
+    /// This user has a share now.
+    Claimed {
+        /// Its amount.
+        amount: Fen,
+    },
+    /// This user had a share before.
+    AlreadyClaimed {
+        /// The same amount as then.
+        amount: Fen,
+    },
+    /// Every share is taken.
+    SoldOut,
+    /// Its time ran out.
+    Expired,
+    /// The sender took it back.
+    Cancelled,
+    /// The rest went back to the sender.
+    Refunded {
+        /// What was left.
+        amount: Fen,
+        /// Whether it was cancelled before.
+        repeated: bool,
+    },
+    /// The summary.
+    Summary(Summary),
+    /// A page of claims exists; the rows are read with `Engine::rows`.
+    Detail {
+        /// How many shares the envelope has.
+        shares: u32,
+        /// How many are claimed.
+        claimed: u32,
+        /// The first rank of the page.
+        from: u32,
+        /// How many rows the page has.
+        count: u32,
+    },
+    /// No such envelope.
+    NotFound,
+    /// Only the sender may do this.
+    Denied,
+    /// The same order came with other parameters.
+    Conflict,
+    /// The tables are full; nothing was changed.
+    Full,
+    /// The order breaks a rule.
+    Invalid(BadRequest),
+}
+
+/// A change, as the journal holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// An envelope was reserved and funded in one step.
+    Funded(Funded),
+    /// A share was claimed.
+    Claimed(Claimed),
+    /// An envelope was closed and its rest refunded.
+    Closed(Closed),
+}
+
+/// See [`Record::Funded`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Funded {
+    /// The id it got.
+    pub envelope: EnvelopeId,
+    /// Who paid.
+    pub sender: UserId,
+    /// The sender's number for the order.
+    pub order: u64,
+    /// The payment's reference.
+    pub payment: u64,
+    /// The money, in fen.
+    pub total: Fen,
+    /// The secret that draws come from.
+    pub seed: Seed,
+    /// The number of shares.
+    pub shares: u32,
+    /// The sender's cap of a share, in fen; 0 is none.
+    pub share_max: u32,
+    /// How long it may be claimed, in seconds from `at`.
+    pub lifetime_s: u32,
+    /// When it was funded.
+    pub at: UnixSeconds,
+    /// The rule of the cut.
+    pub split: Split,
+}
+
+/// See [`Record::Claimed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Which envelope.
+    pub envelope: EnvelopeId,
+    /// Who claimed.
+    pub user: UserId,
+    /// The amount, in fen.
+    pub amount: u32,
+    /// The low 16 bits of the claim's rank: a check that replay is in step.
+    pub rank: u16,
+    /// When.
+    pub at: UnixSeconds,
+}
+
+/// See [`Record::Closed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Which envelope.
+    pub envelope: EnvelopeId,
+    /// What was left and went back to the sender, in fen.
+    pub refunded: Fen,
+    /// Why.
+    pub cause: Cause,
+    /// When.
+    pub at: UnixSeconds,
+}
+
+/// Why an envelope was closed with money left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its time ran out.
+    Expired,
+    /// The sender took it back.
+    Cancelled,
+}
+
+/// A record that does not fit the state. After `validate` it cannot happen; in
+/// recovery it means another configuration or a damaged journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// The tables are smaller than the journal needs.
+    #[error("the tables are full; start with more capacity (envelopes_max, table_mib)")]
+    Full,
+    /// The record's id is not the one the tables give out next.
+    #[error("envelope id {0} is not the next of its kind")]
+    EnvelopeOutOfTurn(EnvelopeId),
+    /// The envelope is not there, or not open.
+    #[error("envelope {0} is not open")]
+    NotOpen(EnvelopeId),
+    /// The rank, the amount or the user contradicts the state.
+    #[error("a claim or refund contradicts the state of envelope {0}")]
+    Contradiction(EnvelopeId),
+}

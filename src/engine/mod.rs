@@ -1,0 +1,3 @@
+//! engine.
+mod decision;
+pub use decision::*;

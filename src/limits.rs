@@ -1,0 +1,45 @@
+//! Every fixed bound of the server, each with its why.
+//!
+//! What an operator may change is configuration (`config`); what is here is
+//! part of a format or sized into a structure.
+
+use crate::units::Fen;
+
+/// The version of the wire protocol, said in `hello`.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The longest frame in either direction, in bytes. One page: a frame cut in
+/// two between receive buffers is completed in a carry of this size.
+pub const FRAME_BYTES_MAX: usize = 4096;
+
+/// Rows in one detail reply: as many 16-byte rows as fit a frame after its
+/// headers.
+pub const DETAIL_ROWS_MAX: u32 = 252;
+
+/// The largest amount of one share: a claim record holds it in 32 bits.
+pub const SHARE_FEN_MAX: Fen = 0xffff_ffff;
+
+/// The largest total of one envelope: sums of two such totals stay far from
+/// overflowing 64 bits.
+pub const TOTAL_FEN_MAX: Fen = 1 << 48;
+
+/// Line cutting draws once per share that is left for each claim, so it is
+/// meant for groups, not for crowds.
+pub const LINE_CUTTING_SHARES_MAX: u32 = 1000;
+
+/// Journal pages: every commit starts on a fresh one, so that a sync never
+/// rewrites acknowledged bytes.
+pub const PAGE_BYTES: usize = 4096;
+
+/// The smallest segment: a header page and room for some batches.
+pub const SEGMENT_BYTES_MIN: usize = 16 * PAGE_BYTES;
+
+/// The largest segment: offsets and batch lengths are 32 bits.
+pub const SEGMENT_BYTES_MAX: usize = 1 << 31;
+
+/// How long after the last commit an idle journal writes `durable_upto` once
+/// more, in milliseconds (DESIGN §5).
+pub const IDLE_MARK_AFTER_MS: u64 = 10;
+
+/// Locked memory that the background executor's ring asks for, in bytes.
+pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;

@@ -1,0 +1,3 @@
+//! The `hongbao` server binary.
+
+fn main() {}

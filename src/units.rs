@@ -1,0 +1,213 @@
+//! Newtypes for what is counted and named: money, time, people, envelopes.
+//!
+//! This room never does I/O and never reads a clock.
+
+use std::fmt;
+
+/// Money in fen (1/100 yuan), always an integer.
+pub type Fen = u64;
+
+/// Seconds since the Unix epoch; good until the year 2106.
+pub type UnixSeconds = u32;
+
+/// The cell a server's data belongs to: one server, one cell.
+pub type Cell = u8;
+
+/// How many partitions a cell always has, whatever its number of shards.
+pub const PARTITIONS: u16 = 256;
+
+/// A moment in milliseconds since the Unix epoch. Time is an argument
+/// everywhere below the shard; only the shard reads a clock, once a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The whole seconds of this moment, as records and replies carry them.
+    pub fn seconds(self) -> UnixSeconds {
+        UnixSeconds::try_from(self.0 / 1000).unwrap_or(UnixSeconds::MAX)
+    }
+}
+
+/// Who claims or sends: an account number of the asking system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct UserId(pub u64);
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The 128-bit secret of one envelope; every draw is a function of it and the
+/// claim's rank.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seed(pub [u64; 2]);
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(..)") // a seed in a log would tell the coming amounts
+    }
+}
+
+/// `cell 8 | partition 8 | slot 32 | generation 16`, most significant first.
+///
+/// A partition belongs to the shard `partition mod shards`, so ids survive any
+/// change of the number of shards. A reused slot has another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct EnvelopeId(pub u64);
+
+impl EnvelopeId {
+    /// Puts the four parts together.
+    pub fn new(cell: Cell, partition: u8, slot: u32, generation: u16) -> Self {
+        Self(
+            u64::from(cell) << 56
+                | u64::from(partition) << 48
+                | u64::from(slot) << 16
+                | u64::from(generation),
+        )
+    }
+
+    /// The server's cell.
+    pub fn cell(self) -> Cell {
+        self.0.to_be_bytes()[0]
+    }
+
+    /// The partition, which decides the owning shard.
+    pub fn partition(self) -> u8 {
+        self.0.to_be_bytes()[1]
+    }
+
+    /// The slot within the partition.
+    pub fn slot(self) -> u32 {
+        let [_, _, a, b, c, d, _, _] = self.0.to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// The generation of the slot; 0 is never given out.
+    pub fn generation(self) -> u16 {
+        let [.., a, b] = self.0.to_be_bytes();
+        u16::from_be_bytes([a, b])
+    }
+}
+
+impl fmt::Display for EnvelopeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How an envelope's money is cut into shares (DESIGN §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Split {
+    /// Every share the same; the remainder one fen each to the first.
+    Equal = 0,
+    /// Dithered double mean: each share is uniform around the mean of the rest.
+    DoubleMean = 1,
+    /// Line cutting: the shares are the gaps between distinct random cuts.
+    LineCutting = 2,
+}
+
+impl Split {
+    /// The split of a wire or journal code.
+    pub fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Equal),
+            1 => Some(Self::DoubleMean),
+            2 => Some(Self::LineCutting),
+            _ => None,
+        }
+    }
+
+    /// The code on the wire and in the journal.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Equal => 0,
+            Self::DoubleMean => 1,
+            Self::LineCutting => 2,
+        }
+    }
+}
+
+/// Where an envelope is in its life. `reserved` comes with two-phase sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EnvelopeState {
+    /// Shares are left and may be claimed.
+    Open = 1,
+    /// Every share is claimed.
+    Exhausted = 2,
+    /// Its time ran out; what was left is refunded.
+    Expired = 3,
+    /// The sender took it back; what was left is refunded.
+    Cancelled = 4,
+}
+
+impl EnvelopeState {
+    /// The state of a wire or table code.
+    pub fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Open),
+            2 => Some(Self::Exhausted),
+            3 => Some(Self::Expired),
+            4 => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+
+    /// The code on the wire and in the tables.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Open => 1,
+            Self::Exhausted => 2,
+            Self::Expired => 3,
+            Self::Cancelled => 4,
+        }
+    }
+}
+
+/// What an acknowledged claim survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Synced to the disk before the reply: survives a power cut.
+    Sync,
+    /// In the mapping before the reply: survives a crash of the process only.
+    Os,
+}
+
+impl Durability {
+    /// The code in the `hello` reply.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Sync => 0,
+            Self::Os => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn envelope_id_gives_back_its_parts() {
+        let id = EnvelopeId::new(0xfe, 0xdc, 0xba98_7654, 0x3210);
+        assert_eq!(id.0, 0xfedc_ba98_7654_3210);
+        assert_eq!(
+            (id.cell(), id.partition(), id.slot(), id.generation()),
+            (0xfe, 0xdc, 0xba98_7654, 0x3210)
+        );
+    }
+
+    #[test]
+    fn codes_go_both_ways() {
+        for split in [Split::Equal, Split::DoubleMean, Split::LineCutting] {
+            assert_eq!(Split::from_code(split.code()), Some(split));
+        }
+        use EnvelopeState::{Cancelled, Exhausted, Expired, Open};
+        for state in [Open, Exhausted, Expired, Cancelled] {
+            assert_eq!(EnvelopeState::from_code(state.code()), Some(state));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Where a request frame begins and ends, and what is wrong with a bad one.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::request::Request;
+use crate::limits::FRAME_BYTES_MAX;
+
+/// Bytes of a request's or a reply's header.
+pub const HEADER_BYTES: usize = 16;
+
+/// `0 length | 2 op | 3 flags | 4 budget_us | 8 tag`, little endian.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct RequestHeader {
+    pub(super) length: U16,
+    pub(super) op: u8,
+    pub(super) flags: u8,
+    pub(super) budget_us: U32,
+    pub(super) tag: U64,
+}
+
+/// Why one request cannot be executed. The code travels in the reply's
+/// `detail`; the frame's borders are known, so the connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[repr(u32)]
+pub enum BadRequest {
+    /// The op byte names no operation.
+    #[error("unknown operation; see the table of operations in PROTOCOL.md")]
+    UnknownOp = 1,
+    /// The frame's length is not that of the operation.
+    #[error("the frame's length does not fit its operation")]
+    BodyLength = 2,
+    /// A flag bit that this version does not know.
+    #[error("unknown flag bits; send 0")]
+    Flags = 3,
+    /// The client speaks another protocol version; ours is in the body of a
+    /// plain `hello`.
+    #[error("unsupported protocol version; this server speaks version 1")]
+    Version = 4,
+    /// The length is more than the largest frame, or less than a header.
+    #[error("the frame's length is not between 16 and 4096")]
+    FrameLength = 5,
+    /// The split code names no rule.
+    #[error("unknown split; 0 equal, 1 double mean, 2 line cutting")]
+    Split = 6,
+    /// No shares, or more than the server's limit for this split.
+    #[error("the number of shares is 0 or above the server's limit")]
+    Shares = 7,
+    /// Less than one fen a share, or above the server's limit.
+    #[error("the total is below 1 fen a share or above the server's limit")]
+    Total = 8,
+    /// The cap cannot hold the total.
+    #[error("share_max times shares is less than the total")]
+    ShareMax = 9,
+    /// No lifetime, or longer than the server's limit.
+    #[error("the lifetime is 0 or above the server's limit")]
+    Lifetime = 10,
+    /// A reserved byte that is not 0.
+    #[error("reserved bytes must be 0")]
+    Reserved = 11,
+}
+
+impl BadRequest {
+    /// The number that travels in `detail`.
+    pub fn code(self) -> u32 {
+        match self {
+            Self::UnknownOp => 1,
+            Self::BodyLength => 2,
+            Self::Flags => 3,
+            Self::Version => 4,
+            Self::FrameLength => 5,
+            Self::Split => 6,
+            Self::Shares => 7,
+            Self::Total => 8,
+            Self::ShareMax => 9,
+            Self::Lifetime => 10,
+            Self::Reserved => 11,
+        }
+    }
+
+    /// The reason of a code, if this version knows it.
+    pub fn from_code(code: u32) -> Option<Self> {
+        Some(match code {
+            1 => Self::UnknownOp,
+            2 => Self::BodyLength,
+            3 => Self::Flags,
+            4 => Self::Version,
+            5 => Self::FrameLength,
+            6 => Self::Split,
+            7 => Self::Shares,
+            8 => Self::Total,
+            9 => Self::ShareMax,
+            10 => Self::Lifetime,
+            11 => Self::Reserved,
+            _ => return None,
+        })
+    }
+}
+
+/// The stream itself is broken: where the next frame starts is not known, so
+/// the connection closes after this is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The operation byte as it came.
+    pub op: u8,
+    /// The tag to answer to.
+    pub tag: u64,
+}
+
+/// What stands at the front of a byte stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// Not yet a whole frame; read on.
+    Incomplete,
+    /// One frame of `bytes` bytes.
+    Frame {
+        /// Its length, header included.
+        bytes: usize,
+        /// The operation byte, to be repeated in the reply.
+        op: u8,
+        /// The tag, to be repeated in the reply.
+        tag: u64,
+        /// Microseconds the asker still cares; 0 is no limit.
+        budget_us: u32,
+        /// The request, or why it is none.
+        request: Result<Request, BadRequest>,
+    },
+    /// No frame border can be told any more.
+    Broken(Broken),
+}
+
+/// Decodes the request frame at the front of `stream`.
+///
+/// The length is checked before anything else. A length that cannot be is told
+/// once the header (and so the tag) is whole.
+#[inline]
+pub fn decode_request(stream: &[u8]) -> Decoded {
+    let Ok((header, rest)) = RequestHeader::ref_from_prefix(stream) else {
+        return Decoded::Incomplete;
+    };
+    let bytes = usize::from(header.length.get());
+    if !(HEADER_BYTES..=FRAME_BYTES_MAX).contains(&bytes) {
+        return Decoded::Broken(Broken { op: header.op, tag: header.tag.get() });
+    }
+    let Some(body) = rest.get(..bytes - HEADER_BYTES) else {
+        return Decoded::Incomplete;
+    };
+    let request =
+        if header.flags == 0 { Request::decode(header.op, body) } else { Err(BadRequest::Flags) };
+    Decoded::Frame {
+        bytes,
+        op: header.op,
+        tag: header.tag.get(),
+        budget_us: header.budget_us.get(),
+        request,
+    }
+}

@@ -1,0 +1,15 @@
+//! Bytes ↔ meaning of the protocol; `docs/PROTOCOL.md` has the same as tables.
+//!
+//! The only room that knows the offsets of a frame. It does no I/O, keeps no
+//! state and never looks at what a request is about.
+
+mod frame;
+mod reply;
+mod request;
+
+pub use frame::{BadRequest, Broken, Decoded, HEADER_BYTES, decode_request};
+pub use reply::{
+    DecodeReplyError, DetailPage, Hello, Reply, ReplyBody, Row, Status, Summary, decode_reply,
+};
+pub use reply::{ReplyWriter, reply_bytes_max};
+pub use request::{Op, Request, SendOrder, encode_request};

@@ -1,0 +1,313 @@
+//! The operations a client asks for.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::frame::{BadRequest, HEADER_BYTES, RequestHeader};
+use crate::units::{EnvelopeId, Fen, Split, UserId};
+
+/// The operation byte of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Op {
+    /// What server is this?
+    Hello = 1,
+    /// Put money in an envelope.
+    Send = 2,
+    /// Is anything left for me?
+    Grab = 3,
+    /// Take one share.
+    Claim = 4,
+    /// The summary of an envelope.
+    Show = 5,
+    /// Who got what, a page of it.
+    Detail = 6,
+    /// Take the rest back.
+    Cancel = 7,
+}
+
+impl Op {
+    /// The byte in the frame.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Hello => 1,
+            Self::Send => 2,
+            Self::Grab => 3,
+            Self::Claim => 4,
+            Self::Show => 5,
+            Self::Detail => 6,
+            Self::Cancel => 7,
+        }
+    }
+
+    /// The operation of a byte.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Hello,
+            2 => Self::Send,
+            3 => Self::Grab,
+            4 => Self::Claim,
+            5 => Self::Show,
+            6 => Self::Detail,
+            7 => Self::Cancel,
+            _ => return None,
+        })
+    }
+}
+
+/// An order for an envelope: what the sender wants, and the payment the caller
+/// vouches for. Idempotent by (sender, order).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendOrder {
+    /// Who pays, and who gets the refund.
+    pub sender: UserId,
+    /// The sender's own number for this order.
+    pub order: u64,
+    /// The reference under which the payment system holds the money.
+    pub payment: u64,
+    /// The money, in fen.
+    pub total: Fen,
+    /// Into how many shares it is cut.
+    pub shares: u32,
+    /// How long it may be claimed, in seconds.
+    pub lifetime_s: u32,
+    /// The most one share may be, in fen; 0 is no cap of the sender's.
+    pub share_max: u32,
+    /// The rule of the cut.
+    pub split: Split,
+}
+
+/// One decoded request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Asks for the server's facts; `version` is the client's.
+    Hello {
+        /// The protocol version that the client speaks.
+        version: u32,
+    },
+    /// Funds an envelope.
+    Send(SendOrder),
+    /// The cheap look that wins nothing.
+    Grab {
+        /// Which envelope.
+        envelope: EnvelopeId,
+        /// Who asks.
+        user: UserId,
+    },
+    /// The only request that decides about a share.
+    Claim {
+        /// Which envelope.
+        envelope: EnvelopeId,
+        /// Who claims.
+        user: UserId,
+    },
+    /// The summary.
+    Show {
+        /// Which envelope.
+        envelope: EnvelopeId,
+    },
+    /// A page of the claims, by rank.
+    Detail {
+        /// Which envelope.
+        envelope: EnvelopeId,
+        /// The rank of the first row wanted, from 0.
+        from: u32,
+        /// At most so many rows; the reply holds at most `DETAIL_ROWS_MAX`.
+        rows_max: u32,
+    },
+    /// Gives what is left back to the sender.
+    Cancel {
+        /// Which envelope.
+        envelope: EnvelopeId,
+        /// Who says so; only the sender may.
+        sender: UserId,
+    },
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct HelloBody {
+    version: U32,
+    reserved: U32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct SendBody {
+    sender: U64,
+    order: U64,
+    payment: U64,
+    total: U64,
+    shares: U32,
+    lifetime_s: U32,
+    share_max: U32,
+    split: u8,
+    reserved: [u8; 3],
+}
+
+/// The body of every request about an envelope and a user.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct PairBody {
+    envelope: U64,
+    user: U64,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ShowBody {
+    envelope: U64,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct DetailBody {
+    envelope: U64,
+    from: U32,
+    rows_max: U32,
+}
+
+fn body_of<T: FromBytes + KnownLayout + Immutable + Unaligned>(
+    body: &[u8],
+) -> Result<&T, BadRequest> {
+    T::ref_from_bytes(body).map_err(|_| BadRequest::BodyLength)
+}
+
+impl PairBody {
+    fn parts(&self) -> (EnvelopeId, UserId) {
+        (EnvelopeId(self.envelope.get()), UserId(self.user.get()))
+    }
+
+    fn of(envelope: EnvelopeId, user: UserId) -> Self {
+        Self { envelope: U64::new(envelope.0), user: U64::new(user.0) }
+    }
+}
+
+impl Request {
+    /// The operation byte of this request.
+    pub fn op(&self) -> Op {
+        match self {
+            Self::Hello { .. } => Op::Hello,
+            Self::Send(_) => Op::Send,
+            Self::Grab { .. } => Op::Grab,
+            Self::Claim { .. } => Op::Claim,
+            Self::Show { .. } => Op::Show,
+            Self::Detail { .. } => Op::Detail,
+            Self::Cancel { .. } => Op::Cancel,
+        }
+    }
+
+    /// The envelope this request is about, if it names one.
+    #[inline]
+    pub fn envelope(&self) -> Option<EnvelopeId> {
+        match *self {
+            Self::Hello { .. } | Self::Send(_) => None,
+            Self::Grab { envelope, .. }
+            | Self::Claim { envelope, .. }
+            | Self::Show { envelope }
+            | Self::Detail { envelope, .. }
+            | Self::Cancel { envelope, .. } => Some(envelope),
+        }
+    }
+
+    #[inline]
+    pub(super) fn decode(op: u8, body: &[u8]) -> Result<Self, BadRequest> {
+        match Op::from_code(op).ok_or(BadRequest::UnknownOp)? {
+            Op::Hello => decode_hello(body_of(body)?),
+            Op::Send => decode_send(body_of(body)?),
+            Op::Grab => {
+                let (envelope, user) = body_of::<PairBody>(body)?.parts();
+                Ok(Self::Grab { envelope, user })
+            }
+            Op::Claim => {
+                let (envelope, user) = body_of::<PairBody>(body)?.parts();
+                Ok(Self::Claim { envelope, user })
+            }
+            Op::Show => {
+                let body = body_of::<ShowBody>(body)?;
+                Ok(Self::Show { envelope: EnvelopeId(body.envelope.get()) })
+            }
+            Op::Detail => {
+                let body = body_of::<DetailBody>(body)?;
+                Ok(Self::Detail {
+                    envelope: EnvelopeId(body.envelope.get()),
+                    from: body.from.get(),
+                    rows_max: body.rows_max.get(),
+                })
+            }
+            Op::Cancel => {
+                let (envelope, sender) = body_of::<PairBody>(body)?.parts();
+                Ok(Self::Cancel { envelope, sender })
+            }
+        }
+    }
+}
+
+fn decode_hello(body: &HelloBody) -> Result<Request, BadRequest> {
+    if body.reserved.get() != 0 {
+        return Err(BadRequest::Reserved);
+    }
+    Ok(Request::Hello { version: body.version.get() })
+}
+
+fn decode_send(body: &SendBody) -> Result<Request, BadRequest> {
+    if body.reserved != [0; 3] {
+        return Err(BadRequest::Reserved);
+    }
+    Ok(Request::Send(SendOrder {
+        sender: UserId(body.sender.get()),
+        order: body.order.get(),
+        payment: body.payment.get(),
+        total: body.total.get(),
+        shares: body.shares.get(),
+        lifetime_s: body.lifetime_s.get(),
+        share_max: body.share_max.get(),
+        split: Split::from_code(body.split).ok_or(BadRequest::Split)?,
+    }))
+}
+
+/// Appends the frame of `request` to `out`.
+pub fn encode_request(out: &mut impl Extend<u8>, tag: u64, budget_us: u32, request: &Request) {
+    let mut put = |body: &[u8]| {
+        let length = U16::new(u16::try_from(HEADER_BYTES + body.len()).unwrap_or(u16::MAX));
+        let op = request.op().code();
+        let header = RequestHeader {
+            length,
+            op,
+            flags: 0,
+            budget_us: U32::new(budget_us),
+            tag: U64::new(tag),
+        };
+        out.extend(header.as_bytes().iter().copied().chain(body.iter().copied()));
+    };
+    match *request {
+        Request::Hello { version } => {
+            put(HelloBody { version: U32::new(version), reserved: U32::new(0) }.as_bytes());
+        }
+        Request::Send(order) => put(send_body(&order).as_bytes()),
+        Request::Grab { envelope, user } | Request::Claim { envelope, user } => {
+            put(PairBody::of(envelope, user).as_bytes());
+        }
+        Request::Cancel { envelope, sender } => put(PairBody::of(envelope, sender).as_bytes()),
+        Request::Show { envelope } => put(ShowBody { envelope: U64::new(envelope.0) }.as_bytes()),
+        Request::Detail { envelope, from, rows_max } => {
+            let envelope = U64::new(envelope.0);
+            put(DetailBody { envelope, from: U32::new(from), rows_max: U32::new(rows_max) }
+                .as_bytes());
+        }
+    }
+}
+
+fn send_body(order: &SendOrder) -> SendBody {
+    SendBody {
+        sender: U64::new(order.sender.0),
+        order: U64::new(order.order),
+        payment: U64::new(order.payment),
+        total: U64::new(order.total),
+        shares: U32::new(order.shares),
+        lifetime_s: U32::new(order.lifetime_s),
+        share_max: U32::new(order.share_max),
+        split: order.split.code(),
+        reserved: [0; 3],
+    }
+}

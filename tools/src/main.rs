@@ -1,0 +1,3 @@
+//! `hb`: the command line of hongbao.
+
+fn main() {}
