@@ -8,12 +8,16 @@ use super::words::index;
 /// 64-bit words of one page of the arena: 64 KiB.
 pub(super) const PAGE_WORDS: usize = 8192;
 
+/// Users that a scan compares at a time; the last may reach so far beyond the
+/// last block.
+pub(super) const SCAN_WORDS: usize = 8;
+
 /// The arena begins at a page of the machine, so that a block of a power of
 /// two up to 4 KiB never crosses one, and a header never crosses a cache line.
 const ALIGN_BYTES: usize = 4096;
 
-/// Words to spare for the alignment.
-const SPARE_WORDS: usize = ALIGN_BYTES / 8;
+/// Words to spare for the alignment and for a scan at the end.
+const SPARE_WORDS: usize = ALIGN_BYTES / 8 + SCAN_WORDS;
 
 /// Zeroed words, addressed absolutely: every place begins with
 /// [`Arena::page_at`].
@@ -39,7 +43,7 @@ impl Arena {
         let words = vec![0; index(pages) * PAGE_WORDS + SPARE_WORDS];
         let offset = words.as_ptr().align_offset(ALIGN_BYTES);
         // Alignment is speed, not correctness: without it the arena works too.
-        let start = if offset <= SPARE_WORDS { offset } else { 0 };
+        let start = if offset <= ALIGN_BYTES / 8 { offset } else { 0 };
         Self { words, start }
     }
 
@@ -59,12 +63,6 @@ impl Arena {
     #[inline]
     pub(super) fn put(&mut self, at: usize, word: u64) {
         self.words[at] = word;
-    }
-
-    /// `len` words from a place.
-    #[inline]
-    pub(super) fn slice(&self, at: usize, len: usize) -> &[u64] {
-        &self.words[at..at + len]
     }
 
     /// `N` words from a place, if the arena reaches that far.

@@ -4,9 +4,10 @@
 //! rank. Small envelopes are searched by a scan that vectorises; large ones
 //! have a hash index after the metas. Claims are only ever added.
 
+use super::arena::SCAN_WORDS;
 use super::hash::mix;
 use super::slots::{Slot, Slots};
-use super::words::{buckets_for, first_bucket, high, index, low, narrow, pair};
+use super::words::{buckets_for, first_bucket, high, index, low, pair};
 use crate::units::UserId;
 use crate::wire::Row;
 
@@ -43,8 +44,33 @@ impl Slots {
         if slot.large {
             return self.rank_in_index(slot, user);
         }
-        let users = self.arena.slice(slot.users_at, index(slot.header.claimed));
-        position(users, user.0).map(narrow)
+        if slot.header.shares == 1 {
+            // Not to touch the line of the next envelope.
+            let is_held = slot.header.claimed == 1 && self.arena.word(slot.users_at) == user.0;
+            return is_held.then_some(0);
+        }
+        self.rank_in_scan(slot, user)
+    }
+
+    /// Always whole groups of eight and at least one: how many are claimed is
+    /// a coin toss that no branch should depend on. What lies beyond the
+    /// claimed users may match by accident, but only at ranks that nobody has,
+    /// and after any true match.
+    #[inline]
+    fn rank_in_scan(&self, slot: &Slot, user: UserId) -> Option<u32> {
+        let mut rank = 0;
+        loop {
+            let group = self.arena.chunk(slot.users_at + index(rank))?;
+            let matches = matches(group, user.0);
+            if matches != 0 {
+                rank += matches.trailing_zeros();
+                return (rank < slot.header.claimed).then_some(rank);
+            }
+            rank += GROUP;
+            if rank >= slot.header.claimed {
+                return None;
+            }
+        }
     }
 
     fn rank_in_index(&self, slot: &Slot, user: UserId) -> Option<u32> {
@@ -117,18 +143,14 @@ impl Slots {
     }
 }
 
-/// Where `user` is in `users`. Eight at a time are compared without a branch
-/// between them, which the compiler turns into vector code.
+/// [`SCAN_WORDS`] as ranks are counted.
+const GROUP: u32 = 8;
+
+/// A bit for each of the words that is `user`. Without a branch, so that the
+/// compiler makes vector code of it.
 #[inline]
-fn position(users: &[u64], user: u64) -> Option<usize> {
-    let (chunks, rest) = users.as_chunks::<8>();
-    let matches = |chunk: &[u64; 8]| chunk.iter().map(|&u| u64::from(u == user)).sum::<u64>();
-    let chunk = chunks.iter().position(|chunk| matches(chunk) != 0);
-    let (begin, part) = match chunk {
-        Some(chunk) => (8 * chunk, chunks[chunk].as_slice()),
-        None => (8 * chunks.len(), rest),
-    };
-    part.iter().position(|&u| u == user).map(|at| begin + at)
+fn matches(users: &[u64; SCAN_WORDS], user: u64) -> u32 {
+    (0..).zip(users).fold(0, |bits, (at, &word)| bits | u32::from(word == user) << at)
 }
 
 #[cfg(test)]
@@ -136,12 +158,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn position_finds_what_a_plain_search_finds() {
-        for len in 0..40 {
-            let users: Vec<u64> = (100..100 + len).collect();
-            for user in 95..150 {
-                assert_eq!(position(&users, user), users.iter().position(|&u| u == user));
-            }
-        }
+    fn matches_has_a_bit_for_every_equal_word() {
+        let users = [5, 7, 5, 0, u64::MAX, 0, 0, 5];
+        assert_eq!(matches(&users, 5), 0b1000_0101);
+        assert_eq!(matches(&users, 0), 0b0110_1000);
+        assert_eq!(matches(&users, u64::MAX), 0b0001_0000);
+        assert_eq!(matches(&users, 6), 0);
+        assert_eq!(index(GROUP), SCAN_WORDS);
     }
 }

@@ -48,11 +48,14 @@ impl Directory {
     pub(super) fn find(&self, key: u32) -> Option<u32> {
         let mut at = self.first(key);
         loop {
-            match self.entries[at] {
-                0 => return None,
-                entry if high(entry) == key => return Some(low(entry) - 1),
-                _ => at = self.after(at),
+            let entry = self.entries[at];
+            if entry == 0 {
+                return None;
             }
+            if high(entry) == key {
+                return Some(low(entry) - 1);
+            }
+            at = self.after(at);
         }
     }
 

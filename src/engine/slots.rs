@@ -74,7 +74,7 @@ impl Slots {
         if id.cell() != self.cell {
             return None;
         }
-        let block = Class::block_of(id.slot())?;
+        let block = Class::block_of(low(id.0 >> 16))?;
         let page = self.directory.find(block.page_key(id.partition()))?;
         Some((self.arena.page_at(page) + block.offset, block))
     }
