@@ -103,10 +103,10 @@ impl Block {
         self.class.0 << INDEX_BITS | self.index
     }
 
-    /// The directory's key of its page.
+    /// The directory's key of its page. Of `partition` the low 8 bits count.
     #[inline]
-    pub(super) fn page_key(&self, partition: u8) -> u32 {
-        u32::from(partition) << 24 | self.class.0 << PAGE_NO_BITS | self.page_no
+    pub(super) fn page_key(&self, partition: u32) -> u32 {
+        partition << 24 | self.class.0 << PAGE_NO_BITS | self.page_no
     }
 
     /// Whether it is the first of its page, which therefore is yet to be had.

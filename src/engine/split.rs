@@ -4,6 +4,8 @@
 //! is left, so anyone who is shown the seed can compute every amount again. It
 //! keeps no state, and no source of randomness but the seed is known here.
 
+use std::hash::Hasher;
+
 use siphasher::sip::SipHasher24;
 
 use crate::limits::SHARE_FEN_MAX;
@@ -115,10 +117,11 @@ impl Draws {
 
     #[inline]
     fn word(&mut self) -> u64 {
-        let [r0, r1, r2, r3] = self.rank.to_le_bytes();
-        let [n0, n1, n2, n3] = self.number.to_le_bytes();
+        let message = u64::from(self.number) << 32 | u64::from(self.rank);
         self.number = self.number.wrapping_add(1);
-        self.keyed.hash(&[r0, r1, r2, r3, n0, n1, n2, n3])
+        let mut keyed = self.keyed;
+        keyed.write_u64(message.to_le());
+        keyed.finish()
     }
 
     /// Uniform on {0..n−1}, exactly: Lemire's multiply-shift, where a draw in
