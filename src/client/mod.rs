@@ -1,1 +1,20 @@
-//! client.
+//! The Rust client: blocking, pipelined, for gateways, tools and tests.
+//!
+//! Two levels. Low: [`Client::submit`], [`Client::flush`], [`Client::receive`]
+//! keep many requests in flight on one connection. High: [`Client::call`] and
+//! the typed calls wait for one answer each, and survive a server that goes
+//! away and comes back.
+//!
+//! This room never decides anything about money and never hides an outcome: a
+//! refusal is an error value that names the status.
+
+mod address;
+mod calls;
+mod connection;
+mod error;
+mod stream;
+
+pub use address::{Address, BadAddress};
+pub use calls::{Claimed, Detail, Look, Refunded, Sent};
+pub use connection::{Client, Settings};
+pub use error::{ClientError, Refusal};

@@ -9,7 +9,8 @@ mod request;
 
 pub use frame::{BadRequest, Broken, Decoded, HEADER_BYTES, decode_request};
 pub use reply::{
-    DecodeReplyError, DetailPage, Hello, Reply, ReplyBody, Row, Status, Summary, decode_reply,
+    DecodeReplyError, DetailPage, Hello, Reply, ReplyBody, ReplyHead, Row, Status, Summary,
+    decode_reply, peek_reply,
 };
 pub use reply::{ReplyWriter, reply_bytes_max};
 pub use request::{Op, Request, SendOrder, encode_request};

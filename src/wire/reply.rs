@@ -369,9 +369,28 @@ pub enum DecodeReplyError {
     Body,
 }
 
-/// Decodes the reply at the front of `stream`: its length and meaning, or
-/// `None` while it is not whole.
-pub fn decode_reply(stream: &[u8]) -> Result<Option<(usize, Reply)>, DecodeReplyError> {
+/// The head of a reply and the one number that most replies carry: what a load
+/// generator needs, without building a [`Reply`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyHead {
+    /// The length of the whole frame.
+    pub bytes: usize,
+    /// The operation byte of the request.
+    pub op: u8,
+    /// The outcome.
+    pub status: Status,
+    /// By status: a repeat mark, a retry-after, a reason.
+    pub detail: u32,
+    /// The request's tag.
+    pub tag: u64,
+    /// The body, where it is exactly one number (an amount, an envelope id).
+    pub number: Option<u64>,
+}
+
+/// Reads the head of the reply at the front of `stream`, or `None` while the
+/// frame is not whole. Other bodies than one number are not looked at.
+#[inline]
+pub fn peek_reply(stream: &[u8]) -> Result<Option<ReplyHead>, DecodeReplyError> {
     let Ok((header, rest)) = ReplyHeader::ref_from_prefix(stream) else {
         return Ok(None);
     };
@@ -383,8 +402,20 @@ pub fn decode_reply(stream: &[u8]) -> Result<Option<(usize, Reply)>, DecodeReply
         return Ok(None);
     };
     let status = Status::from_code(header.status).ok_or(DecodeReplyError::Unknown)?;
-    let body = if body.is_empty() { ReplyBody::None } else { decode_body(header.op, body)? };
+    let number = NumberBody::ref_from_bytes(body).ok().map(|body| body.number.get());
     let (op, detail, tag) = (header.op, header.detail.get(), header.tag.get());
+    Ok(Some(ReplyHead { bytes, op, status, detail, tag, number }))
+}
+
+/// Decodes the reply at the front of `stream`: its length and meaning, or
+/// `None` while it is not whole.
+pub fn decode_reply(stream: &[u8]) -> Result<Option<(usize, Reply)>, DecodeReplyError> {
+    let Some(head) = peek_reply(stream)? else {
+        return Ok(None);
+    };
+    let ReplyHead { bytes, op, status, detail, tag, .. } = head;
+    let body = &stream[HEADER_BYTES..bytes];
+    let body = if body.is_empty() { ReplyBody::None } else { decode_body(op, body)? };
     Ok(Some((bytes, Reply { op, status, detail, tag, body })))
 }
 

@@ -1,3 +1,46 @@
 //! `hb`: the command line of hongbao.
+//!
+//! This file reads the arguments, starts the command and turns its result into
+//! an exit code. What a command does is in the file of its name.
 
-fn main() {}
+mod args;
+mod calls;
+mod exit;
+mod load;
+mod mix;
+mod money;
+mod number;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Command};
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { json: cli.json };
+    match run(cli, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error, output),
+    }
+}
+
+fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Send(order) => calls::send(&cli.addr, &order, output),
+        Command::Grab(pair) => calls::grab(&cli.addr, &pair, output),
+        Command::Claim(pair) => calls::claim(&cli.addr, &pair, output),
+        Command::Show(one) => calls::show(&cli.addr, &one, output),
+        Command::Detail(one) => calls::detail(&cli.addr, &one, output),
+        Command::Cancel(by) => calls::cancel(&cli.addr, &by, output),
+        Command::Load(plan) => load::run(&cli.addr, &plan, output),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "hb", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One connection to a server: requests out, replies in, and how it is had
+//! again when it breaks.
+
+use std::io::{self, Read, Write};
+use std::thread::sleep;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+
+use super::address::Address;
+use super::error::{ClientError, Refusal};
+use super::stream::Stream;
+use crate::limits::PROTOCOL_VERSION;
+use crate::wire::{Hello, Reply, ReplyBody, Request, Status, decode_reply, encode_request};
+
+/// How many bytes one read asks the kernel for.
+const READ_BYTES: usize = 16 * 1024;
+
+/// How patient a client is.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long to wait for a connection.
+    pub connect_timeout: Duration,
+    /// How long to wait for each reply.
+    pub reply_timeout: Duration,
+    /// How often [`Client::call`] tries before it gives up; at least once.
+    pub tries: u32,
+    /// The pause before the second try; each later one is twice as long.
+    pub first_pause: Duration,
+    /// How long the server may let a request wait, in microseconds; 0 is no
+    /// limit. A request that waited longer is refused unexecuted.
+    pub budget_us: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(3),
+            reply_timeout: Duration::from_secs(10),
+            tries: 4,
+            first_pause: Duration::from_millis(100),
+            budget_us: 0,
+        }
+    }
+}
+
+/// A connected client.
+pub struct Client {
+    address: Address,
+    settings: Settings,
+    stream: Stream,
+    hello: Hello,
+    incoming: BytesMut,
+    outgoing: BytesMut,
+    next_tag: u64,
+    waiting: usize,
+}
+
+impl Client {
+    /// Connects and says hello.
+    pub fn connect(address: &Address) -> Result<Self, ClientError> {
+        Self::connect_with(address, Settings::default())
+    }
+
+    /// Connects and says hello, with the caller's patience.
+    pub fn connect_with(address: &Address, settings: Settings) -> Result<Self, ClientError> {
+        let stream = open(address, &settings)?;
+        let hello = Hello { version: 0, frame_bytes_max: 0, cell: 0, durability: 0, ports: vec![] };
+        let mut client = Self {
+            address: address.clone(),
+            settings,
+            stream,
+            hello,
+            incoming: BytesMut::with_capacity(READ_BYTES),
+            outgoing: BytesMut::with_capacity(READ_BYTES),
+            next_tag: 0,
+            waiting: 0,
+        };
+        client.say_hello()?;
+        Ok(client)
+    }
+
+    /// Leaves the connection and makes a new one. What was submitted and not
+    /// received is forgotten: the caller submits it again, which is safe
+    /// because every operation is idempotent.
+    pub fn reconnect(&mut self) -> Result<(), ClientError> {
+        self.stream = open(&self.address, &self.settings)?;
+        self.incoming.clear();
+        self.outgoing.clear();
+        self.waiting = 0;
+        self.say_hello()
+    }
+
+    /// The facts of the connected server.
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Where the server is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// How many submitted requests wait for their reply.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Puts a request in the out buffer and returns its tag; [`Self::flush`]
+    /// sends it. Replies may come in another order than requests.
+    ///
+    /// Receive before some tens of kilobytes of replies are under way: a
+    /// server stops reading from a client that does not.
+    pub fn submit(&mut self, request: &Request) -> u64 {
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        encode_request(&mut self.outgoing, tag, self.settings.budget_us, request);
+        self.waiting += 1;
+        tag
+    }
+
+    /// Sends what was submitted.
+    pub fn flush(&mut self) -> Result<(), ClientError> {
+        let sent = self.stream.write_all(&self.outgoing);
+        self.outgoing.clear();
+        sent.map_err(|cause| self.lost(cause))
+    }
+
+    /// The next reply, whichever request it belongs to.
+    pub fn receive(&mut self) -> Result<Reply, ClientError> {
+        loop {
+            if let Some((bytes, reply)) = decode_reply(&self.incoming)? {
+                self.incoming.advance(bytes);
+                self.waiting = self.waiting.saturating_sub(1);
+                return Ok(reply);
+            }
+            self.read_more()?;
+        }
+    }
+
+    fn read_more(&mut self) -> Result<(), ClientError> {
+        let filled = self.incoming.len();
+        self.incoming.resize(filled + READ_BYTES, 0);
+        let read = self.stream.read(&mut self.incoming[filled..]);
+        self.incoming.truncate(filled + read.as_ref().map_or(0, |count| *count));
+        match read {
+            Ok(0) => Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => Ok(()),
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(cause) => Err(self.lost(cause)),
+        }
+    }
+
+    fn lost(&self, cause: io::Error) -> ClientError {
+        let address = self.address.clone();
+        match cause.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                ClientError::Silent { address, waited: self.settings.reply_timeout }
+            }
+            _ => ClientError::Broken { address, cause },
+        }
+    }
+
+    /// One request, one answer. When the connection breaks, this reconnects
+    /// and sends the same request again, some times, with growing pauses. That
+    /// is safe because every operation is idempotent: a claim repeated after
+    /// an unknown outcome tells the same amount, a send the same envelope.
+    pub fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        if self.waiting > 0 {
+            return Err(ClientError::RepliesWaiting(self.waiting));
+        }
+        let mut result = self.call_once(request);
+        let mut pause = self.settings.first_pause;
+        for _ in 1..self.settings.tries {
+            match &result {
+                Err(error) if error.is_broken_connection() => sleep(pause),
+                _ => return result,
+            }
+            pause *= 2;
+            result = self.reconnect().and_then(|()| self.call_once(request));
+        }
+        result
+    }
+
+    fn call_once(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        let tag = self.submit(request);
+        let reply = self.flush().and_then(|()| self.receive());
+        if reply.is_err() {
+            self.waiting = 0; // the request is this call's own; no one else will ask for its reply
+        }
+        let reply = reply?;
+        if reply.tag == tag { Ok(reply) } else { Err(ClientError::Unexpected) }
+    }
+
+    fn say_hello(&mut self) -> Result<(), ClientError> {
+        let reply = self.call_once(&Request::Hello { version: PROTOCOL_VERSION })?;
+        match (reply.status, reply.body) {
+            (Status::Ok, ReplyBody::Hello(hello)) if hello.version == PROTOCOL_VERSION => {
+                self.hello = hello;
+                Ok(())
+            }
+            (_, ReplyBody::Hello(hello)) => Err(ClientError::Version { server: hello.version }),
+            (Status::BadRequest, _) => Err(ClientError::Version { server: 0 }),
+            (Status::Ok | Status::AlreadyClaimed, _) => Err(ClientError::Unexpected),
+            (status, _) => Err(ClientError::Refused(Refusal { status, detail: reply.detail })),
+        }
+    }
+}
+
+fn open(address: &Address, settings: &Settings) -> Result<Stream, ClientError> {
+    Stream::connect(address, settings.connect_timeout, settings.reply_timeout)
+        .map_err(|cause| ClientError::NoServer { address: address.clone(), cause })
+}

@@ -1,0 +1,120 @@
+//! What can go wrong for a client, each with what to do about it.
+
+use std::io;
+use std::time::Duration;
+
+use super::address::Address;
+use crate::limits::PROTOCOL_VERSION;
+use crate::wire::{BadRequest, DecodeReplyError, Reply, Status};
+
+/// Why a call gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error(
+        "no server at {address} ({cause}): start one with `hongbao serve`, or give the right \
+         address with --addr"
+    )]
+    NoServer {
+        /// Where it was looked for.
+        address: Address,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// The connection broke and could not be had again in time. Whether the
+    /// last request was done is not known; sending it again is safe.
+    #[error(
+        "the connection to {address} broke ({cause}): see whether the server still runs; sending \
+         the same request again is safe"
+    )]
+    Broken {
+        /// The server.
+        address: Address,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// The server was silent for too long. Whether the request was done is not
+    /// known; sending it again is safe.
+    #[error(
+        "no answer from {address} within {waited:?}: see its log or raise the timeout; sending \
+         the same request again is safe"
+    )]
+    Silent {
+        /// The server.
+        address: Address,
+        /// How long the answer was waited for.
+        waited: Duration,
+    },
+    /// The other side does not speak this protocol.
+    #[error("{0}")]
+    Garbled(#[from] DecodeReplyError),
+    /// The server speaks another version of the protocol.
+    #[error(
+        "the server speaks protocol version {server}, this client {PROTOCOL_VERSION}: upgrade the \
+         older of the two"
+    )]
+    Version {
+        /// The server's version; 0 if it did not tell.
+        server: u32,
+    },
+    /// The reply's body is not that of the request.
+    #[error("the server's reply does not belong to the request: is this a hongbao port?")]
+    Unexpected,
+    /// A call was made while submitted requests wait for their replies.
+    #[error("{0} submitted requests still wait for their replies: receive them before a call")]
+    RepliesWaiting(usize),
+    /// The server said no; nothing was changed.
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+/// A server's no. Nothing was changed by the refused request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which no.
+    pub status: Status,
+    /// By status: a retry-after in ms, or a `BadRequest` code.
+    pub detail: u32,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.status {
+            Status::SoldOut => "sold out: every share is taken",
+            Status::Expired => "expired: its time ran out, what was left went back to the sender",
+            Status::NotOpen => "not open: the sender took it back",
+            Status::NotFound => "not found: no such envelope on this server",
+            Status::Denied => "denied: only the sender may do this",
+            Status::Overloaded => "overloaded: nothing was done",
+            Status::Unavailable => "unavailable: the server has no room, nothing was done",
+            Status::Conflict => {
+                "conflict: this sender used this order number for another envelope; take a new one"
+            }
+            Status::BadRequest => "bad request",
+            Status::Ok | Status::AlreadyClaimed => "done",
+        })?;
+        match self.status {
+            Status::Overloaded | Status::Unavailable => {
+                write!(f, "; try again after {} ms", self.detail)
+            }
+            Status::BadRequest => match BadRequest::from_code(self.detail) {
+                Some(reason) => write!(f, ": {reason}"),
+                None => write!(f, ": reason {}", self.detail),
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ClientError {
+    /// Whether another connection could bring the answer. Safe for every
+    /// operation of the protocol, because each is idempotent.
+    pub fn is_broken_connection(&self) -> bool {
+        matches!(self, Self::NoServer { .. } | Self::Broken { .. } | Self::Silent { .. })
+    }
+
+    /// The refusal in a reply that is one.
+    pub(super) fn refused(reply: &Reply) -> Self {
+        Self::Refused(Refusal { status: reply.status, detail: reply.detail })
+    }
+}

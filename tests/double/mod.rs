@@ -1,0 +1,204 @@
+//! A test double of the server: sockets and a naive model, enough to test the
+//! client and `hb` against. It keeps nothing on disk and cuts every share the
+//! same.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use hongbao::limits::DETAIL_ROWS_MAX;
+use hongbao::units::{EnvelopeId, EnvelopeState, UserId};
+use hongbao::wire::{
+    Decoded, ReplyWriter, Request, Row, SendOrder, Status, Summary, decode_request,
+};
+
+/// What a double does wrong on purpose.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Faults {
+    /// Hangs up, once, after this many requests of a connection were done and
+    /// before they are answered.
+    pub hang_up_after: Option<u32>,
+    /// Refuses every send as `Unavailable`.
+    pub full: bool,
+    /// Says this protocol version.
+    pub version: Option<u32>,
+    /// Reads and never answers.
+    pub silent: bool,
+}
+
+struct Envelope {
+    order: SendOrder,
+    rows: Vec<Row>,
+    refunded: u64,
+    state: EnvelopeState,
+}
+
+#[derive(Default)]
+struct Model {
+    faults: Faults,
+    envelopes: HashMap<u64, Envelope>,
+    orders: HashMap<(u64, u64), u64>,
+}
+
+/// Starts a double; it lives until the test process ends.
+pub(crate) fn start(faults: Faults) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let model = Arc::new(Mutex::new(Model { faults, ..Model::default() }));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let model = Arc::clone(&model);
+            thread::spawn(move || serve(stream.unwrap(), &model));
+        }
+    });
+    address
+}
+
+fn serve(mut stream: TcpStream, model: &Mutex<Model>) {
+    let (mut input, mut piece, mut done) = (Vec::new(), [0; 65536], 0);
+    while let Ok(count @ 1..) = stream.read(&mut piece) {
+        input.extend_from_slice(&piece[..count]);
+        let mut output = Vec::new();
+        let mut at = 0;
+        while let Decoded::Frame { bytes, op, tag, request, .. } = decode_request(&input[at..]) {
+            let writer = ReplyWriter::new(&mut output, op, tag);
+            model.lock().unwrap().answer(writer, request.unwrap());
+            (at, done) = (at + bytes, done + 1);
+        }
+        input.drain(..at);
+        if model.lock().unwrap().hangs_up(done) {
+            return;
+        }
+        if !model.lock().unwrap().faults.silent && stream.write_all(&output).is_err() {
+            return;
+        }
+    }
+}
+
+impl Model {
+    fn hangs_up(&mut self, done: u32) -> bool {
+        let now = self.faults.hang_up_after.is_some_and(|after| done > after);
+        if now {
+            self.faults.hang_up_after = None;
+        }
+        now
+    }
+
+    fn answer(&mut self, writer: ReplyWriter<'_>, request: Request) {
+        match request {
+            Request::Hello { .. } => writer.hello(self.faults.version.unwrap_or(1), 0, 1, &[0]),
+            Request::Send(_) if self.faults.full => writer.bare(Status::Unavailable, 1000),
+            Request::Send(order) => self.send(writer, order),
+            Request::Grab { envelope, user } => self.look(writer, envelope, user, false),
+            Request::Claim { envelope, user } => self.look(writer, envelope, user, true),
+            Request::Show { envelope } => match self.envelopes.get(&envelope.0) {
+                Some(found) => writer.summary(&found.summary()),
+                None => writer.bare(Status::NotFound, 0),
+            },
+            Request::Detail { envelope, from, rows_max } => {
+                self.detail(writer, envelope, from, rows_max);
+            }
+            Request::Cancel { envelope, sender } => self.cancel(writer, envelope, sender),
+        }
+    }
+
+    fn send(&mut self, writer: ReplyWriter<'_>, order: SendOrder) {
+        if let Some(&id) = self.orders.get(&(order.sender.0, order.order)) {
+            let same = self.envelopes[&id].order == order;
+            return if same {
+                writer.number(Status::Ok, 1, id)
+            } else {
+                writer.bare(Status::Conflict, 0)
+            };
+        }
+        let slot = u32::try_from(self.envelopes.len()).unwrap();
+        let id = EnvelopeId::new(0, 0, slot, 1).0;
+        self.orders.insert((order.sender.0, order.order), id);
+        let envelope = Envelope { order, rows: vec![], refunded: 0, state: EnvelopeState::Open };
+        self.envelopes.insert(id, envelope);
+        writer.number(Status::Ok, 0, id);
+    }
+
+    fn look(&mut self, writer: ReplyWriter<'_>, id: EnvelopeId, user: UserId, claims: bool) {
+        let Some(envelope) = self.envelopes.get_mut(&id.0) else {
+            return writer.bare(Status::NotFound, 0);
+        };
+        if let Some(row) = envelope.rows.iter().find(|row| row.user == user) {
+            return writer.number(Status::AlreadyClaimed, 0, row.amount.into());
+        }
+        match envelope.state {
+            EnvelopeState::Open if claims => writer.number(Status::Ok, 0, envelope.claim(user)),
+            EnvelopeState::Open => writer.bare(Status::Ok, envelope.shares_left()),
+            EnvelopeState::Exhausted => writer.bare(Status::SoldOut, 0),
+            EnvelopeState::Expired => writer.bare(Status::Expired, 0),
+            EnvelopeState::Cancelled => writer.bare(Status::NotOpen, 0),
+        }
+    }
+
+    fn detail(&self, writer: ReplyWriter<'_>, id: EnvelopeId, from: u32, rows_max: u32) {
+        let Some(envelope) = self.envelopes.get(&id.0) else {
+            return writer.bare(Status::NotFound, 0);
+        };
+        let claimed = u32::try_from(envelope.rows.len()).unwrap();
+        let count = claimed.saturating_sub(from).min(rows_max).min(DETAIL_ROWS_MAX);
+        let rows = envelope.rows.iter().skip(usize::try_from(from).unwrap()).copied();
+        writer.detail(envelope.order.shares, claimed, from, count, rows);
+    }
+
+    fn cancel(&mut self, writer: ReplyWriter<'_>, id: EnvelopeId, sender: UserId) {
+        match self.envelopes.get_mut(&id.0) {
+            None => writer.bare(Status::NotFound, 0),
+            Some(envelope) if envelope.order.sender != sender => writer.bare(Status::Denied, 0),
+            Some(envelope) => match envelope.state {
+                EnvelopeState::Exhausted => writer.bare(Status::SoldOut, 0),
+                EnvelopeState::Cancelled => writer.number(Status::Ok, 1, envelope.refunded),
+                EnvelopeState::Expired => writer.bare(Status::Expired, 0),
+                EnvelopeState::Open => {
+                    envelope.refunded = envelope.left();
+                    envelope.state = EnvelopeState::Cancelled;
+                    writer.number(Status::Ok, 0, envelope.refunded);
+                }
+            },
+        }
+    }
+}
+
+impl Envelope {
+    fn shares_left(&self) -> u32 {
+        self.order.shares - u32::try_from(self.rows.len()).unwrap()
+    }
+
+    fn left(&self) -> u64 {
+        let claimed: u64 = self.rows.iter().map(|row| u64::from(row.amount)).sum();
+        self.order.total - claimed - self.refunded
+    }
+
+    fn claim(&mut self, user: UserId) -> u64 {
+        let amount = self.left() / u64::from(self.shares_left());
+        self.rows.push(Row { user, amount: u32::try_from(amount).unwrap(), at: 1 });
+        if self.shares_left() == 0 {
+            self.state = EnvelopeState::Exhausted;
+        }
+        amount
+    }
+
+    fn summary(&self) -> Summary {
+        Summary {
+            sender: self.order.sender,
+            order: self.order.order,
+            payment: self.order.payment,
+            total: self.order.total,
+            left: self.left(),
+            refunded: self.refunded,
+            shares: self.order.shares,
+            claimed: u32::try_from(self.rows.len()).unwrap(),
+            share_max: self.order.share_max,
+            created_at: 1,
+            expires_at: 1 + self.order.lifetime_s,
+            state: self.state,
+            split: self.order.split,
+        }
+    }
+}

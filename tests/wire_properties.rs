@@ -1,0 +1,149 @@
+//! Properties of the codec: what is written is read again, however the stream
+//! is cut, and no bytes make it panic.
+
+use hongbao::units::{EnvelopeId, EnvelopeState, Split, UserId};
+use hongbao::wire::{
+    Decoded, HEADER_BYTES, ReplyBody, ReplyWriter, Request, Row, SendOrder, Status, Summary,
+    decode_reply, decode_request, encode_request, peek_reply,
+};
+use proptest::prelude::*;
+
+fn a_split() -> impl Strategy<Value = Split> {
+    prop_oneof![Just(Split::Equal), Just(Split::DoubleMean), Just(Split::LineCutting)]
+}
+
+prop_compose! {
+    fn an_order()(
+        sender: u64, order: u64, payment: u64, total: u64,
+        shares: u32, lifetime_s: u32, share_max: u32, split in a_split(),
+    ) -> SendOrder {
+        let sender = UserId(sender);
+        SendOrder { sender, order, payment, total, shares, lifetime_s, share_max, split }
+    }
+}
+
+fn a_request() -> impl Strategy<Value = Request> {
+    let pair = || (any::<u64>().prop_map(EnvelopeId), any::<u64>().prop_map(UserId));
+    prop_oneof![
+        any::<u32>().prop_map(|version| Request::Hello { version }),
+        an_order().prop_map(Request::Send),
+        pair().prop_map(|(envelope, user)| Request::Grab { envelope, user }),
+        pair().prop_map(|(envelope, user)| Request::Claim { envelope, user }),
+        pair().prop_map(|(envelope, _)| Request::Show { envelope }),
+        (pair(), any::<u32>(), any::<u32>()).prop_map(|((envelope, _), from, rows_max)| {
+            Request::Detail { envelope, from, rows_max }
+        }),
+        pair().prop_map(|(envelope, sender)| Request::Cancel { envelope, sender }),
+    ]
+}
+
+fn a_row() -> impl Strategy<Value = Row> {
+    any::<(u64, u32, u32)>().prop_map(|(user, amount, at)| Row { user: UserId(user), amount, at })
+}
+
+/// Feeds a stream in two pieces and reads every frame of it.
+fn read_all(stream: &[u8], cut: usize) -> Vec<(u64, Request)> {
+    let (mut buffer, mut found) = (Vec::new(), Vec::new());
+    for piece in [&stream[..cut], &stream[cut..]] {
+        buffer.extend_from_slice(piece);
+        while let Decoded::Frame { bytes, tag, request, .. } = decode_request(&buffer) {
+            found.push((tag, request.unwrap()));
+            buffer.drain(..bytes);
+        }
+        assert!(!matches!(decode_request(&buffer), Decoded::Broken(_)));
+    }
+    assert!(buffer.is_empty(), "{} bytes left", buffer.len());
+    found
+}
+
+proptest! {
+    #[test]
+    fn requests_round_trip(request in a_request(), tag: u64, budget: u32) {
+        let mut out = Vec::new();
+        encode_request(&mut out, tag, budget, &request);
+        let whole = Decoded::Frame {
+            bytes: out.len(), op: request.op().code(), tag, budget_us: budget, request: Ok(request),
+        };
+        prop_assert_eq!(decode_request(&out), whole);
+    }
+
+    #[test]
+    fn a_request_stream_split_at_every_byte_decodes_the_same(
+        requests in prop::collection::vec(a_request(), 1..8),
+    ) {
+        let mut stream = Vec::new();
+        let numbered: Vec<_> = (0_u64..).zip(requests).collect();
+        for (tag, request) in &numbered {
+            encode_request(&mut stream, *tag, 0, request);
+        }
+        for cut in 0..=stream.len() {
+            prop_assert_eq!(&read_all(&stream, cut), &numbered, "cut at {}", cut);
+        }
+    }
+
+    #[test]
+    fn a_reply_split_anywhere_waits_for_its_end(
+        rows in prop::collection::vec(a_row(), 0..252), tag: u64, shares: u32, from: u32,
+    ) {
+        let count = u32::try_from(rows.len()).unwrap();
+        let mut out = Vec::new();
+        ReplyWriter::new(&mut out, 6, tag).detail(shares, count, from, count, rows.iter().copied());
+        for cut in 0..out.len() {
+            prop_assert_eq!(decode_reply(&out[..cut]), Ok(None));
+            prop_assert_eq!(peek_reply(&out[..cut]), Ok(None));
+        }
+        let (bytes, reply) = decode_reply(&out).unwrap().unwrap();
+        let ReplyBody::Detail(page) = reply.body else { panic!("no page") };
+        prop_assert_eq!((bytes, reply.tag, page.rows), (out.len(), tag, rows));
+    }
+
+    #[test]
+    fn amounts_round_trip(tag: u64, detail: u32, number: u64, repeated: bool) {
+        let status = if repeated { Status::AlreadyClaimed } else { Status::Ok };
+        let mut out = Vec::new();
+        ReplyWriter::new(&mut out, 4, tag).number(status, detail, number);
+        let head = peek_reply(&out).unwrap().unwrap();
+        prop_assert_eq!(
+            (head.bytes, head.status, head.detail, head.tag, head.number),
+            (HEADER_BYTES + 8, status, detail, tag, Some(number))
+        );
+        let (_, reply) = decode_reply(&out).unwrap().unwrap();
+        prop_assert_eq!(reply.body, ReplyBody::Amount(number));
+    }
+
+    #[test]
+    fn summaries_round_trip(
+        money: [u64; 6], counts: [u32; 5], state in 1_u8..=4, split in a_split(),
+    ) {
+        let [sender, order, payment, total, left, refunded] = money;
+        let [shares, claimed, share_max, created_at, expires_at] = counts;
+        let (sender, state) = (UserId(sender), EnvelopeState::from_code(state).unwrap());
+        let summary = Summary {
+            sender, order, payment, total, left, refunded,
+            shares, claimed, share_max, created_at, expires_at, state, split,
+        };
+        let mut out = Vec::new();
+        ReplyWriter::new(&mut out, 5, 1).summary(&summary);
+        let (_, reply) = decode_reply(&out).unwrap().unwrap();
+        prop_assert_eq!(reply.body, ReplyBody::Summary(summary));
+    }
+
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode_request(&bytes);
+        let _ = decode_reply(&bytes);
+        let _ = peek_reply(&bytes);
+    }
+
+    #[test]
+    fn no_bytes_behind_a_likely_header_make_a_decoder_panic(
+        op in 0_u8..10, status in 0_u8..16, body in prop::collection::vec(any::<u8>(), 0..120),
+    ) {
+        let length = u16::try_from(HEADER_BYTES + body.len()).unwrap().to_le_bytes();
+        let mut bytes = vec![length[0], length[1], op, status];
+        bytes.resize(HEADER_BYTES, 0);
+        bytes.extend(body);
+        let _ = decode_request(&bytes);
+        let _ = decode_reply(&bytes);
+    }
+}

@@ -1,0 +1,150 @@
+//! Every command and flag of `hb`, with its help text.
+//!
+//! This room only describes; it never acts.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use hongbao::client::Address;
+use hongbao::units::{EnvelopeId, Fen, Split, UserId};
+
+use crate::load::LoadArgs;
+use crate::money;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the server refused: sold out, expired, not found, conflict, ...
+  2  usage: a flag or value is wrong
+  3  cannot reach the server, or another input/output failure
+  4  an audit or verification failed
+
+Money is written in yuan (88 or 88.00) and shown in yuan; --json tells fen.";
+
+/// The command line.
+#[derive(Parser)]
+#[command(name = "hb", version, about = "Send, claim, load and audit red envelopes", after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// The server: `host:port` or `unix:/path`
+    #[arg(long, global = true, env = "HONGBAO_ADDR", default_value = "127.0.0.1:7878")]
+    pub(crate) addr: Address,
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Put money in an envelope
+    Send(SendArgs),
+    /// Look whether something is left; wins nothing
+    Grab(PairArgs),
+    /// Take one share
+    Claim(PairArgs),
+    /// Show the summary of an envelope
+    Show(EnvelopeArgs),
+    /// List who got what
+    Detail(EnvelopeArgs),
+    /// Take the rest back (only the sender may)
+    Cancel(CancelArgs),
+    /// Put load on a server and measure it
+    Load(LoadArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// `hb send`.
+#[derive(Args)]
+pub(crate) struct SendArgs {
+    /// Who pays, and who gets the refund
+    #[arg(long, value_parser = user)]
+    pub(crate) sender: UserId,
+    /// The sender's own number for this order; the same again gives the same envelope
+    #[arg(long)]
+    pub(crate) order: u64,
+    /// The reference under which the money is held
+    #[arg(long)]
+    pub(crate) payment: u64,
+    /// The money, in yuan, such as 88.00
+    #[arg(long, value_name = "YUAN", value_parser = money::parse_yuan)]
+    pub(crate) total: Fen,
+    /// Into how many shares it is cut
+    #[arg(long)]
+    pub(crate) shares: u32,
+    /// How it is cut
+    #[arg(long, value_enum, default_value = "random")]
+    pub(crate) split: SplitName,
+    /// How long it may be claimed: 90s, 30m, 24h, 3days
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    pub(crate) lifetime: Duration,
+    /// The most one share may be, in yuan
+    #[arg(long, value_name = "YUAN", value_parser = money::parse_yuan)]
+    pub(crate) share_max: Option<Fen>,
+}
+
+/// The rules of a cut, as a user names them.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum SplitName {
+    /// Every share the same
+    Equal,
+    /// Each share uniform around the mean of what is left
+    Random,
+    /// The gaps between random cuts; wilder, for up to 1000 shares
+    Cut,
+}
+
+impl SplitName {
+    /// The rule of this name.
+    pub(crate) fn split(self) -> Split {
+        match self {
+            Self::Equal => Split::Equal,
+            Self::Random => Split::DoubleMean,
+            Self::Cut => Split::LineCutting,
+        }
+    }
+}
+
+/// An envelope and a user.
+#[derive(Args)]
+pub(crate) struct PairArgs {
+    /// The envelope's number, as `hb send` printed it
+    #[arg(value_parser = envelope)]
+    pub(crate) envelope: EnvelopeId,
+    /// The user's number
+    #[arg(value_parser = user)]
+    pub(crate) user: UserId,
+}
+
+/// An envelope.
+#[derive(Args)]
+pub(crate) struct EnvelopeArgs {
+    /// The envelope's number, as `hb send` printed it
+    #[arg(value_parser = envelope)]
+    pub(crate) envelope: EnvelopeId,
+}
+
+/// An envelope and its sender.
+#[derive(Args)]
+pub(crate) struct CancelArgs {
+    /// The envelope's number, as `hb send` printed it
+    #[arg(value_parser = envelope)]
+    pub(crate) envelope: EnvelopeId,
+    /// The user who sent it
+    #[arg(value_parser = user)]
+    pub(crate) sender: UserId,
+}
+
+fn envelope(text: &str) -> Result<EnvelopeId, String> {
+    text.parse().map(EnvelopeId).map_err(|_| "an envelope is a whole number".into())
+}
+
+fn user(text: &str) -> Result<UserId, String> {
+    text.parse().map(UserId).map_err(|_| "a user is a whole number".into())
+}

@@ -1,0 +1,80 @@
+//! From an error to words and an exit code; the codes are in `hb --help`.
+
+use std::process::ExitCode;
+
+use hongbao::client::ClientError;
+use serde::Serialize;
+
+use crate::output::Output;
+
+/// A flag whose value cannot be used, found after parsing.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// What an audit or a verification found; the words say it.
+#[derive(Debug)]
+pub(crate) struct AuditFailed(pub(crate) String);
+
+impl std::fmt::Display for AuditFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AuditFailed {}
+
+#[derive(Serialize)]
+struct Failure {
+    error: String,
+    status: Option<String>,
+    exit_code: u8,
+}
+
+/// Tells the error and returns its exit code.
+pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
+    let (exit_code, status) = classify(error);
+    eprintln!("hb: {error:#}");
+    output.json_only(&Failure { error: format!("{error:#}"), status, exit_code });
+    ExitCode::from(exit_code)
+}
+
+fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
+    for cause in error.chain() {
+        if let Some(ClientError::Refused(refusal)) = cause.downcast_ref() {
+            return (1, Some(format!("{:?}", refusal.status)));
+        }
+        if cause.is::<Usage>() {
+            return (2, None);
+        }
+        if cause.is::<AuditFailed>() {
+            return (4, None);
+        }
+    }
+    (3, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+    use hongbao::client::Refusal;
+    use hongbao::wire::Status;
+
+    #[test]
+    fn each_kind_of_error_has_its_code_also_under_context() {
+        let refused = ClientError::Refused(Refusal { status: Status::SoldOut, detail: 0 });
+        let refused = Err::<(), _>(refused).context("while issuing").unwrap_err();
+        assert_eq!(classify(&refused), (1, Some("SoldOut".into())));
+        assert_eq!(classify(&Usage("x".into()).into()).0, 2);
+        assert_eq!(classify(&std::io::Error::other("disk").into()).0, 3);
+        assert_eq!(classify(&AuditFailed("x".into()).into()).0, 4);
+    }
+}

@@ -1,0 +1,167 @@
+//! One connection of the load: requests out, replies in, never blocking.
+//!
+//! A request's tag is the number of its slot, where the time it was meant to
+//! be sent waits for its reply. Nothing is allocated per request.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use hongbao::client::Address;
+use hongbao::limits::FRAME_BYTES_MAX;
+use hongbao::wire::{ReplyHead, Request, encode_request, peek_reply};
+use rustix::io::Errno;
+
+use crate::number::index;
+
+/// How much one read takes at most.
+const READ_BYTES: usize = 128 * 1024;
+
+/// A free slot's time.
+const FREE: u64 = u64::MAX;
+
+#[derive(Clone, Copy)]
+struct Slot {
+    meant_at: u64,
+    note: u32,
+}
+
+/// An answer: its head, the note of its request, when that was meant to be
+/// sent.
+pub(super) struct Answer {
+    pub(super) head: ReplyHead,
+    pub(super) note: u32,
+    pub(super) meant_at: u64,
+}
+
+/// A connection.
+pub(super) struct Line {
+    socket: OwnedFd,
+    outgoing: Vec<u8>,
+    written: usize,
+    stuck: bool,
+    incoming: Box<[u8]>,
+    /// Where the next unread reply begins, and where what was read ends.
+    parsed: usize,
+    filled: usize,
+    slots: Box<[Slot]>,
+    free: Vec<u32>,
+}
+
+impl Line {
+    /// Connects; at most `depth` requests will be in flight.
+    pub(super) fn connect(address: &Address, depth: u32) -> io::Result<Self> {
+        Ok(Self {
+            socket: open(address)?,
+            outgoing: Vec::with_capacity(index(depth) * 80),
+            written: 0,
+            stuck: false,
+            incoming: vec![0; READ_BYTES + FRAME_BYTES_MAX].into_boxed_slice(),
+            parsed: 0,
+            filled: 0,
+            slots: vec![Slot { meant_at: FREE, note: 0 }; index(depth)].into_boxed_slice(),
+            free: (0..depth).rev().collect(),
+        })
+    }
+
+    /// Whether one more request may be in flight.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// How many requests wait for their reply.
+    pub(super) fn in_flight(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Puts a request in the out buffer, if there is room.
+    #[inline]
+    pub(super) fn ask(&mut self, request: &Request, note: u32, meant_at: u64) {
+        if let Some(slot) = self.free.pop() {
+            self.slots[index(slot)] = Slot { meant_at, note };
+            encode_request(&mut self.outgoing, slot.into(), 0, request);
+        }
+    }
+
+    /// Whether the last write could not take everything.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck
+    }
+
+    /// One write.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        let rest = &self.outgoing[self.written..];
+        if !rest.is_empty() {
+            match rustix::io::write(&self.socket, rest) {
+                Ok(count) => self.written += count,
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.stuck = self.written < self.outgoing.len();
+        if !self.stuck {
+            self.outgoing.clear();
+            self.written = 0;
+        }
+        Ok(())
+    }
+
+    /// One read.
+    pub(super) fn read(&mut self) -> io::Result<()> {
+        // What is left of a frame moves to the front: less than a frame.
+        self.incoming.copy_within(self.parsed..self.filled, 0);
+        (self.parsed, self.filled) = (0, self.filled - self.parsed);
+        match rustix::io::read(&self.socket, &mut self.incoming[self.filled..]) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.filled += count;
+                Ok(())
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The next whole reply of what was read; `Err` is one to a tag that
+    /// nothing waits for.
+    #[inline]
+    pub(super) fn next_answer(&mut self) -> io::Result<Option<Result<Answer, ReplyHead>>> {
+        let unread = &self.incoming[self.parsed..self.filled];
+        let Some(head) = peek_reply(unread).map_err(io::Error::other)? else {
+            return Ok(None);
+        };
+        self.parsed += head.bytes;
+        let slot = u32::try_from(head.tag).ok().filter(|slot| index(*slot) < self.slots.len());
+        let Some(slot) = slot.filter(|slot| self.slots[index(*slot)].meant_at != FREE) else {
+            return Ok(Some(Err(head)));
+        };
+        let Slot { meant_at, note } = self.slots[index(slot)];
+        self.slots[index(slot)].meant_at = FREE;
+        self.free.push(slot);
+        Ok(Some(Ok(Answer { head, note, meant_at })))
+    }
+}
+
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn open(address: &Address) -> io::Result<OwnedFd> {
+    match address {
+        Address::Tcp(name) => {
+            let socket = TcpStream::connect(name)?;
+            socket.set_nodelay(true)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket.into())
+        }
+        Address::Unix(path) => {
+            let socket = UnixStream::connect(path)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket.into())
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The mixes `rush` and `hot`: a crowd of new users on given envelopes.
+//!
+//! Rush is many small envelopes, each claim on one drawn uniformly; hot is one
+//! large envelope. When the shares are gone the crowd goes on asking.
+
+use hongbao::units::EnvelopeId;
+use hongbao::wire::{Request, Status};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{Mix, Run, claim};
+
+/// Every request is a claim by a user who was never seen before.
+pub(crate) struct Crowd {
+    envelopes: Vec<EnvelopeId>,
+    draws: ChaCha8Rng,
+    run: Run,
+    next_user: u64,
+}
+
+impl Crowd {
+    /// A crowd on these envelopes.
+    pub(crate) fn new(envelopes: Vec<EnvelopeId>, seed: u64, run: Run) -> Self {
+        Self { envelopes, draws: ChaCha8Rng::seed_from_u64(seed), run, next_user: 0 }
+    }
+}
+
+impl Mix for Crowd {
+    #[inline]
+    fn next(&mut self) -> Option<(Request, u32)> {
+        let envelope = match self.envelopes.len() {
+            0 => return None,
+            1 => self.envelopes[0],
+            count => self.envelopes[self.draws.random_range(0..count)],
+        };
+        let user = self.run.user(self.next_user);
+        self.next_user += 1;
+        Some((claim(envelope, user), 0))
+    }
+
+    #[inline]
+    fn answered(&mut self, _: u32, _: Status, _: Option<u64>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(seed: u64) -> Vec<Request> {
+        let envelopes = (1..=50).map(EnvelopeId).collect();
+        let mut crowd = Crowd::new(envelopes, seed, Run(7));
+        (0..1000).map(|_| crowd.next().unwrap().0).collect()
+    }
+
+    #[test]
+    fn a_seed_fixes_the_stream() {
+        assert_eq!(stream(1), stream(1));
+        assert_ne!(stream(1), stream(2));
+    }
+
+    #[test]
+    fn every_claim_is_by_a_new_user() {
+        let mut users: Vec<_> = stream(1)
+            .into_iter()
+            .map(|request| match request {
+                Request::Claim { user, .. } => user,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        users.sort_unstable();
+        users.dedup();
+        assert_eq!(users.len(), 1000);
+    }
+}

@@ -1,0 +1,114 @@
+//! Issuing the envelopes that a mix needs before it starts.
+
+use hongbao::client::Refusal;
+use hongbao::units::EnvelopeId;
+use hongbao::wire::{Request, SendOrder, Status};
+
+use super::Mix;
+use crate::number::index;
+
+/// Refusals without one success between them, after which the server counts
+/// as full and not as busy.
+const REFUSALS_MAX: u32 = 10_000;
+
+/// Sends `count` orders and collects the ids of their envelopes.
+pub(crate) struct Issue<F> {
+    order: F,
+    envelopes: Vec<EnvelopeId>,
+    next: u32,
+    again: Vec<u32>,
+    refusals: u32,
+    failed: Option<Status>,
+    done: u32,
+}
+
+impl<F: FnMut(u32) -> SendOrder> Issue<F> {
+    /// Will send `order(0)` to `order(count - 1)`.
+    pub(crate) fn new(count: u32, order: F) -> Self {
+        let envelopes = vec![EnvelopeId(0); index(count)];
+        Self { order, envelopes, next: 0, again: vec![], refusals: 0, failed: None, done: 0 }
+    }
+
+    /// The ids in the order of the orders, or why there are none.
+    pub(crate) fn finish(self) -> Result<Vec<EnvelopeId>, Refusal> {
+        match self.failed {
+            Some(status) => Err(Refusal { status, detail: 0 }),
+            None => Ok(self.envelopes),
+        }
+    }
+}
+
+impl<F: FnMut(u32) -> SendOrder> Mix for Issue<F> {
+    fn next(&mut self) -> Option<(Request, u32)> {
+        if self.failed.is_some() {
+            return None;
+        }
+        let number = match self.again.pop() {
+            Some(number) => number,
+            None if index(self.next) < self.envelopes.len() => {
+                self.next += 1;
+                self.next - 1
+            }
+            None => return None,
+        };
+        Some((Request::Send((self.order)(number)), number))
+    }
+
+    fn answered(&mut self, note: u32, status: Status, number: Option<u64>) {
+        match (status, number) {
+            (Status::Ok, Some(id)) => {
+                self.envelopes[index(note)] = EnvelopeId(id);
+                (self.done, self.refusals) = (self.done + 1, 0);
+            }
+            (Status::Overloaded | Status::Unavailable, _) if self.refusals < REFUSALS_MAX => {
+                self.refusals += 1;
+                self.again.push(note);
+            }
+            _ => self.failed = Some(status),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mix::Run;
+    use hongbao::units::Split;
+
+    fn issue(count: u32) -> Issue<impl FnMut(u32) -> SendOrder> {
+        Issue::new(count, |number| SendOrder {
+            sender: Run(1).sender(number),
+            order: Run(1).order(number),
+            payment: 0,
+            total: 10,
+            shares: 1,
+            lifetime_s: 1,
+            share_max: 0,
+            split: Split::Equal,
+        })
+    }
+
+    #[test]
+    fn an_order_that_was_refused_for_now_is_sent_again() {
+        let mut issue = issue(2);
+        let (first, note) = issue.next().unwrap();
+        issue.answered(note, Status::Overloaded, None);
+        assert_eq!(issue.next(), Some((first, note)));
+        issue.answered(note, Status::Ok, Some(70));
+        let (_, note) = issue.next().unwrap();
+        issue.answered(note, Status::Ok, Some(71));
+        assert_eq!(issue.next(), None);
+        assert_eq!(issue.finish(), Ok(vec![EnvelopeId(70), EnvelopeId(71)]));
+    }
+
+    #[test]
+    fn a_server_that_stays_full_ends_the_issue() {
+        let mut issue = issue(2);
+        let (_, note) = issue.next().unwrap();
+        for _ in 0..=REFUSALS_MAX {
+            issue.answered(note, Status::Unavailable, None);
+        }
+        assert_eq!(issue.next(), None);
+        assert_eq!(issue.finish().unwrap_err().status, Status::Unavailable);
+    }
+}

@@ -1,0 +1,147 @@
+//! `hb` as a user meets it, against the test double: words, JSON, exit codes.
+
+#[path = "../../tests/double/mod.rs"]
+mod double;
+
+use std::process::{Command, Output};
+
+use double::Faults;
+use serde_json::Value;
+
+fn hb(addr: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hb"));
+    command.args(["--addr", addr]).args(args).output().unwrap()
+}
+
+fn json(addr: &str, args: &[&str]) -> Value {
+    let output = hb(addr, &[&["--json"], args].concat());
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn server(faults: Faults) -> String {
+    double::start(faults).to_string()
+}
+
+fn order(addr: &str, number: &str, shares: &str) -> String {
+    let args = ["send", "--sender", "7", "--order", number, "--payment", "1", "--total", "88.00"];
+    json(addr, &[&args[..], &["--shares", shares]].concat())["envelope"].to_string()
+}
+
+#[test]
+fn an_envelope_is_sent_claimed_shown_and_cancelled() {
+    let addr = server(Faults::default());
+    let envelope = order(&addr, "1", "2");
+    assert_eq!(json(&addr, &["grab", &envelope, "5"])["shares_left"], 2);
+    let claimed = json(&addr, &["claim", &envelope, "5"]);
+    assert_eq!((&claimed["amount_fen"], &claimed["repeated"]), (&4400.into(), &false.into()));
+    assert_eq!(json(&addr, &["claim", &envelope, "5"])["repeated"], true);
+    assert_eq!(json(&addr, &["detail", &envelope])["rows"][0]["amount_fen"], 4400);
+    assert_eq!(json(&addr, &["cancel", &envelope, "7"])["refunded_fen"], 4400);
+    let shown = json(&addr, &["show", &envelope]);
+    assert_eq!((&shown["state"], &shown["left_fen"]), (&"cancelled".into(), &0.into()));
+    let words = hb(&addr, &["claim", &envelope, "5"]);
+    let words = String::from_utf8(words.stdout).unwrap();
+    assert_eq!(words, "44.00 yuan (claimed before; the same share)\n");
+}
+
+#[test]
+fn a_refusal_is_exit_code_1() {
+    let addr = server(Faults::default());
+    let envelope = order(&addr, "1", "1");
+    json(&addr, &["claim", &envelope, "5"]);
+    let output = hb(&addr, &["--json", "claim", &envelope, "6"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["status"], "SoldOut");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("sold out"));
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for args in [
+        &["claim", "x", "5"][..],
+        &["claim", "1"],
+        &["load", "--mix", "none"],
+        &["load", "--seconds", "0"],
+        &[
+            "send",
+            "--sender",
+            "1",
+            "--order",
+            "1",
+            "--payment",
+            "1",
+            "--total",
+            "1.005",
+            "--shares",
+            "1",
+        ],
+        &["unknown"],
+    ] {
+        let output = hb("127.0.0.1:1", args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn no_server_is_exit_code_3_and_says_what_to_do() {
+    let output = hb("127.0.0.1:1", &["show", "1"]);
+    assert_eq!(output.status.code(), Some(3));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("no server at 127.0.0.1:1") && told.contains("hongbao serve"), "{told}");
+}
+
+#[test]
+fn a_load_counts_every_answer_once() {
+    let addr = server(Faults::default());
+    let plan = ["load", "--mix", "rush", "--conns", "4", "--depth", "8", "--seconds", "20"];
+    let args = [&plan[..], &["--envelopes", "100", "--shares", "5", "--requests", "2000"]].concat();
+    let told = json(&addr, &args);
+    assert_eq!((&told["requests"], &told["claims"]), (&2000.into(), &500.into()), "{told}");
+    assert_eq!((&told["sold_out"], &told["errors"]), (&1500.into(), &0.into()), "{told}");
+    assert!(told["p50_us"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn the_same_run_again_meets_the_same_envelopes_and_users() {
+    let addr = server(Faults::default());
+    let plan = ["load", "--mix", "hot", "--conns", "1", "--depth", "8", "--run", "5"];
+    let args = [&plan[..], &["--shares", "1000", "--requests", "500", "--seconds", "20"]].concat();
+    assert_eq!(json(&addr, &args)["claims"], 500);
+    let again = json(&addr, &args);
+    assert_eq!((&again["claims"], &again["repeated"]), (&0.into(), &500.into()), "{again}");
+}
+
+#[test]
+fn an_eve_in_an_open_loop_keeps_its_rate() {
+    let addr = server(Faults::default());
+    let plan = ["load", "--mix", "eve", "--conns", "3", "--envelopes", "50", "--rate", "2000"];
+    let told = json(&addr, &[&plan[..], &["--seconds", "0.5"]].concat());
+    assert_eq!((&told["requests"], &told["errors"]), (&1000.into(), &0.into()), "{told}");
+    assert!(told["claims"].as_u64() > Some(50) && told["looks"].as_u64() > Some(200), "{told}");
+}
+
+#[test]
+fn a_full_server_ends_the_load_with_its_reason() {
+    let addr = server(Faults { full: true, ..Faults::default() });
+    let output = hb(&addr, &["load", "--mix", "hot", "--shares", "5"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("more room"));
+}
+
+#[test]
+fn a_load_whose_server_hangs_up_ends_with_exit_code_3() {
+    let addr = server(Faults { hang_up_after: Some(50), ..Faults::default() });
+    let output = hb(&addr, &["load", "--mix", "hot", "--conns", "1", "--seconds", "5"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("closed every connection"));
+}
+
+#[test]
+fn completions_name_the_commands() {
+    let output = hb("127.0.0.1:1", &["completions", "bash"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("detail"));
+}
