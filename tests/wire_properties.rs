@@ -1,6 +1,8 @@
 //! Properties of the codec: what is written is read again, however the stream
 //! is cut, and no bytes make it panic.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use hongbao::units::{EnvelopeId, EnvelopeState, Split, UserId};
 use hongbao::wire::{
     Decoded, HEADER_BYTES, ReplyBody, ReplyWriter, Request, Row, SendOrder, Status, Summary,

@@ -1,5 +1,7 @@
 //! `hb` as a user meets it, against the test double: words, JSON, exit codes.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 #[path = "../../tests/double/mod.rs"]
 mod double;
 

@@ -145,8 +145,9 @@ impl<'r, 'm, M: Mix> Running<'r, 'm, M> {
             };
             self.in_flight -= 1;
             self.last_answer_ns = now;
-            self.tally.answer(&answer.head, now.saturating_sub(answer.meant_at));
-            self.feed.mix.answered(answer.note, answer.head.status, answer.head.number);
+            let head = &answer.head;
+            self.tally.answer(head.op, head.status, now.saturating_sub(answer.meant_at));
+            self.feed.mix.answered(answer.note, head.status, head.number);
         }
         Ok(())
     }

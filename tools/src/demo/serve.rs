@@ -1,0 +1,46 @@
+//! The hidden command that is the demo's server process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use hongbao::{Config, Server};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// `hb serve-for-demo`.
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    #[arg(long)]
+    data: PathBuf,
+    #[arg(long)]
+    listen: SocketAddr,
+    #[arg(long)]
+    port_file: PathBuf,
+}
+
+/// Serves until SIGTERM, or until the demo that started it is gone.
+pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    let config = Config {
+        data: args.data.clone(),
+        listen: Some(args.listen),
+        unix: None,
+        ..Config::default()
+    };
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let server = Server::start(config).context("starting the server")?;
+    for fact in server.facts() {
+        eprintln!("{fact}");
+    }
+    let address = server.address().ok_or_else(|| anyhow!("the server listens nowhere"))?;
+    let unfinished = args.port_file.with_extension("new");
+    fs::write(&unfinished, address.to_string())?;
+    fs::rename(&unfinished, &args.port_file)?; // whole or not there
+    signals.forever().next();
+    server.drain().context("draining")?;
+    Ok(())
+}
