@@ -2,6 +2,14 @@
 //!
 //! Modules are listed from the bottom layer to the top; each uses only those
 //! above it in this list. `docs/ARCHITECTURE.md` walks through the house.
+//!
+//! ```ignore
+//! let config = hongbao::Config { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() };
+//! let server = hongbao::Server::start(config)?;
+//! println!("serving on {}", server.address());
+//! server.drain()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod checksum;
 pub mod limits;
@@ -14,6 +22,5 @@ pub mod engine;
 pub mod journal;
 
 pub mod net;
-pub mod shard;
 
 pub mod client;

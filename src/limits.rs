@@ -43,3 +43,10 @@ pub const IDLE_MARK_AFTER_MS: u64 = 10;
 
 /// Locked memory that the background executor's ring asks for, in bytes.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+
+/// How long a shard waits for a journal segment that is being made ready, in
+/// seconds. It takes under one; a disk that needs more than this is broken.
+pub const PREPARE_WAIT_S: u64 = 30;
+
+/// How soon a segment that met a full disk is tried again, in milliseconds.
+pub const PREPARE_RETRY_MS: u64 = 500;

@@ -214,9 +214,17 @@ pub struct ReplyWriter<'a> {
     tag: u64,
 }
 
-/// The most one reply to `op` takes, in bytes.
+/// The most one reply to `op` takes, in bytes; for bytes that name no
+/// operation, what the refusal takes.
+#[inline]
 pub fn reply_bytes_max(op: u8) -> usize {
-    if op == Op::Detail.code() { FRAME_BYTES_MAX } else { 512 }
+    match Op::from_code(op) {
+        Some(Op::Detail) => FRAME_BYTES_MAX,
+        // The ports of at most 256 shards follow the head.
+        Some(Op::Hello) => HEADER_BYTES + size_of::<HelloHead>() + 2 * 256,
+        Some(Op::Show) => HEADER_BYTES + size_of::<SummaryBody>(),
+        _ => HEADER_BYTES + size_of::<NumberBody>(),
+    }
 }
 
 impl<'a> ReplyWriter<'a> {

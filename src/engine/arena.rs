@@ -1,0 +1,79 @@
+//! The one block of memory that envelopes and their claims live in.
+//!
+//! It is taken once, zeroed by the system and touched lazily; this room gives
+//! out no pages (that is `buddy`) and knows nothing of envelopes.
+
+use super::words::index;
+
+/// 64-bit words of one page of the arena: 64 KiB.
+pub(super) const PAGE_WORDS: usize = 8192;
+
+/// Users that a scan compares at a time; the last may reach so far beyond the
+/// last block.
+pub(super) const SCAN_WORDS: usize = 8;
+
+/// The arena begins at a page of the machine, so that a block of a power of
+/// two up to 4 KiB never crosses one, and a header never crosses a cache line.
+const ALIGN_BYTES: usize = 4096;
+
+/// Words to spare for the alignment and for a scan at the end.
+const SPARE_WORDS: usize = ALIGN_BYTES / 8 + SCAN_WORDS;
+
+/// Zeroed words, addressed absolutely: every place begins with
+/// [`Arena::page_at`].
+pub(super) struct Arena {
+    words: Vec<u64>,
+    start: usize,
+}
+
+impl Arena {
+    /// How many pages fit in `bytes`. Page numbers are 32 bits and the
+    /// directory keeps them plus one.
+    pub(super) fn pages_in(bytes: usize) -> u32 {
+        u32::try_from(bytes / (8 * PAGE_WORDS)).unwrap_or(u32::MAX).min(u32::MAX - 1)
+    }
+
+    /// The bytes that [`Arena::new`] reserves.
+    pub(super) fn bytes(pages: u32) -> usize {
+        8 * (index(pages) * PAGE_WORDS + SPARE_WORDS)
+    }
+
+    /// An arena of zeroed pages.
+    pub(super) fn new(pages: u32) -> Self {
+        let words = vec![0; index(pages) * PAGE_WORDS + SPARE_WORDS];
+        let offset = words.as_ptr().align_offset(ALIGN_BYTES);
+        // Alignment is speed, not correctness: without it the arena works too.
+        let start = if offset <= ALIGN_BYTES / 8 { offset } else { 0 };
+        Self { words, start }
+    }
+
+    /// Where a page begins.
+    #[inline]
+    pub(super) fn page_at(&self, page: u32) -> usize {
+        self.start + index(page) * PAGE_WORDS
+    }
+
+    /// The word at a place.
+    #[inline]
+    pub(super) fn word(&self, at: usize) -> u64 {
+        self.words[at]
+    }
+
+    /// Puts a word at a place.
+    #[inline]
+    pub(super) fn put(&mut self, at: usize, word: u64) {
+        self.words[at] = word;
+    }
+
+    /// `N` words from a place, if the arena reaches that far.
+    #[inline]
+    pub(super) fn chunk<const N: usize>(&self, at: usize) -> Option<&[u64; N]> {
+        self.words.get(at..)?.first_chunk()
+    }
+
+    /// Puts `N` words at a place.
+    #[inline]
+    pub(super) fn put_chunk<const N: usize>(&mut self, at: usize, words: &[u64; N]) {
+        self.words[at..at + N].copy_from_slice(words);
+    }
+}

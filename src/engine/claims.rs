@@ -1,0 +1,169 @@
+//! Who holds which share of an envelope.
+//!
+//! The users come first, densely, then a word of amount and time for each, by
+//! rank. Small envelopes are searched by a scan that vectorises; large ones
+//! have a hash index after the metas. Claims are only ever added.
+
+use super::arena::SCAN_WORDS;
+use super::hash::mix;
+use super::slots::{Slot, Slots};
+use super::words::{buckets_for, first_bucket, high, index, low, pair};
+use crate::units::UserId;
+use crate::wire::Row;
+
+impl Slot {
+    /// The place of the first meta word.
+    #[inline]
+    fn metas_at(&self) -> usize {
+        self.users_at + index(self.header.shares)
+    }
+
+    /// The place of the hash index of a large envelope.
+    #[inline]
+    fn index_at(&self) -> usize {
+        self.metas_at() + index(self.header.shares)
+    }
+
+    /// The bucket where the search for a user begins. The seed is mixed in, so
+    /// nobody outside can choose users that collide.
+    #[inline]
+    fn first_bucket(&self, user: UserId) -> usize {
+        first_bucket(mix(user.0 ^ self.header.seed.0[0]), buckets_for(self.header.shares))
+    }
+
+    #[inline]
+    fn after(&self, bucket: usize) -> usize {
+        (bucket + 1) & (buckets_for(self.header.shares) - 1)
+    }
+}
+
+impl Slots {
+    /// The rank of a user's claim.
+    #[inline]
+    pub(super) fn rank_of(&self, slot: &Slot, user: UserId) -> Option<u32> {
+        if slot.large {
+            return self.rank_in_index(slot, user);
+        }
+        if slot.header.shares == 1 {
+            // Not to touch the line of the next envelope.
+            let is_held = slot.header.claimed == 1 && self.arena.word(slot.users_at) == user.0;
+            return is_held.then_some(0);
+        }
+        self.rank_in_scan(slot, user)
+    }
+
+    /// Always whole groups of eight and at least one: how many are claimed is
+    /// a coin toss that no branch should depend on. What lies beyond the
+    /// claimed users may match by accident, but only at ranks that nobody has,
+    /// and after any true match.
+    #[inline]
+    fn rank_in_scan(&self, slot: &Slot, user: UserId) -> Option<u32> {
+        let mut rank = 0;
+        loop {
+            let group = self.arena.chunk(slot.users_at + index(rank))?;
+            let matches = matches(group, user.0);
+            if matches != 0 {
+                rank += matches.trailing_zeros();
+                return (rank < slot.header.claimed).then_some(rank);
+            }
+            rank += GROUP;
+            if rank >= slot.header.claimed {
+                return None;
+            }
+        }
+    }
+
+    fn rank_in_index(&self, slot: &Slot, user: UserId) -> Option<u32> {
+        let mut bucket = slot.first_bucket(user);
+        loop {
+            let rank = self.bucket(slot, bucket).checked_sub(1)?;
+            if self.arena.word(slot.users_at + index(rank)) == user.0 {
+                return Some(rank);
+            }
+            bucket = slot.after(bucket);
+        }
+    }
+
+    /// Two buckets a word; each holds a rank + 1, or 0 where it is empty.
+    #[inline]
+    fn bucket(&self, slot: &Slot, bucket: usize) -> u32 {
+        let word = self.arena.word(slot.index_at() + bucket / 2);
+        if bucket.is_multiple_of(2) { low(word) } else { high(word) }
+    }
+
+    fn put_bucket(&mut self, slot: &Slot, bucket: usize, content: u32) {
+        let at = slot.index_at() + bucket / 2;
+        let word = self.arena.word(at);
+        let is_low = bucket.is_multiple_of(2);
+        let word = if is_low { pair(content, high(word)) } else { pair(low(word), content) };
+        self.arena.put(at, word);
+    }
+
+    /// The claim of a rank that is claimed.
+    #[inline]
+    pub(super) fn row(&self, slot: &Slot, rank: u32) -> Row {
+        let meta = self.arena.word(slot.metas_at() + index(rank));
+        let user = UserId(self.arena.word(slot.users_at + index(rank)));
+        Row { user, amount: low(meta), at: high(meta) }
+    }
+
+    /// The claims from a rank on.
+    pub(super) fn rows(&self, slot: Slot, from: u32) -> impl Iterator<Item = Row> {
+        (from..slot.header.claimed).map(move |rank| self.row(&slot, rank))
+    }
+
+    /// Adds the next claim, of a user that has none, while shares are left.
+    /// The header is the caller's to count up.
+    #[inline]
+    pub(super) fn seat(&mut self, slot: &Slot, row: Row) {
+        let rank = slot.header.claimed;
+        self.arena.put(slot.users_at + index(rank), row.user.0);
+        self.arena.put(slot.metas_at() + index(rank), pair(row.amount, row.at));
+        if slot.large {
+            self.seat_in_index(slot, row.user, rank);
+        }
+    }
+
+    fn seat_in_index(&mut self, slot: &Slot, user: UserId, rank: u32) {
+        let mut bucket = slot.first_bucket(user);
+        while self.bucket(slot, bucket) != 0 {
+            bucket = slot.after(bucket);
+        }
+        self.put_bucket(slot, bucket, rank + 1);
+    }
+
+    /// Loads the words that a claim of this user would read and write.
+    #[inline]
+    pub(super) fn claim_words(&self, slot: &Slot, user: UserId) -> u64 {
+        let rank = index(slot.header.claimed.min(slot.header.shares - 1));
+        let bucket = if slot.large { self.bucket(slot, slot.first_bucket(user)) } else { 0 };
+        self.arena.word(slot.users_at + rank)
+            ^ self.arena.word(slot.metas_at() + rank)
+            ^ u64::from(bucket)
+    }
+}
+
+/// [`SCAN_WORDS`] as ranks are counted.
+const GROUP: u32 = 8;
+
+/// A bit for each of the words that is `user`. Without a branch, so that the
+/// compiler makes vector code of it.
+#[inline]
+fn matches(users: &[u64; SCAN_WORDS], user: u64) -> u32 {
+    (0..).zip(users).fold(0, |bits, (at, &word)| bits | u32::from(word == user) << at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_has_a_bit_for_every_equal_word() {
+        let users = [5, 7, 5, 0, u64::MAX, 0, 0, 5];
+        assert_eq!(matches(&users, 5), 0b1000_0101);
+        assert_eq!(matches(&users, 0), 0b0110_1000);
+        assert_eq!(matches(&users, u64::MAX), 0b0001_0000);
+        assert_eq!(matches(&users, 6), 0);
+        assert_eq!(index(GROUP), SCAN_WORDS);
+    }
+}

@@ -1,0 +1,98 @@
+//! From a page's name (partition, class, number) to its place in the arena.
+//!
+//! An open-addressing table of one word an entry, small enough to stay in the
+//! cache: every request on an envelope begins here. Entries are never removed.
+
+use super::words::{high, index, index_of_word, low, pair};
+
+/// Multiplying by 2^64/φ spreads consecutive keys evenly over the top bits.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The table: `arena page + 1` in the low half, the key in the high half; 0 is
+/// an empty entry.
+pub(super) struct Directory {
+    entries: Vec<u64>,
+    shift: u32,
+}
+
+impl Directory {
+    fn entries_for(pages: u32) -> usize {
+        (2 * index(pages)).next_power_of_two().max(2)
+    }
+
+    /// The bytes that [`Directory::new`] reserves.
+    pub(super) fn bytes(pages: u32) -> usize {
+        8 * Self::entries_for(pages)
+    }
+
+    /// A directory with room for every page of an arena, never more than half
+    /// full.
+    pub(super) fn new(pages: u32) -> Self {
+        let entries = vec![0; Self::entries_for(pages)];
+        let shift = u64::BITS - entries.len().trailing_zeros();
+        Self { entries, shift }
+    }
+
+    #[inline]
+    fn first(&self, key: u32) -> usize {
+        index_of_word(u64::from(key).wrapping_mul(SPREAD) >> self.shift)
+    }
+
+    #[inline]
+    fn after(&self, at: usize) -> usize {
+        (at + 1) & (self.entries.len() - 1)
+    }
+
+    /// The arena page of a key.
+    #[inline]
+    pub(super) fn find(&self, key: u32) -> Option<u32> {
+        let mut at = self.first(key);
+        loop {
+            let entry = self.entries[at];
+            if entry == 0 {
+                return None;
+            }
+            if high(entry) == key {
+                return Some(low(entry) - 1);
+            }
+            at = self.after(at);
+        }
+    }
+
+    /// Adds a key that is not there yet.
+    pub(super) fn insert(&mut self, key: u32, page: u32) {
+        let mut at = self.first(key);
+        while self.entries[at] != 0 {
+            at = self.after(at);
+        }
+        self.entries[at] = pair(page + 1, key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hash::mix;
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn every_page_is_found_and_no_other_key() {
+        let pages = if cfg!(miri) { 30 } else { 1000 };
+        let mut directory = Directory::new(pages);
+        let mut twin = HashMap::new();
+        for page in 0..pages {
+            let key = low(mix(u64::from(page)));
+            directory.insert(key, page);
+            twin.insert(key, page);
+        }
+        for (&key, &page) in &twin {
+            assert_eq!(directory.find(key), Some(page));
+            assert_eq!(directory.find(key ^ 1), twin.get(&(key ^ 1)).copied());
+        }
+    }
+
+    #[test]
+    fn an_empty_directory_finds_nothing() {
+        assert_eq!(Directory::new(0).find(0), None);
+    }
+}

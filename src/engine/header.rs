@@ -1,0 +1,122 @@
+//! The six words at the head of every envelope's block.
+//!
+//! ```text
+//! 0 generation u16 | state u8 | split u8 | shares u32
+//! 1 claimed u32 | expires_at u32
+//! 2 unclaimed u64
+//! 3 seed, two words
+//! 5 order_ref u32 | share_max u32
+//! ```
+//!
+//! Only this room knows where what is; it decides nothing.
+
+use super::words::{high, low, pair};
+use crate::units::{EnvelopeState, Fen, Seed, Split, UnixSeconds};
+
+/// 64-bit words of a header; with blocks aligned to 64 bytes it never crosses
+/// a cache line.
+pub(super) const HEADER_WORDS: usize = 6;
+
+/// A header, decoded.
+#[derive(Clone, Copy)]
+pub(super) struct Header {
+    /// How often the slot was given out; never 0.
+    pub(super) generation: u16,
+    /// Where the envelope is in its life.
+    pub(super) state: EnvelopeState,
+    /// The rule of its cut.
+    pub(super) split: Split,
+    /// Into how many shares it is cut.
+    pub(super) shares: u32,
+    /// How many of them are claimed.
+    pub(super) claimed: u32,
+    /// When it expires.
+    pub(super) expires_at: UnixSeconds,
+    /// The money that nobody claimed, in fen: what is left while the envelope
+    /// is open, what was refunded once it is closed. One word for both, so
+    /// that closing cannot lose or double it.
+    pub(super) unclaimed: Fen,
+    /// The secret of its draws.
+    pub(super) seed: Seed,
+    /// Its place in the orders.
+    pub(super) order_ref: u32,
+    /// The sender's cap of one share, in fen; 0 is none.
+    pub(super) share_max: u32,
+}
+
+impl Header {
+    /// The header in these words; `None` where no envelope was ever put.
+    #[inline]
+    pub(super) fn load(words: &[u64; HEADER_WORDS]) -> Option<Self> {
+        let [g0, g1, state, split, s0, s1, s2, s3] = words[0].to_le_bytes();
+        Some(Self {
+            generation: u16::from_le_bytes([g0, g1]),
+            state: EnvelopeState::from_code(state)?,
+            split: Split::from_code(split)?,
+            shares: u32::from_le_bytes([s0, s1, s2, s3]),
+            claimed: low(words[1]),
+            expires_at: high(words[1]),
+            unclaimed: words[2],
+            seed: Seed([words[3], words[4]]),
+            order_ref: low(words[5]),
+            share_max: high(words[5]),
+        })
+    }
+
+    /// The words of this header.
+    #[inline]
+    pub(super) fn words(&self) -> [u64; HEADER_WORDS] {
+        let [g0, g1] = self.generation.to_le_bytes();
+        let [s0, s1, s2, s3] = self.shares.to_le_bytes();
+        let (state, split) = (self.state.code(), self.split.code());
+        [
+            u64::from_le_bytes([g0, g1, state, split, s0, s1, s2, s3]),
+            pair(self.claimed, self.expires_at),
+            self.unclaimed,
+            self.seed.0[0],
+            self.seed.0[1],
+            pair(self.order_ref, self.share_max),
+        ]
+    }
+
+    /// How many shares nobody has claimed.
+    #[inline]
+    pub(super) fn shares_left(&self) -> u32 {
+        self.shares.saturating_sub(self.claimed)
+    }
+
+    /// Whether shares may be claimed.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.state == EnvelopeState::Open
+    }
+
+    /// The money that may still be claimed, in fen.
+    pub(super) fn left(&self) -> Fen {
+        if self.is_open() { self.unclaimed } else { 0 }
+    }
+
+    /// The money that went back to the sender, in fen.
+    pub(super) fn refunded(&self) -> Fen {
+        if self.is_open() { 0 } else { self.unclaimed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_give_back_the_header() {
+        let words = [0x0000_01fd_0203_0001, 0x77, 12, 5, 6, pair(9, 10)];
+        let header = Header::load(&words).unwrap();
+        assert_eq!((header.generation, header.shares), (1, 509));
+        assert_eq!((header.state, header.split), (EnvelopeState::Expired, Split::LineCutting));
+        assert_eq!(header.words(), words);
+    }
+
+    #[test]
+    fn untouched_words_are_no_header() {
+        assert!(Header::load(&[0; HEADER_WORDS]).is_none());
+    }
+}

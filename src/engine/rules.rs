@@ -1,0 +1,126 @@
+//! What an order may ask for.
+//!
+//! Two sets of rules: the operator's, which a new order must keep, and the
+//! format's, which every record must keep whatever the operator has set since.
+
+use super::split;
+use crate::limits::{LINE_CUTTING_SHARES_MAX, TOTAL_FEN_MAX};
+use crate::units::{Fen, Split};
+use crate::wire::{BadRequest, SendOrder};
+
+/// The operator's limits for one envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnvelopeLimits {
+    /// The most shares.
+    pub shares_max: u32,
+    /// The most money, in fen; never above `TOTAL_FEN_MAX`.
+    pub total_fen_max: Fen,
+    /// The most money for each share on average, in fen.
+    pub share_mean_fen_max: Fen,
+    /// The longest lifetime, in seconds.
+    pub lifetime_s_max: u32,
+}
+
+impl EnvelopeLimits {
+    /// The first rule that the order breaks, if it breaks one.
+    pub(super) fn check(&self, order: &SendOrder) -> Result<(), BadRequest> {
+        let shares = u64::from(order.shares);
+        let rules = [
+            (self.allows_shares(order), BadRequest::Shares),
+            ((shares..=self.total_max(shares)).contains(&order.total), BadRequest::Total),
+            (order.total <= shares * split::cap(order.share_max), BadRequest::ShareMax),
+            ((1..=self.lifetime_s_max).contains(&order.lifetime_s), BadRequest::Lifetime),
+        ];
+        rules.into_iter().find(|&(kept, _)| !kept).map_or(Ok(()), |(_, broken)| Err(broken))
+    }
+
+    fn allows_shares(&self, order: &SendOrder) -> bool {
+        (1..=self.shares_max).contains(&order.shares) && is_drawable(order.split, order.shares)
+    }
+
+    fn total_max(&self, shares: u64) -> Fen {
+        let by_mean = shares.saturating_mul(self.share_mean_fen_max);
+        by_mean.min(self.total_fen_max).min(TOTAL_FEN_MAX)
+    }
+}
+
+/// Line cutting is for groups, not for crowds.
+fn is_drawable(split: Split, shares: u32) -> bool {
+    split != Split::LineCutting || shares <= LINE_CUTTING_SHARES_MAX
+}
+
+/// Whether money and shares of a record are such that every share can be drawn
+/// and every sum stays in range.
+pub(super) fn is_sound(total: Fen, shares: u32, share_max: u32, split: Split) -> bool {
+    split::feasible(total, shares, share_max)
+        && total <= TOTAL_FEN_MAX
+        && is_drawable(split, shares)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::UserId;
+
+    const LIMITS: EnvelopeLimits = EnvelopeLimits {
+        shares_max: 2000,
+        total_fen_max: 1_000_000,
+        share_mean_fen_max: 20_000,
+        lifetime_s_max: 86_400,
+    };
+
+    fn order(total: Fen, shares: u32, share_max: u32, split: Split) -> SendOrder {
+        let (sender, order, payment) = (UserId(1), 2, 3);
+        SendOrder { sender, order, payment, total, shares, lifetime_s: 60, share_max, split }
+    }
+
+    fn check(total: Fen, shares: u32, share_max: u32, split: Split) -> Result<(), BadRequest> {
+        LIMITS.check(&order(total, shares, share_max, split))
+    }
+
+    #[test]
+    fn shares_are_from_1_to_the_limit_of_the_split() {
+        use Split::{DoubleMean, Equal, LineCutting};
+        assert_eq!(check(100, 0, 0, Equal), Err(BadRequest::Shares));
+        assert_eq!(check(9000, 2000, 0, DoubleMean), Ok(()));
+        assert_eq!(check(9000, 2001, 0, DoubleMean), Err(BadRequest::Shares));
+        assert_eq!(check(9000, 1000, 0, LineCutting), Ok(()));
+        assert_eq!(check(9000, 1001, 0, LineCutting), Err(BadRequest::Shares));
+    }
+
+    #[test]
+    fn total_is_a_fen_a_share_at_least_and_within_both_limits() {
+        assert_eq!(check(4, 5, 0, Split::Equal), Err(BadRequest::Total));
+        assert_eq!(check(5, 5, 0, Split::Equal), Ok(()));
+        assert_eq!(check(20_000, 1, 0, Split::Equal), Ok(()));
+        assert_eq!(check(20_001, 1, 0, Split::Equal), Err(BadRequest::Total));
+        assert_eq!(check(1_000_001, 2000, 0, Split::Equal), Err(BadRequest::Total));
+    }
+
+    #[test]
+    fn caps_must_hold_the_total() {
+        assert_eq!(check(100, 10, 10, Split::DoubleMean), Ok(()));
+        assert_eq!(check(100, 10, 9, Split::DoubleMean), Err(BadRequest::ShareMax));
+    }
+
+    #[test]
+    fn lifetime_is_from_1_to_the_limit() {
+        for (lifetime_s, kept) in [(0, false), (1, true), (86_400, true), (86_401, false)] {
+            let order = SendOrder { lifetime_s, ..order(100, 10, 0, Split::Equal) };
+            assert_eq!(LIMITS.check(&order).is_ok(), kept);
+        }
+    }
+
+    #[test]
+    fn limits_without_end_still_keep_the_format_in_range() {
+        let endless = EnvelopeLimits {
+            shares_max: u32::MAX,
+            total_fen_max: u64::MAX,
+            share_mean_fen_max: u64::MAX,
+            lifetime_s_max: u32::MAX,
+        };
+        let order = order(TOTAL_FEN_MAX + 1, u32::MAX, u32::MAX, Split::Equal);
+        assert_eq!(endless.check(&order), Err(BadRequest::Total));
+        assert_eq!(endless.check(&SendOrder { total: TOTAL_FEN_MAX, ..order }), Ok(()));
+    }
+}

@@ -1,0 +1,47 @@
+//! Running sums over all envelopes, kept in step with every record.
+
+use crate::units::Fen;
+
+/// What all envelopes come to; `funded = claimed + refunded + left` at every
+/// moment. The sums of money are in fen and wide enough for any number of
+/// envelopes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Envelopes ever funded.
+    pub envelopes: u64,
+    /// Envelopes of which shares may be claimed.
+    pub open: u64,
+    /// Shares ever claimed.
+    pub claims: u64,
+    /// Money put in.
+    pub funded: u128,
+    /// Money claimed.
+    pub claimed: u128,
+    /// Money that went back to the senders.
+    pub refunded: u128,
+    /// Money that may still be claimed.
+    pub left: u128,
+}
+
+impl Totals {
+    pub(super) fn fund(&mut self, total: Fen) {
+        self.envelopes += 1;
+        self.open += 1;
+        self.funded += u128::from(total);
+        self.left += u128::from(total);
+    }
+
+    #[inline]
+    pub(super) fn claim(&mut self, amount: Fen, exhausted: bool) {
+        self.claims += 1;
+        self.open -= u64::from(exhausted);
+        self.claimed += u128::from(amount);
+        self.left -= u128::from(amount);
+    }
+
+    pub(super) fn close(&mut self, refunded: Fen) {
+        self.open -= 1;
+        self.refunded += u128::from(refunded);
+        self.left -= u128::from(refunded);
+    }
+}

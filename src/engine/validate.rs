@@ -1,0 +1,251 @@
+//! What is decided: outcomes, and the records that would make them so.
+//!
+//! Nothing here changes the state (but `due` forgets expiries of envelopes
+//! that are closed anyway). A user's own share is looked for before anything
+//! else, so that a repeated claim never takes from the stock.
+
+use super::apply::rank_check;
+use super::orders::Order;
+use super::slots::{Slot, Vacancy};
+use super::{
+    Cause, Claimed, Closed, Decision, Engine, Funded, Outcome, Record, partition_of, split,
+};
+use crate::limits::DETAIL_ROWS_MAX;
+use crate::units::{EnvelopeId, EnvelopeState, Seed, Time, UnixSeconds, UserId};
+use crate::wire::{Row, SendOrder, Summary};
+
+impl Decision {
+    /// Something to tell that changes nothing.
+    fn only(outcome: Outcome) -> Self {
+        Self { outcome, record: None }
+    }
+}
+
+impl Engine {
+    /// Decides about an order. The seed becomes the envelope's secret if it is
+    /// new; `now` is when its lifetime begins.
+    pub fn fund(&self, order: &SendOrder, seed: Seed, now: Time) -> Decision {
+        if let Some(earlier) = self.orders.find(order.sender, order.order) {
+            return Decision::only(self.fund_again(earlier, order));
+        }
+        if let Err(broken) = self.limits.check(order) {
+            return Decision::only(Outcome::Invalid(broken));
+        }
+        let Some(vacancy) = self.vacancy(order.sender, order.shares) else {
+            return Decision::only(Outcome::Full);
+        };
+        let envelope = vacancy.envelope;
+        let record = Record::Funded(Funded {
+            envelope,
+            sender: order.sender,
+            order: order.order,
+            payment: order.payment,
+            total: order.total,
+            seed,
+            shares: order.shares,
+            share_max: order.share_max,
+            lifetime_s: order.lifetime_s,
+            at: now.seconds(),
+            split: order.split,
+        });
+        Decision { outcome: Outcome::Funded { envelope, repeated: false }, record: Some(record) }
+    }
+
+    fn fund_again(&self, earlier: &Order, order: &SendOrder) -> Outcome {
+        let envelope = earlier.envelope;
+        let same_header = self.slots.get(envelope).is_some_and(|slot| {
+            let header = &slot.header;
+            (header.shares, header.split, header.share_max)
+                == (order.shares, order.split, order.share_max)
+        });
+        let same_order = (earlier.total, earlier.lifetime_s, earlier.payment)
+            == (order.total, order.lifetime_s, order.payment);
+        if same_header && same_order {
+            Outcome::Funded { envelope, repeated: true }
+        } else {
+            Outcome::Conflict
+        }
+    }
+
+    /// The place that a sender's next envelope of this size gets, if there is
+    /// room in all tables.
+    pub(super) fn vacancy(&self, sender: UserId, shares: u32) -> Option<Vacancy> {
+        if self.orders.is_full() {
+            return None;
+        }
+        self.slots.vacancy(partition_of(sender), shares)
+    }
+
+    /// The cheap look: is anything left for this user? Nothing is won by it.
+    #[inline]
+    pub fn grab(&self, envelope: EnvelopeId, user: UserId) -> Outcome {
+        let Some(slot) = self.slots.get(envelope) else {
+            return Outcome::NotFound;
+        };
+        if let Some(held) = self.share_of(&slot, user) {
+            return held;
+        }
+        refusal(slot.header.state)
+            .unwrap_or(Outcome::Winnable { shares_left: slot.header.shares_left() })
+    }
+
+    /// Decides about one share. A user who has one is told its amount again,
+    /// for ever; from an open envelope whose time is over nothing is given,
+    /// even if nobody has closed it yet.
+    #[inline]
+    pub fn claim(&self, envelope: EnvelopeId, user: UserId, now: Time) -> Decision {
+        let Some(slot) = self.slots.get(envelope) else {
+            return Decision::only(Outcome::NotFound);
+        };
+        if let Some(held) = self.share_of(&slot, user) {
+            return Decision::only(held);
+        }
+        if let Some(refusal) = refusal_now(&slot, now) {
+            return Decision::only(refusal);
+        }
+        let header = &slot.header;
+        let (rank, left) = (header.claimed, header.unclaimed);
+        let amount = split::draw(
+            header.split,
+            header.seed,
+            rank,
+            left,
+            header.shares_left(),
+            header.share_max,
+        );
+        let record = Record::Claimed(Claimed {
+            envelope,
+            user,
+            // Lossless: the cap of every share is within 32 bits.
+            amount: u32::try_from(amount).unwrap_or(u32::MAX),
+            rank: rank_check(rank),
+            at: now.seconds(),
+        });
+        Decision { outcome: Outcome::Claimed { amount }, record: Some(record) }
+    }
+
+    #[inline]
+    fn share_of(&self, slot: &Slot, user: UserId) -> Option<Outcome> {
+        let rank = self.slots.rank_of(slot, user)?;
+        let amount = u64::from(self.slots.row(slot, rank).amount);
+        Some(Outcome::AlreadyClaimed { amount })
+    }
+
+    /// The summary of an envelope: total = claimed + refunded + left.
+    pub fn show(&self, envelope: EnvelopeId) -> Outcome {
+        self.summary(envelope).map_or(Outcome::NotFound, Outcome::Summary)
+    }
+
+    fn summary(&self, envelope: EnvelopeId) -> Option<Summary> {
+        let header = self.slots.get(envelope)?.header;
+        let order = self.orders.get(header.order_ref)?;
+        Some(Summary {
+            sender: order.sender,
+            order: order.number,
+            payment: order.payment,
+            total: order.total,
+            left: header.left(),
+            refunded: header.refunded(),
+            shares: header.shares,
+            claimed: header.claimed,
+            share_max: header.share_max,
+            created_at: order.created_at,
+            expires_at: header.expires_at,
+            state: header.state,
+            split: header.split,
+        })
+    }
+
+    /// The head of a page of claims, from rank `from`, of at most `rows_max`
+    /// rows and at most [`DETAIL_ROWS_MAX`].
+    pub fn detail(&self, envelope: EnvelopeId, from: u32, rows_max: u32) -> Outcome {
+        let Some(slot) = self.slots.get(envelope) else {
+            return Outcome::NotFound;
+        };
+        let (shares, claimed) = (slot.header.shares, slot.header.claimed);
+        let count = claimed.saturating_sub(from).min(rows_max).min(DETAIL_ROWS_MAX);
+        Outcome::Detail { shares, claimed, from, count }
+    }
+
+    /// The claims from rank `from` on, by rank; none where there is no such
+    /// envelope.
+    pub fn rows(&self, envelope: EnvelopeId, from: u32) -> impl Iterator<Item = Row> + '_ {
+        self.slots.get(envelope).into_iter().flat_map(move |slot| self.slots.rows(slot, from))
+    }
+
+    /// Decides about giving what is left back to the sender; nobody else may
+    /// ask for it. A repeat is told the same amount and refunds nothing.
+    pub fn cancel(&self, envelope: EnvelopeId, sender: UserId, now: Time) -> Decision {
+        let Some(slot) = self.slots.get(envelope) else {
+            return Decision::only(Outcome::NotFound);
+        };
+        let header = &slot.header;
+        if self.orders.get(header.order_ref).is_none_or(|order| order.sender != sender) {
+            return Decision::only(Outcome::Denied);
+        }
+        let amount = header.unclaimed;
+        if header.state == EnvelopeState::Cancelled {
+            return Decision::only(Outcome::Refunded { amount, repeated: true });
+        }
+        if let Some(refusal) = refusal_now(&slot, now) {
+            return Decision::only(refusal);
+        }
+        let record = closed(envelope, &slot, Cause::Cancelled, now);
+        Decision { outcome: Outcome::Refunded { amount, repeated: false }, record: Some(record) }
+    }
+
+    /// The record that expires this envelope, if it is open and its time is
+    /// over. Asked before every request on an envelope, so that whoever first
+    /// touches a due one expires it.
+    #[inline]
+    pub fn overdue(&self, envelope: EnvelopeId, now: Time) -> Option<Record> {
+        let slot = self.slots.get(envelope)?;
+        is_overdue(&slot, now).then(|| closed(envelope, &slot, Cause::Expired, now))
+    }
+
+    /// When to ask [`Engine::due`] next: no later than the next open envelope
+    /// expires.
+    pub fn next_due(&self) -> Option<UnixSeconds> {
+        self.expiries.head().map(|(expires_at, _)| expires_at)
+    }
+
+    /// The record that expires the envelope that is due first, if one is. It
+    /// is the same one until the record is applied.
+    pub fn due(&mut self, now: Time) -> Option<Record> {
+        while let Some((expires_at, envelope)) = self.expiries.head() {
+            let open = self.slots.get(envelope).filter(|slot| slot.header.is_open());
+            if let Some(slot) = open {
+                return (expires_at <= now.seconds())
+                    .then(|| closed(envelope, &slot, Cause::Expired, now));
+            }
+            self.expiries.drop_head();
+        }
+        None
+    }
+}
+
+#[inline]
+fn is_overdue(slot: &Slot, now: Time) -> bool {
+    slot.header.is_open() && now.seconds() >= slot.header.expires_at
+}
+
+/// Why a closed envelope gives nothing; `None` for an open one.
+#[inline]
+fn refusal(state: EnvelopeState) -> Option<Outcome> {
+    match state {
+        EnvelopeState::Open => None,
+        EnvelopeState::Exhausted => Some(Outcome::SoldOut),
+        EnvelopeState::Expired => Some(Outcome::Expired),
+        EnvelopeState::Cancelled => Some(Outcome::Cancelled),
+    }
+}
+
+/// Like [`refusal`], and an open envelope whose time is over counts as expired.
+#[inline]
+fn refusal_now(slot: &Slot, now: Time) -> Option<Outcome> {
+    if is_overdue(slot, now) { Some(Outcome::Expired) } else { refusal(slot.header.state) }
+}
+
+fn closed(envelope: EnvelopeId, slot: &Slot, cause: Cause, now: Time) -> Record {
+    Record::Closed(Closed { envelope, refunded: slot.header.unclaimed, cause, at: now.seconds() })
+}

@@ -1,0 +1,361 @@
+//! The writing side: records into the mapping, one sync per batch.
+//!
+//! `append` and `commit` make no system call but that sync and allocate
+//! nothing; taking the next ready segment is the only thing that may wait.
+
+use std::io;
+
+use super::batch::{self, BATCH_HEADER_BYTES, BatchHeader};
+use super::scan::Chain;
+use super::storage::{NextError, Segment, SegmentBytes, Storage};
+use super::{Committed, Position, Sequence, page_up, record, widen};
+use crate::checksum::seed_of;
+use crate::engine::Record;
+use crate::units::{Durability, Time};
+
+/// A recovered journal. One shard owns it and is the only one to write.
+pub struct Journal<S: Storage> {
+    storage: S,
+    durability: Durability,
+    segment: S::Segment,
+    sequence: Sequence,
+    base: u64,
+    seed: u32,
+    /// Where the open batch starts (a page) and where its next record goes.
+    start: usize,
+    at: usize,
+    records: u32,
+    /// The size of the segment, or 0 after a failure: nothing fits any more.
+    limit: usize,
+    chain: Chain,
+    /// Everything up to here is on the disk.
+    synced: Position,
+    /// The end of the last durable batch that held records.
+    acknowledged: Position,
+    /// The greatest `durable_upto` in a durable header.
+    covered: Position,
+    /// The end of the last segment that was given back.
+    retired: Position,
+    failure: Option<CommitFailed>,
+    stats: JournalStats,
+}
+
+/// Where a recovered journal goes on.
+pub(super) struct Start<T> {
+    pub(super) segment: T,
+    pub(super) sequence: Sequence,
+    pub(super) base: u64,
+    pub(super) at: usize,
+    pub(super) chain: Chain,
+    pub(super) durability: Durability,
+}
+
+/// What this run has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct JournalStats {
+    /// Records appended.
+    pub records: u64,
+    /// Batches with records that were committed.
+    pub commits: u64,
+    /// Empty batches: the epoch's first, and marks.
+    pub marks: u64,
+    /// Bytes of headers and records.
+    pub bytes: u64,
+    /// Bytes of the pages that were sealed: what the syncs had to write.
+    pub page_bytes: u64,
+    /// Segments that were filled.
+    pub rolls: u64,
+}
+
+/// Why a record was not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The disk is full. Nothing was changed; it may work again later.
+    #[error("no space for the next journal segment; free space on the data directory's disk")]
+    NoSpace,
+    /// The journal is broken; the process must end.
+    #[error("the journal cannot go on: {0}")]
+    Failed(#[source] io::Error),
+}
+
+/// A sync failed. What it covered may be lost although it still reads back,
+/// so the process must end without another word to anyone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{file}: the sync at offset {offset} failed: {reason}; the server stops, and re-reads the \
+     tail from the disk at its next start; if this repeats, replace the disk"
+)]
+pub struct CommitFailed {
+    /// The segment's file.
+    pub file: String,
+    /// The first byte of the range.
+    pub offset: u64,
+    /// What the system said.
+    pub reason: String,
+}
+
+impl<S: Storage> Journal<S> {
+    /// Begins a new epoch at `start` with an empty, synced batch.
+    pub(super) fn begin(
+        storage: S,
+        start: Start<S::Segment>,
+        existed: bool,
+        clock: Time,
+    ) -> Result<Self, CommitFailedOrNext> {
+        let mut chain = start.chain;
+        chain.epoch = chain.epoch.saturating_add(1);
+        let limit = start.segment.bytes().len();
+        let mut journal = Self {
+            storage,
+            durability: start.durability,
+            segment: start.segment,
+            sequence: start.sequence,
+            base: start.base,
+            seed: seed_of(u64::from(start.sequence)),
+            start: start.at,
+            at: start.at + BATCH_HEADER_BYTES,
+            records: 0,
+            limit,
+            synced: chain.end,
+            acknowledged: chain.end,
+            covered: Position(0),
+            retired: Position(0),
+            chain,
+            failure: None,
+            stats: JournalStats::default(),
+        };
+        if existed {
+            journal.storage.prepare(journal.sequence.saturating_add(1), journal.next_base());
+        }
+        if journal.at > journal.limit {
+            journal.take_next(clock)?;
+        }
+        journal.seal(clock);
+        journal.sync_sealed()?;
+        Ok(journal)
+    }
+
+    /// Appends `record` to the open batch and returns the position after it;
+    /// a [`Committed`] that reaches it releases the reply.
+    #[inline]
+    pub fn append(&mut self, record: &Record, now: Time) -> Result<Position, AppendError> {
+        let bytes = record::encoded_bytes(record);
+        if self.at + bytes > self.limit {
+            self.roll(now)?;
+        }
+        let end = self.at + bytes;
+        if let Some(slot) = self.segment.bytes_mut().get_mut(self.at..end) {
+            record::encode(record, self.seed, slot);
+        }
+        self.at = end;
+        self.records += 1;
+        self.stats.records += 1;
+        Ok(Position::of(self.base, end))
+    }
+
+    /// The position after the last appended record.
+    #[inline]
+    pub fn appended(&self) -> Position {
+        if self.records == 0 { self.chain.end } else { Position::of(self.base, self.at) }
+    }
+
+    /// Makes everything appended so far durable (or, under `os`, whole).
+    /// Returns at once where nothing was appended since the last time.
+    pub fn commit(&mut self, now: Time) -> Result<Committed, CommitFailed> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        if self.records > 0 {
+            self.commit_open(now)?;
+            self.storage.tend(self.sequence.saturating_add(1), self.next_base(), now);
+        }
+        Ok(Committed { upto: self.chain.end })
+    }
+
+    /// Whether an acknowledged batch is not yet covered by a later
+    /// `durable_upto`, so that damage to it would look like a torn tail.
+    pub fn mark_wanted(&self) -> bool {
+        self.durability == Durability::Sync && self.acknowledged > self.covered
+    }
+
+    /// Covers what is committed with an empty batch; under `os` everything is
+    /// synced first. Without space for it nothing happens.
+    pub fn mark(&mut self, now: Time) -> Result<(), CommitFailed> {
+        self.commit(now)?;
+        match self.durability {
+            Durability::Sync if !self.mark_wanted() => return Ok(()),
+            Durability::Sync => {}
+            Durability::Os => self.sync_segment()?,
+        }
+        if self.start + BATCH_HEADER_BYTES > self.limit {
+            match self.take_next(now) {
+                Ok(()) => {}
+                Err(CommitFailedOrNext::Next(_)) => return Ok(()), // the next commit covers it
+                Err(CommitFailedOrNext::Commit(failed)) => return Err(failed),
+            }
+        }
+        self.seal(now);
+        self.sync_sealed()
+    }
+
+    /// What this run has written.
+    pub fn stats(&self) -> JournalStats {
+        self.stats
+    }
+
+    fn next_base(&self) -> u64 {
+        self.base.saturating_add(widen(self.segment.bytes().len()))
+    }
+
+    /// The record does not fit: closes this segment and goes on in the next.
+    #[cold]
+    fn roll(&mut self, now: Time) -> Result<(), AppendError> {
+        if let Some(failure) = &self.failure {
+            return Err(AppendError::Failed(io::Error::other(failure.clone())));
+        }
+        self.take_next(now).map_err(|error| match error {
+            CommitFailedOrNext::Next(NextError::Full) => AppendError::NoSpace,
+            CommitFailedOrNext::Next(NextError::Io(error)) => AppendError::Failed(error),
+            CommitFailedOrNext::Commit(failed) => AppendError::Failed(io::Error::other(failed)),
+        })
+    }
+
+    /// The next segment is taken first, so that a full disk changes nothing;
+    /// then the open batch is committed, for a batch never spans segments.
+    fn take_next(&mut self, now: Time) -> Result<(), CommitFailedOrNext> {
+        let (sequence, base) = (self.sequence.saturating_add(1), self.next_base());
+        let next = self.storage.next(sequence, base, now)?;
+        if self.records > 0 {
+            self.commit_open(now)?;
+        }
+        let full = std::mem::replace(&mut self.segment, next);
+        let unsynced = self.durability == Durability::Os;
+        self.retired = self.chain.end;
+        self.storage.retire(full, self.chain.end, unsynced);
+        self.sequence = sequence;
+        self.base = base;
+        self.seed = seed_of(u64::from(sequence));
+        self.limit = self.segment.bytes().len();
+        self.open_at(crate::limits::PAGE_BYTES);
+        self.stats.rolls += 1;
+        Ok(())
+    }
+
+    fn open_at(&mut self, page: usize) {
+        self.start = page;
+        self.at = page + BATCH_HEADER_BYTES;
+        self.records = 0;
+    }
+
+    fn commit_open(&mut self, now: Time) -> Result<(), CommitFailed> {
+        match self.durability {
+            Durability::Sync => {
+                self.seal(now);
+                self.sync_sealed()
+            }
+            Durability::Os => {
+                self.note_retired()?;
+                self.seal(now);
+                self.open_at(page_up(self.at));
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the header of the open batch. The batch before it is durable by
+    /// now (one commit in flight), which is what `durable_upto` says.
+    fn seal(&mut self, now: Time) {
+        let header = BatchHeader {
+            checksum: 0,      // both are computed
+            body_checksum: 0, // over the bytes as they are
+            previous: self.chain.checksum,
+            body_bytes: u32::try_from(self.at - self.start - BATCH_HEADER_BYTES)
+                .unwrap_or(u32::MAX), // SEGMENT_BYTES_MAX keeps it below
+            records: self.records,
+            epoch: self.chain.epoch,
+            sequence: self.sequence,
+            unsynced: self.durability == Durability::Os,
+            batch: self.chain.batch + 1,
+            position: Position::of(self.base, self.start),
+            time: self.chain.time.max(now),
+            durable_upto: self.synced,
+        };
+        let bytes = self.segment.bytes_mut().get_mut(self.start..self.at).unwrap_or_default();
+        let checksum = batch::seal(&header, bytes);
+        self.chain.advance(&BatchHeader { checksum, ..header });
+        self.stats.bytes += widen(self.at - self.start);
+        self.stats.page_bytes += widen(page_up(self.at) - self.start);
+        if self.records > 0 {
+            self.stats.commits += 1;
+        } else {
+            self.stats.marks += 1;
+        }
+    }
+
+    /// The one sync of a commit: the pages of the sealed batch and no others.
+    fn sync_sealed(&mut self) -> Result<(), CommitFailed> {
+        let (start, end) = (self.start, page_up(self.at));
+        if let Err(error) = self.segment.sync(start..end) {
+            return Err(self.fail(start, &error));
+        }
+        self.covered = self.synced; // what the header says, which is now on disk
+        self.synced = self.chain.end;
+        if self.records > 0 {
+            self.acknowledged = self.chain.end;
+        }
+        self.open_at(end);
+        Ok(())
+    }
+
+    /// Under `os`: makes the whole current segment durable. Earlier ones are
+    /// synced in the background; until that is done nothing more is known.
+    fn sync_segment(&mut self) -> Result<(), CommitFailed> {
+        self.note_retired()?;
+        if let Err(error) = self.segment.sync(0..self.start) {
+            return Err(self.fail(0, &error));
+        }
+        if self.retired <= self.synced {
+            self.synced = self.chain.end;
+        }
+        Ok(())
+    }
+
+    /// Under `os`: learns what the background has made durable.
+    fn note_retired(&mut self) -> Result<(), CommitFailed> {
+        match self.storage.retired_upto() {
+            Ok(upto) => self.synced = self.synced.max(upto),
+            Err(error) => return Err(self.fail(0, &error)),
+        }
+        Ok(())
+    }
+
+    /// The first failure is the last: the note is left and nothing fits again.
+    #[cold]
+    fn fail(&mut self, offset: usize, error: &io::Error) -> CommitFailed {
+        let file = self.storage.name(self.sequence);
+        let reason = error.to_string();
+        let failed = CommitFailed { file, offset: widen(offset), reason };
+        self.storage.note_failed_sync(&failed.file);
+        self.limit = 0;
+        self.failure = Some(failed.clone());
+        failed
+    }
+}
+
+/// The two ways in which going on to the next segment ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommitFailedOrNext {
+    #[error(transparent)]
+    Commit(#[from] CommitFailed),
+    #[error(transparent)]
+    Next(#[from] NextError),
+}
+
+impl From<CommitFailedOrNext> for super::RecoveryError {
+    fn from(error: CommitFailedOrNext) -> Self {
+        match error {
+            CommitFailedOrNext::Commit(failed) => Self::Commit(failed),
+            CommitFailedOrNext::Next(next) => Self::Next(next),
+        }
+    }
+}

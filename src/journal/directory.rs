@@ -1,0 +1,214 @@
+//! The data directory: one process at a time, on a disk that can carry it.
+//!
+//! Everything is checked before anything is created; a refusal leaves nothing
+//! behind.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{Access, FlockOperation};
+
+use super::{files, marker, widen};
+
+/// How long the lock is tried for: a killed process with a ring holds it some
+/// milliseconds longer than it lives.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Segments per shard that must fit into a new directory: the one that is
+/// written and the one ahead.
+const SEGMENTS_AT_START: u64 = 2;
+
+/// Copy-on-write file systems, by the magic in their superblock. They write
+/// every page elsewhere: allocating ahead means nothing there.
+const COPY_ON_WRITE: [(u64, &str); 3] =
+    [(0x9123_683e, "btrfs"), (0x2fc1_2fc1, "zfs"), (0xca45_1a4e, "bcachefs")];
+
+/// The opened and locked data directory. The lock is held as long as this or a
+/// storage on it lives.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Why the data directory cannot be used. Nothing on disk was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Another process runs on it.
+    #[error("{path}: another hongbao ({holder}) uses this data directory; stop it first")]
+    Locked {
+        /// The lock file.
+        path: String,
+        /// Its process, as the lock file says.
+        holder: String,
+    },
+    /// It cannot be written.
+    #[error("{path}: not writable: {source}; check its owner, mode and mount")]
+    NotWritable {
+        /// The directory, or its nearest existing parent.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file system copies on write.
+    #[error(
+        "{path}: lies on {kind}, which copies on write and cannot keep journal pages in place; \
+         use a directory on ext4 or xfs"
+    )]
+    CopyOnWrite {
+        /// The directory, or its nearest existing parent.
+        path: String,
+        /// The file system.
+        kind: &'static str,
+    },
+    /// A new journal would not fit.
+    #[error(
+        "{path}: {free} bytes are free and a new journal needs {needed} (two segments a shard); \
+         free space or set a smaller segment size"
+    )]
+    NoRoom {
+        /// The directory, or its nearest existing parent.
+        path: String,
+        /// What is free.
+        free: u64,
+        /// What is needed.
+        needed: u64,
+    },
+    /// After a failed sync the tail could not be read from the disk.
+    #[error(
+        "{path}: a sync failed in an earlier run and the tail cannot be re-read from the disk: \
+         {source}; check the disk, copy the directory to another one, and start there"
+    )]
+    NotHealed {
+        /// The note's file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another failure.
+    #[error("{path}: {source}; check the disk and the permissions of the data directory")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Directory {
+    /// Checks, creates where it is missing, and locks the data directory for
+    /// `shards` shards with segments of `segment_bytes`.
+    pub fn open(path: &Path, segment_bytes: usize, shards: u16) -> Result<Self, DirectoryError> {
+        let existing = nearest_existing(path);
+        check_writable(existing)?;
+        check_file_system(existing)?;
+        if files::shards(path).map_err(|e| io_error(path, e))?.is_empty() {
+            let needed = widen(segment_bytes) * SEGMENTS_AT_START * u64::from(shards.max(1));
+            check_room(existing, needed)?;
+        }
+        fs::create_dir_all(path).map_err(|e| io_error(path, e))?;
+        let lock = lock(&path.join(files::LOCK))?;
+        if marker::found(path) {
+            let note = display(&path.join(files::SYNC_FAILED));
+            marker::heal(path)
+                .map_err(|source| DirectoryError::NotHealed { path: note, source })?;
+        }
+        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), _lock: lock }) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+}
+
+fn display(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn io_error(path: &Path, source: io::Error) -> DirectoryError {
+    DirectoryError::Io { path: display(path), source }
+}
+
+/// The path itself, or the parent in which it would be created.
+fn nearest_existing(path: &Path) -> &Path {
+    let here = path.ancestors().find(|p| p.exists());
+    here.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn check_writable(existing: &Path) -> Result<(), DirectoryError> {
+    let refuse = |source| DirectoryError::NotWritable { path: display(existing), source };
+    if !existing.is_dir() {
+        return Err(refuse(io::ErrorKind::NotADirectory.into()));
+    }
+    let needed = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(existing, needed).map_err(|e| refuse(e.into()))
+}
+
+fn check_file_system(existing: &Path) -> Result<(), DirectoryError> {
+    let stat = rustix::fs::statfs(existing).map_err(|e| io_error(existing, e.into()))?;
+    match copy_on_write(u64::try_from(stat.f_type).unwrap_or(0)) {
+        Some(kind) => Err(DirectoryError::CopyOnWrite { path: display(existing), kind }),
+        None => Ok(()),
+    }
+}
+
+fn copy_on_write(magic: u64) -> Option<&'static str> {
+    COPY_ON_WRITE.iter().find(|(known, _)| *known == magic & 0xffff_ffff).map(|(_, kind)| *kind)
+}
+
+fn check_room(existing: &Path, needed: u64) -> Result<(), DirectoryError> {
+    let stat = rustix::fs::statvfs(existing).map_err(|e| io_error(existing, e.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < needed {
+        return Err(DirectoryError::NoRoom { path: display(existing), free, needed });
+    }
+    Ok(())
+}
+
+/// Locks the file and writes our process id into it, for the message that the
+/// next one to try will show.
+fn lock(path: &Path) -> Result<File, DirectoryError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(path).map_err(|e| io_error(path, e))?;
+    for _ in 0..LOCK_TRIES {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+                noted.map_err(|e| io_error(path, e))?;
+                return Ok(file);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(io_error(path, error.into())),
+        }
+    }
+    let mut holder = String::new();
+    let _ = file.read_to_string(&mut holder); // only for the message
+    let pid = holder.trim();
+    let holder =
+        if pid.is_empty() { "its pid is unknown".to_owned() } else { format!("pid {pid}") };
+    Err(DirectoryError::Locked { path: display(path), holder })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copy_on_write_file_systems_are_known_by_their_magic() {
+        assert_eq!(copy_on_write(0x9123_683e), Some("btrfs"));
+        assert_eq!(copy_on_write(0xffff_ffff_9123_683e), Some("btrfs"));
+        assert_eq!(copy_on_write(0x2fc1_2fc1), Some("zfs"));
+        assert_eq!(copy_on_write(0xef53), None);
+    }
+}

@@ -1,0 +1,321 @@
+//! The storage of a real journal: mapped files in the data directory, with one
+//! segment always ready ahead.
+//!
+//! This side lives on the shard's thread: it sends jobs and takes segments, and
+//! never writes a file itself once the journal runs.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rustix::process::{Resource, getrlimit};
+
+use super::directory::Directory;
+use super::mmap::MappedSegment;
+use super::prepare::{Job, Preparer, Retired, executor, map_warm};
+use super::storage::{NextError, Source, Storage, Stored};
+use super::{Identity, Position, SegmentBytes, Sequence, files, marker, narrow, segment, widen};
+use crate::limits::{
+    MEMLOCK_BYTES_MIN, PREPARE_RETRY_MS, PREPARE_WAIT_S, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+};
+use crate::units::Time;
+
+/// Jobs that can wait: one preparation and some full segments.
+const JOBS_MAX: usize = 8;
+
+/// The segments of one shard, in `DATA/shard-NNN`.
+pub struct MmapStorage {
+    directory: Directory,
+    shard: PathBuf,
+    identity: Identity,
+    ahead: Ahead,
+    jobs: Option<Sender<Job>>,
+    ready: Receiver<io::Result<MappedSegment>>,
+    retired: Arc<Retired>,
+    cancelled: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How the segment ahead stands.
+enum Ahead {
+    /// Nobody asked for it.
+    Unasked,
+    /// The thread is at it, for the first time.
+    Asked,
+    /// The thread is at it again after a failure; nobody waits.
+    AskedAgain,
+    /// It lies here.
+    Ready(MappedSegment),
+    /// It failed at this time; `Some` is what it was, until it was told.
+    Failed(Time, Option<io::Error>),
+}
+
+/// Why the storage cannot be used. Nothing on disk was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The limit of locked memory is too low.
+    #[error(
+        "locked memory is limited to {limit} bytes and the background ring needs {needed}; raise \
+         it (`ulimit -l 8192`, or `LimitMEMLOCK=8M` in the systemd unit)"
+    )]
+    Memlock {
+        /// The limit.
+        limit: u64,
+        /// What is needed.
+        needed: u64,
+    },
+    /// The segment size is not one the format allows.
+    #[error(
+        "a segment of {bytes} bytes is not possible; use a multiple of 4096 from {min} to {max}",
+        min = SEGMENT_BYTES_MIN,
+        max = SEGMENT_BYTES_MAX
+    )]
+    SegmentBytes {
+        /// What was asked for.
+        bytes: usize,
+    },
+    /// The background thread cannot run.
+    #[error(
+        "the thread that makes journal segments cannot start: {0}; check that io_uring is allowed \
+         (kernel.io_uring_disabled, seccomp) and that the background core exists"
+    )]
+    Background(#[source] io::Error),
+}
+
+impl MmapStorage {
+    /// The segments of shard `identity.shard`; new ones get `segment_bytes`.
+    /// The background thread stays on `background_core` where one is given.
+    pub fn new(
+        directory: &Directory,
+        identity: Identity,
+        segment_bytes: usize,
+        background_core: Option<usize>,
+    ) -> Result<Self, StorageError> {
+        if !segment::sound_size(segment_bytes) {
+            return Err(StorageError::SegmentBytes { bytes: segment_bytes });
+        }
+        check_memlock()?;
+        let shard = files::shard_path(directory.path(), identity.shard);
+        let (retired, cancelled) = (Arc::default(), Arc::default());
+        let preparer = Preparer {
+            data: directory.path().to_owned(),
+            shard: shard.clone(),
+            identity,
+            segment_bytes,
+            cancelled: Arc::clone(&cancelled),
+            retired: Arc::clone(&retired),
+        };
+        let (jobs, ready, thread) =
+            start(preparer, background_core).map_err(StorageError::Background)?;
+        let (directory, jobs, thread) = (directory.clone(), Some(jobs), Some(thread));
+        let ahead = Ahead::Unasked;
+        Ok(Self { directory, shard, identity, ahead, jobs, ready, retired, cancelled, thread })
+    }
+
+    fn ask(&mut self, sequence: Sequence, base: u64, ahead: Ahead) {
+        let job = Job::Prepare { sequence, base };
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        let gone = || io::Error::other("the thread that makes journal segments is gone");
+        self.ahead = if sent { ahead } else { Ahead::Failed(Time(0), Some(gone())) };
+    }
+
+    fn arrived(&mut self, segment: io::Result<MappedSegment>, now: Time) {
+        self.ahead = match segment {
+            Ok(segment) => Ahead::Ready(segment),
+            Err(error) => Ahead::Failed(now, Some(error)),
+        };
+    }
+
+    /// The shard is faster than the disk: it waits here.
+    fn wait(&mut self, now: Time) -> Result<(), NextError> {
+        match self.ready.recv_timeout(Duration::from_secs(PREPARE_WAIT_S)) {
+            Ok(segment) => self.arrived(segment, now),
+            Err(RecvTimeoutError::Timeout) => {
+                let late = format!("not ready after {PREPARE_WAIT_S} s");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, late).into());
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let gone = io::Error::other("the thread that makes journal segments is gone");
+                self.ahead = Ahead::Failed(now, Some(gone));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_memlock() -> Result<(), StorageError> {
+    match getrlimit(Resource::Memlock).current {
+        Some(limit) if limit < MEMLOCK_BYTES_MIN => {
+            Err(StorageError::Memlock { limit, needed: MEMLOCK_BYTES_MIN })
+        }
+        _ => Ok(()),
+    }
+}
+
+type Started = (Sender<Job>, Receiver<io::Result<MappedSegment>>, JoinHandle<()>);
+
+/// Starts the thread and waits until its executor runs.
+fn start(preparer: Preparer, core: Option<usize>) -> io::Result<Started> {
+    let (jobs, jobs_in) = bounded(JOBS_MAX);
+    let (ready_out, ready) = bounded(2);
+    let (up, is_up) = bounded(1);
+    let thread =
+        std::thread::Builder::new().name("journal-next".to_owned()).spawn(
+            move || match executor(core) {
+                Ok(executor) => {
+                    let _ = up.send(Ok(()));
+                    preparer.run(&executor, &jobs_in, &ready_out);
+                }
+                Err(error) => {
+                    let _ = up.send(Err(error));
+                }
+            },
+        )?;
+    is_up.recv().map_err(io::Error::other)??;
+    Ok((jobs, ready, thread))
+}
+
+impl Drop for MmapStorage {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // it panics only on a broken invariant
+        }
+    }
+}
+
+impl Source for MmapStorage {
+    type Segment = MappedSegment;
+
+    fn sequences(&self) -> io::Result<Vec<Sequence>> {
+        files::sequences(&self.shard)
+    }
+
+    fn peek(&self, sequence: Sequence) -> io::Result<Stored> {
+        files::peek(&files::segment_path(&self.shard, sequence))
+    }
+
+    fn open(&mut self, sequence: Sequence) -> io::Result<MappedSegment> {
+        let path = files::segment_path(&self.shard, sequence);
+        let last = self.sequences()?.last().copied().unwrap_or(sequence);
+        if last.saturating_sub(sequence) < 2 {
+            return map_warm(&path, self.identity.shard, sequence); // may be written
+        }
+        let file = File::options().read(true).write(true).open(&path)?;
+        let bytes = narrow(file.metadata()?.len());
+        MappedSegment::map(&file, bytes, self.identity.shard, sequence)
+    }
+
+    fn place(&self) -> String {
+        self.shard.display().to_string()
+    }
+
+    fn name(&self, sequence: Sequence) -> String {
+        files::segment_path(&self.shard, sequence).display().to_string()
+    }
+}
+
+impl Storage for MmapStorage {
+    fn settle(&mut self, from: Sequence) -> io::Result<()> {
+        let data = self.directory.path();
+        fs::create_dir_all(&self.shard)?;
+        for sequence in files::unfinished(&self.shard)? {
+            fs::remove_file(files::unfinished_path(&self.shard, sequence))?;
+        }
+        for sequence in files::sequences(&self.shard)?.into_iter().filter(|s| *s >= from) {
+            File::open(files::segment_path(&self.shard, sequence))?.sync_all()?;
+        }
+        files::sync_directory(&self.shard)?;
+        files::sync_directory(data)?;
+        let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty());
+        files::sync_directory(parent.unwrap_or(std::path::Path::new(".")))
+    }
+
+    fn next(
+        &mut self,
+        sequence: Sequence,
+        base: u64,
+        now: Time,
+    ) -> Result<MappedSegment, NextError> {
+        if matches!(self.ahead, Ahead::Unasked) {
+            self.ask(sequence, base, Ahead::Asked);
+        }
+        if matches!(self.ahead, Ahead::Asked) {
+            self.wait(now)?;
+        }
+        self.poll(sequence, base, now);
+        match std::mem::replace(&mut self.ahead, Ahead::Unasked) {
+            Ahead::Ready(segment) => {
+                debug_assert_eq!(segment.sequence(), sequence);
+                let after = base.saturating_add(widen(segment.bytes().len()));
+                self.ask(sequence.saturating_add(1), after, Ahead::Asked);
+                Ok(segment)
+            }
+            Ahead::Failed(at, Some(error)) if !is_full(&error) => {
+                self.ahead = Ahead::Failed(at, None);
+                Err(error.into())
+            }
+            other => {
+                self.ahead = other;
+                Err(NextError::Full)
+            }
+        }
+    }
+
+    fn prepare(&mut self, sequence: Sequence, base: u64) {
+        if matches!(self.ahead, Ahead::Unasked) {
+            self.ask(sequence, base, Ahead::Asked);
+        }
+    }
+
+    fn tend(&mut self, sequence: Sequence, base: u64, now: Time) {
+        match self.ahead {
+            Ahead::Asked | Ahead::Ready(_) | Ahead::Unasked => {}
+            Ahead::AskedAgain | Ahead::Failed(..) => self.poll(sequence, base, now),
+        }
+    }
+
+    fn retire(&mut self, segment: MappedSegment, end: Position, sync: bool) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Job::Retire { segment, end, sync });
+        }
+    }
+
+    fn retired_upto(&self) -> io::Result<Position> {
+        if self.retired.failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("the background sync of a full segment failed"));
+        }
+        Ok(Position(self.retired.upto.load(Ordering::Acquire)))
+    }
+
+    fn note_failed_sync(&mut self, file: &str) {
+        marker::leave(self.directory.path(), file);
+    }
+}
+
+impl MmapStorage {
+    /// After a failure: takes what arrived, and asks again at most twice a
+    /// second.
+    fn poll(&mut self, sequence: Sequence, base: u64, now: Time) {
+        if matches!(self.ahead, Ahead::AskedAgain)
+            && let Ok(segment) = self.ready.try_recv()
+        {
+            self.arrived(segment, now);
+        }
+        if let Ahead::Failed(at, _) = self.ahead
+            && now.0 >= at.0.saturating_add(PREPARE_RETRY_MS)
+        {
+            self.ask(sequence, base, Ahead::AskedAgain);
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,71 @@
+//! The note that a sync failed, and what a start does about it.
+//!
+//! After a failed sync the page cache still shows bytes that never reached the
+//! disk, and the next sync reports success. So a start that finds the note
+//! reads the tail past the cache, writes those same bytes through it, and only
+//! then lets anyone read.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use memmap2::MmapMut;
+use rustix::fs::OFlags;
+
+use super::{files, widen};
+
+/// How much is read at a time; a multiple of every disk's block size.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Leaves the note. Best effort: the process ends anyway.
+pub(super) fn leave(data: &Path, file: &str) {
+    let note = data.join(files::SYNC_FAILED);
+    let written = fs::write(&note, format!("a sync of {file} failed\n"));
+    let synced = written.and_then(|()| File::open(&note)?.sync_all());
+    let _ = synced.and_then(|()| files::sync_directory(data));
+}
+
+/// Whether the note is there.
+pub(super) fn found(data: &Path) -> bool {
+    data.join(files::SYNC_FAILED).exists()
+}
+
+/// Makes the page cache of every shard's tail equal to the disk, and the disk
+/// to it; then removes the note. The last two segments hold the tail: one sync
+/// was in flight, and one segment is ready ahead.
+pub(super) fn heal(data: &Path) -> io::Result<()> {
+    for shard in files::shards(data)? {
+        let shard = files::shard_path(data, shard);
+        for sequence in tail(&files::sequences(&shard)?) {
+            rewrite(&files::segment_path(&shard, *sequence))?;
+        }
+    }
+    fs::remove_file(data.join(files::SYNC_FAILED))?;
+    files::sync_directory(data)
+}
+
+/// Three: under `os` the background may still have been syncing the one before.
+fn tail(sequences: &[u32]) -> &[u32] {
+    sequences.get(sequences.len().saturating_sub(3)..).unwrap_or_default()
+}
+
+fn rewrite(path: &Path) -> io::Result<()> {
+    let direct = i32::try_from(OFlags::DIRECT.bits()).map_err(io::Error::other)?;
+    let disk = OpenOptions::new().read(true).custom_flags(direct).open(path)?;
+    let cached = OpenOptions::new().write(true).open(path)?;
+    // An anonymous mapping is aligned as O_DIRECT needs it.
+    let mut buffer = MmapMut::map_anon(CHUNK_BYTES)?;
+    let mut offset = 0;
+    loop {
+        let read = disk.read_at(&mut buffer, offset)?;
+        if read == 0 {
+            break;
+        }
+        for page in buffer.get(..read).unwrap_or_default().chunks(crate::limits::PAGE_BYTES) {
+            cached.write_all_at(page, offset)?; // page by page: no large folios
+            offset += widen(page.len());
+        }
+    }
+    cached.sync_data()
+}

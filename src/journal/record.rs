@@ -1,0 +1,283 @@
+//! One record: an outcome ↔ bytes.
+//!
+//! Every record begins with its checksum (seeded with the segment's sequence,
+//! over all bytes after it) and its type, is a multiple of 8 bytes long, and
+//! its length follows from its type. Nothing here knows of batches.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::checksum::crc32c_seeded;
+use crate::engine::{Cause, Claimed, Closed, Funded, Record};
+use crate::units::{EnvelopeId, Seed, Split, UserId};
+
+const KIND_CLAIMED: u8 = 1;
+const KIND_FUNDED: u8 = 2;
+const KIND_CLOSED: u8 = 3;
+
+/// The length of the longest record.
+pub const RECORD_BYTES_MAX: usize = size_of::<FundedBytes>();
+
+/// What every record begins with.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Head {
+    crc: U32,
+    kind: u8,
+}
+
+/// `crc 4 | kind 1, flags 1, rank 2 | envelope 8 | user 8 | amount 4 | at 4`.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ClaimedBytes {
+    crc: U32,
+    kind: u8,
+    flags: u8,
+    rank: U16,
+    envelope: U64,
+    user: U64,
+    amount: U32,
+    at: U32,
+}
+
+/// `crc 4 | kind 1, split 1, reserved 2 | envelope | sender | order | payment |
+/// total, 8 each | seed 16 | shares | share_max | lifetime_s | at, 4 each`.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct FundedBytes {
+    crc: U32,
+    kind: u8,
+    split: u8,
+    reserved: U16,
+    envelope: U64,
+    sender: U64,
+    order: U64,
+    payment: U64,
+    total: U64,
+    seed: [U64; 2],
+    shares: U32,
+    share_max: U32,
+    lifetime_s: U32,
+    at: U32,
+}
+
+/// `crc 4 | kind 1, cause 1, reserved 2 | envelope 8 | refunded 8 | at 4 |
+/// reserved 4`.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ClosedBytes {
+    crc: U32,
+    kind: u8,
+    cause: u8,
+    reserved: U16,
+    envelope: U64,
+    refunded: U64,
+    at: U32,
+    reserved_tail: U32,
+}
+
+const _: () = assert!(size_of::<ClaimedBytes>() == 32);
+const _: () = assert!(size_of::<FundedBytes>() == 80);
+const _: () = assert!(size_of::<ClosedBytes>() == 32);
+
+/// Bytes that are no record of this format version, in a batch whose checksum
+/// holds: another version wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable;
+
+/// How many bytes `record` takes.
+#[inline]
+pub(super) fn encoded_bytes(record: &Record) -> usize {
+    match record {
+        Record::Claimed(_) => size_of::<ClaimedBytes>(),
+        Record::Funded(_) => size_of::<FundedBytes>(),
+        Record::Closed(_) => size_of::<ClosedBytes>(),
+    }
+}
+
+/// Writes `record` into `out`, which is exactly [`encoded_bytes`] long.
+#[inline]
+pub(super) fn encode(record: &Record, seed: u32, out: &mut [u8]) {
+    // The layouts and the length come from the same types, so the writes fit.
+    let fits = match record {
+        Record::Claimed(c) => claimed_bytes(c).write_to(out).is_ok(),
+        Record::Funded(f) => funded_bytes(f).write_to(out).is_ok(),
+        Record::Closed(c) => closed_bytes(c).write_to(out).is_ok(),
+    };
+    debug_assert!(fits, "a record's slot is as long as the record");
+    if let Some((crc, rest)) = out.split_first_chunk_mut::<4>() {
+        *crc = crc32c_seeded(seed, rest).to_le_bytes();
+    }
+}
+
+fn claimed_bytes(c: &Claimed) -> ClaimedBytes {
+    ClaimedBytes {
+        crc: U32::ZERO,
+        kind: KIND_CLAIMED,
+        flags: 0,
+        rank: U16::new(c.rank),
+        envelope: U64::new(c.envelope.0),
+        user: U64::new(c.user.0),
+        amount: U32::new(c.amount),
+        at: U32::new(c.at),
+    }
+}
+
+fn funded_bytes(f: &Funded) -> FundedBytes {
+    FundedBytes {
+        crc: U32::ZERO,
+        kind: KIND_FUNDED,
+        split: f.split.code(),
+        reserved: U16::ZERO,
+        envelope: U64::new(f.envelope.0),
+        sender: U64::new(f.sender.0),
+        order: U64::new(f.order),
+        payment: U64::new(f.payment),
+        total: U64::new(f.total),
+        seed: f.seed.0.map(U64::new),
+        shares: U32::new(f.shares),
+        share_max: U32::new(f.share_max),
+        lifetime_s: U32::new(f.lifetime_s),
+        at: U32::new(f.at),
+    }
+}
+
+fn closed_bytes(c: &Closed) -> ClosedBytes {
+    ClosedBytes {
+        crc: U32::ZERO,
+        kind: KIND_CLOSED,
+        cause: match c.cause {
+            Cause::Expired => 0,
+            Cause::Cancelled => 1,
+        },
+        reserved: U16::ZERO,
+        envelope: U64::new(c.envelope.0),
+        refunded: U64::new(c.refunded),
+        at: U32::new(c.at),
+        reserved_tail: U32::ZERO,
+    }
+}
+
+/// Reads the record at the front of `bytes`: its length and meaning.
+pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreadable> {
+    let (head, _) = Head::ref_from_prefix(bytes).map_err(|_| Unreadable)?;
+    let length = match head.kind {
+        KIND_CLAIMED => size_of::<ClaimedBytes>(),
+        KIND_FUNDED => size_of::<FundedBytes>(),
+        KIND_CLOSED => size_of::<ClosedBytes>(),
+        _ => return Err(Unreadable),
+    };
+    let bytes = bytes.get(..length).ok_or(Unreadable)?;
+    if crc32c_seeded(seed, bytes.get(4..).ok_or(Unreadable)?) != head.crc.get() {
+        return Err(Unreadable);
+    }
+    let record = match head.kind {
+        KIND_CLAIMED => Record::Claimed(decode_claimed(bytes)?),
+        KIND_FUNDED => Record::Funded(decode_funded(bytes)?),
+        _ => Record::Closed(decode_closed(bytes)?),
+    };
+    Ok((length, record))
+}
+
+/// Reserved bytes must be 0, so that a later version may use them and an older
+/// server refuses what it does not understand.
+fn decode_claimed(bytes: &[u8]) -> Result<Claimed, Unreadable> {
+    let c = ClaimedBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
+    if c.flags != 0 {
+        return Err(Unreadable);
+    }
+    Ok(Claimed {
+        envelope: EnvelopeId(c.envelope.get()),
+        user: UserId(c.user.get()),
+        amount: c.amount.get(),
+        rank: c.rank.get(),
+        at: c.at.get(),
+    })
+}
+
+fn decode_funded(bytes: &[u8]) -> Result<Funded, Unreadable> {
+    let f = FundedBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
+    if f.reserved.get() != 0 {
+        return Err(Unreadable);
+    }
+    Ok(Funded {
+        envelope: EnvelopeId(f.envelope.get()),
+        sender: UserId(f.sender.get()),
+        order: f.order.get(),
+        payment: f.payment.get(),
+        total: f.total.get(),
+        seed: Seed(f.seed.map(U64::get)),
+        shares: f.shares.get(),
+        share_max: f.share_max.get(),
+        lifetime_s: f.lifetime_s.get(),
+        at: f.at.get(),
+        split: Split::from_code(f.split).ok_or(Unreadable)?,
+    })
+}
+
+fn decode_closed(bytes: &[u8]) -> Result<Closed, Unreadable> {
+    let c = ClosedBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
+    if c.reserved.get() != 0 || c.reserved_tail.get() != 0 {
+        return Err(Unreadable);
+    }
+    Ok(Closed {
+        envelope: EnvelopeId(c.envelope.get()),
+        refunded: c.refunded.get(),
+        cause: match c.cause {
+            0 => Cause::Expired,
+            1 => Cause::Cancelled,
+            _ => return Err(Unreadable),
+        },
+        at: c.at.get(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn records() -> impl Strategy<Value = Record> {
+        let claimed = any::<(u64, u64, u32, u16, u32)>().prop_map(|(e, user, amount, rank, at)| {
+            let (envelope, user) = (EnvelopeId(e), UserId(user));
+            Record::Claimed(Claimed { envelope, user, amount, rank, at })
+        });
+        let funded = any::<([u64; 7], [u32; 4])>().prop_map(|(a, b)| {
+            Record::Funded(Funded {
+                envelope: EnvelopeId(a[0]),
+                sender: UserId(a[1]),
+                order: a[2],
+                payment: a[3],
+                total: a[4],
+                seed: Seed([a[5], a[6]]),
+                shares: b[0],
+                share_max: b[1],
+                lifetime_s: b[2],
+                at: b[3],
+                split: [Split::Equal, Split::DoubleMean, Split::LineCutting]
+                    [usize::try_from(b[3] % 3).unwrap()],
+            })
+        });
+        let closed = any::<(u64, u64, bool, u32)>().prop_map(|(e, refunded, expired, at)| {
+            let cause = if expired { Cause::Expired } else { Cause::Cancelled };
+            Record::Closed(Closed { envelope: EnvelopeId(e), refunded, cause, at })
+        });
+        prop_oneof![claimed, funded, closed]
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_comes_back_from_its_bytes(record in records(), seed: u32) {
+            let mut bytes = vec![0xff; encoded_bytes(&record)];
+            encode(&record, seed, &mut bytes);
+            prop_assert_eq!(decode(&bytes, seed), Ok((bytes.len(), record)));
+            prop_assert_eq!(bytes.len() % 8, 0);
+            prop_assert_eq!(decode(&bytes, seed ^ 1), Err(Unreadable));
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, seed: u32) {
+            let _ = decode(&bytes, seed);
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! From what lies on disk to a journal that appends: read, decide, and only
+//! then write.
+//!
+//! A refusal leaves the disk as it was, byte for byte.
+
+use std::io;
+
+use super::append::{CommitFailed, Journal, Start};
+use super::batch::BatchHeader;
+use super::decide::{Leftover, Row, SegmentFault, decide};
+use super::scan::{self, Walked};
+use super::segment::SegmentHeader;
+use super::storage::{NextError, Segment, SegmentBytes, Storage};
+use super::{Identity, Position, narrow, record, widen};
+use crate::checksum::seed_of;
+use crate::engine::{Misfit, Record};
+use crate::limits::PAGE_BYTES;
+use crate::units::{Cell, Durability, Time};
+
+/// A journal that is not recovered yet: it has no `append`.
+pub struct Recovering<S: Storage> {
+    storage: S,
+    identity: Identity,
+    durability: Durability,
+    headers: Vec<SegmentHeader>,
+}
+
+/// What recovery found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Records that were applied.
+    pub records: u64,
+    /// Batches that were read, empty ones included.
+    pub batches: u64,
+    /// Segment files that were there.
+    pub segments: usize,
+    /// Where the recovered batches end.
+    pub end: Position,
+    /// The time of the last batch; the clock never goes back behind it.
+    pub last_time: Time,
+    /// The number of this run, from 1.
+    pub epoch: u32,
+    /// The unacknowledged batch that was cut, if there was one.
+    pub torn: Option<TornTail>,
+}
+
+/// What was cut from the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The first page that was zeroed.
+    pub position: Position,
+    /// How many bytes were zeroed, in whole pages.
+    pub bytes: u64,
+    /// The file of the first page.
+    pub file: String,
+}
+
+/// Why a journal is not opened. Nothing on disk was changed, unless it says so.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// A gap in the files.
+    #[error("{file}: this journal segment is missing; put the file back from where it went")]
+    MissingSegment {
+        /// The file that should be there.
+        file: String,
+    },
+    /// Not a segment at all.
+    #[error("{file}: at offset 0 this is not a journal segment; is DIR the data directory?")]
+    NotASegment {
+        /// The file.
+        file: String,
+    },
+    /// Another format version.
+    #[error(
+        "{file}: at offset 8 the journal format is version {found}, this server reads version \
+         {version}; start the hongbao that wrote it",
+        version = super::FORMAT_VERSION
+    )]
+    WrongVersion {
+        /// The file.
+        file: String,
+        /// Its version.
+        found: u32,
+    },
+    /// The header page is damaged.
+    #[error(
+        "{file}: the header page (offset 0 to 4095) is damaged or of another segment; run `hb \
+         journal verify --data DIR` and restore the file"
+    )]
+    DamagedHeader {
+        /// The file.
+        file: String,
+    },
+    /// Another cell's data.
+    #[error(
+        "{file}: belongs to cell {found}; start with `cell = {found}` or another data directory"
+    )]
+    WrongCell {
+        /// The file.
+        file: String,
+        /// Its cell.
+        found: Cell,
+    },
+    /// Another shard's data.
+    #[error("{file}: belongs to shard {found}; put it back into that shard's directory")]
+    WrongShard {
+        /// The file.
+        file: String,
+        /// Its shard.
+        found: u16,
+    },
+    /// Arranged for another number of shards.
+    #[error("{file}: the data is arranged for {found} shards; start with `shards = {found}`")]
+    WrongShards {
+        /// The file.
+        file: String,
+        /// Its number of shards.
+        found: u16,
+    },
+    /// A truncated (or grown) file.
+    #[error(
+        "{file}: has {found} bytes and must have {expected}; it was truncated or grown from \
+         outside: restore it"
+    )]
+    Truncated {
+        /// The file.
+        file: String,
+        /// What its header says.
+        expected: u64,
+        /// What it has.
+        found: u64,
+    },
+    /// Acknowledged batches do not read back.
+    #[error(
+        "{file}: damage at offset {offset}: the journal was committed up to position {committed} \
+         but is whole only up to {end}; run `hb journal verify --data DIR` and restore the file"
+    )]
+    DamageBelowCommitted {
+        /// The file of the first batch that is not valid.
+        file: String,
+        /// Its offset there.
+        offset: u64,
+        /// Where the valid batches end.
+        end: Position,
+        /// What is known to have been committed.
+        committed: Position,
+    },
+    /// A batch that no crash can leave there.
+    #[error(
+        "{file}: at offset {offset} is a batch that does not follow the journal's end at position \
+         {end}; run `hb journal verify --data DIR` and restore the file before it"
+    )]
+    DamageBeyondWindow {
+        /// The file.
+        file: String,
+        /// The batch's offset there.
+        offset: u64,
+        /// Where the valid batches end.
+        end: Position,
+    },
+    /// A valid batch whose records this version cannot read.
+    #[error(
+        "{file}: the batch at offset {offset} holds a record of a kind this server does not know; \
+         start the hongbao that wrote it"
+    )]
+    UnreadableRecord {
+        /// The file.
+        file: String,
+        /// The batch's offset there.
+        offset: u64,
+    },
+    /// A valid record that does not fit the state.
+    #[error("{file}: the record at offset {offset} (position {position}) does not fit: {misfit}")]
+    Misfit {
+        /// The file.
+        file: String,
+        /// The record's offset there.
+        offset: u64,
+        /// Its position in the journal.
+        position: Position,
+        /// What does not fit.
+        misfit: Misfit,
+    },
+    /// The disk failed.
+    #[error("{file}: {source}; check the disk and the permissions of the data directory")]
+    Io {
+        /// The file.
+        file: String,
+        /// What failed.
+        source: io::Error,
+    },
+    /// The first segment cannot be made.
+    #[error(transparent)]
+    Next(#[from] NextError),
+    /// The first batch of this run could not be synced.
+    #[error(transparent)]
+    Commit(#[from] CommitFailed),
+}
+
+impl RecoveryError {
+    pub(super) fn io(file: String, source: io::Error) -> Self {
+        Self::Io { file, source }
+    }
+
+    pub(super) fn faulty(file: String, fault: SegmentFault) -> Self {
+        match fault {
+            SegmentFault::Missing => Self::MissingSegment { file },
+            SegmentFault::NotASegment => Self::NotASegment { file },
+            SegmentFault::OtherVersion(found) => Self::WrongVersion { file, found },
+            SegmentFault::HeaderDamaged => Self::DamagedHeader { file },
+            SegmentFault::OtherCell(found) => Self::WrongCell { file, found },
+            SegmentFault::OtherShard(found) => Self::WrongShard { file, found },
+            SegmentFault::OtherShards(found) => Self::WrongShards { file, found },
+            SegmentFault::Length { expected, found } => Self::Truncated { file, expected, found },
+        }
+    }
+}
+
+impl<S: Storage> Recovering<S> {
+    /// Looks at the segment files and refuses what is not this shard's whole
+    /// journal.
+    pub fn open(
+        storage: S,
+        identity: Identity,
+        durability: Durability,
+    ) -> Result<Self, RecoveryError> {
+        let headers = scan::headers(&storage, Some(identity))?;
+        Ok(Self { storage, identity, durability, headers })
+    }
+
+    /// Applies every recovered record in order, decides about the end, makes it
+    /// clean and durable, and begins a new epoch. `clock` is the time now.
+    pub fn replay(
+        mut self,
+        clock: Time,
+        mut apply: impl FnMut(&Record) -> Result<(), Misfit>,
+    ) -> Result<(Journal<S>, Recovered), RecoveryError> {
+        let (mut records, mut batches) = (0, 0);
+        let names = Names::of(&self.storage, &self.headers);
+        let walked = scan::walk(&mut self.storage, &self.headers, &mut |segment, batch, body| {
+            batches += 1;
+            each_record(&names, segment, batch, body, &mut |_, record| {
+                records += 1;
+                apply(record)
+            })
+        })?;
+        let row = refuse_damage(&names, &self.headers, &walked)?;
+        let mut recovered = Recovered {
+            records,
+            batches,
+            segments: self.headers.len(),
+            end: walked.chain.end,
+            last_time: walked.chain.time,
+            epoch: walked.chain.epoch.saturating_add(1),
+            torn: None,
+        };
+        let journal = self.restart(walked, row, clock, &mut recovered)?;
+        Ok((journal, recovered))
+    }
+
+    /// From here on the disk is written: recovery has decided.
+    fn restart(
+        mut self,
+        mut walked: Walked<S::Segment>,
+        row: Row,
+        clock: Time,
+        recovered: &mut Recovered,
+    ) -> Result<Journal<S>, RecoveryError> {
+        // Everything from D on may be in the page cache only.
+        let from = scan::first_after(&self.headers, walked.findings.durable_upto);
+        let settled = self.storage.settle(from);
+        settled.map_err(|e| RecoveryError::io(self.storage.name(from), e))?;
+        if let Row::TornTail { from } = row {
+            recovered.torn = Some(cut(&self.storage, &mut walked, from)?);
+        }
+        let chain = walked.chain;
+        let mut tail = walked.tail.into_iter();
+        let (segment, sequence, base) = match tail.next() {
+            Some((header, opened)) => (opened, header.sequence, header.base),
+            None => (self.storage.next(1, 0, clock)?, 1, 0),
+        };
+        drop(tail); // later segments are opened again when their turn comes
+        let at = walked.stop;
+        let start = Start { segment, sequence, base, at, chain, durability: self.durability };
+        debug_assert!(self.identity.shard < self.identity.shards.max(1));
+        Ok(Journal::begin(self.storage, start, !self.headers.is_empty(), clock)?)
+    }
+}
+
+/// The file names of segments, taken before the storage is borrowed for long.
+pub(super) struct Names {
+    base: Vec<(u32, String)>,
+}
+
+impl Names {
+    pub(super) fn of<S: super::Source>(source: &S, headers: &[SegmentHeader]) -> Self {
+        Self { base: headers.iter().map(|h| (h.sequence, source.name(h.sequence))).collect() }
+    }
+
+    pub(super) fn name(&self, sequence: u32) -> String {
+        let found = self.base.iter().find(|(s, _)| *s == sequence);
+        found.map_or_else(|| format!("segment {sequence}"), |(_, name)| name.clone())
+    }
+}
+
+/// Reads the records of a valid batch and shows each with its position.
+pub(super) fn each_record(
+    names: &Names,
+    segment: &SegmentHeader,
+    batch: &BatchHeader,
+    body: &[u8],
+    apply: &mut dyn FnMut(Position, &Record) -> Result<(), Misfit>,
+) -> Result<(), RecoveryError> {
+    let seed = seed_of(u64::from(segment.sequence));
+    let first = Position(batch.position.0.saturating_add(widen(super::BATCH_HEADER_BYTES)));
+    let (mut rest, mut at, mut count) = (body, first, 0_u32);
+    let unreadable = || RecoveryError::UnreadableRecord {
+        file: names.name(segment.sequence),
+        offset: scan::offset_of(segment, batch.position),
+    };
+    while !rest.is_empty() {
+        let (length, record) = record::decode(rest, seed).map_err(|_| unreadable())?;
+        apply(at, &record).map_err(|misfit| RecoveryError::Misfit {
+            file: names.name(segment.sequence),
+            offset: scan::offset_of(segment, at),
+            position: at,
+            misfit,
+        })?;
+        rest = rest.get(length..).unwrap_or_default();
+        at = Position(at.0.saturating_add(widen(length)));
+        count = count.saturating_add(1);
+    }
+    if count == batch.records { Ok(()) } else { Err(unreadable()) }
+}
+
+/// Decides; the rows that refuse become errors.
+pub(super) fn refuse_damage<T>(
+    names: &Names,
+    headers: &[SegmentHeader],
+    walked: &Walked<T>,
+) -> Result<Row, RecoveryError> {
+    let found = &walked.findings;
+    let place = |position| {
+        scan::segment_at(headers, position)
+            .map(|h| (names.name(h.sequence), scan::offset_of(h, position)))
+            .unwrap_or_default()
+    };
+    match decide(found) {
+        Row::Faulty(fault) => Err(RecoveryError::faulty(place(found.end).0, fault)),
+        Row::DamageBelowCommitted => {
+            let (file, offset) = place(first_invalid(walked));
+            let (end, committed) = (found.end, found.durable_upto);
+            Err(RecoveryError::DamageBelowCommitted { file, offset, end, committed })
+        }
+        Row::DamageBeyondWindow => {
+            let (file, offset) = place(found.stray.map_or(found.end, |stray| stray.position));
+            Err(RecoveryError::DamageBeyondWindow { file, offset, end: found.end })
+        }
+        row @ (Row::TornTail { .. } | Row::StaleBytes | Row::CleanEnd) => Ok(row),
+    }
+}
+
+/// Where the first batch that is not valid begins: after the prefix, or first
+/// in the next segment where the prefix fills its own.
+fn first_invalid<T>(walked: &Walked<T>) -> Position {
+    let mut tail = walked.tail.iter().map(|(header, _)| header.base);
+    let after = Position::of(tail.next().unwrap_or(0), walked.stop);
+    match (tail.next(), walked.findings.leftover) {
+        (Some(base), Some(Leftover::Bytes(first))) if first.0 >= base => {
+            Position::of(base, PAGE_BYTES)
+        }
+        _ => after,
+    }
+}
+
+/// Zeroes every page after the prefix that is not zero, durably.
+fn cut<S: Storage>(
+    storage: &S,
+    walked: &mut Walked<S::Segment>,
+    from: Position,
+) -> Result<TornTail, RecoveryError> {
+    let mut torn = TornTail { position: from, bytes: 0, file: String::new() };
+    let mut start = walked.stop;
+    for (header, segment) in &mut walked.tail {
+        let left: Vec<usize> =
+            scan::pages_left(segment.bytes(), start).map(|(offset, _)| offset).collect();
+        start = PAGE_BYTES;
+        let (Some(&first), Some(&last)) = (left.first(), left.last()) else { continue };
+        if torn.file.is_empty() {
+            torn.file = storage.name(header.sequence);
+        }
+        for &offset in &left {
+            if let Some(page) = segment.bytes_mut().get_mut(offset..offset + PAGE_BYTES) {
+                page.fill(0);
+            }
+        }
+        torn.bytes += widen(left.len() * PAGE_BYTES);
+        let synced = segment.sync(first..last + PAGE_BYTES);
+        synced.map_err(|e| RecoveryError::io(storage.name(header.sequence), e))?;
+    }
+    debug_assert!(narrow(torn.bytes) > 0);
+    Ok(torn)
+}

@@ -1,0 +1,314 @@
+//! A disk in memory that crashes, tears and fails on demand, for tests.
+//!
+//! Each segment exists twice: as the process sees it and as the disk has it.
+//! A sync copies pages from one to the other; a crash keeps some of the pages
+//! that were not synced, in no order, as real disks do.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::storage::{NextError, Segment, SegmentBytes, Source, Storage, Stored};
+use super::{Identity, Position, SegmentHeader, Sequence, segment, widen};
+use crate::limits::PAGE_BYTES;
+use crate::units::Time;
+
+/// The unit a disk writes whole.
+const SECTOR_BYTES: usize = 512;
+
+/// How a page that was not synced may be left by a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tearing {
+    /// Old or new, the page as a whole.
+    Pages,
+    /// Each sector of it old or new.
+    Sectors,
+}
+
+/// One segment file, twice.
+#[derive(Clone, Debug, Default)]
+struct Image {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    segments: BTreeMap<Sequence, Image>,
+    syncs: u64,
+    fail_sync: Option<u64>,
+    segments_max: Option<usize>,
+    marker: bool,
+    writes: u64,
+}
+
+/// The disk. It outlives the journals that are opened on it; drop a journal
+/// before crashing its disk.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    state: Rc<RefCell<State>>,
+    identity: Identity,
+    segment_bytes: usize,
+}
+
+impl Disk {
+    /// An empty disk for the segments of one shard.
+    pub fn new(identity: Identity, segment_bytes: usize) -> Self {
+        assert!(segment::sound_size(segment_bytes), "whole pages, within the limits");
+        Self { state: Rc::default(), identity, segment_bytes }
+    }
+
+    /// The storage to open a journal on.
+    pub fn storage(&self) -> SimulatedStorage {
+        SimulatedStorage { disk: self.clone(), tried: None }
+    }
+
+    /// An independent copy of the disk as it is.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let state = self.state.borrow().clone();
+        Self { state: Rc::new(RefCell::new(state)), ..*self }
+    }
+
+    /// Power fails: of the pages that were not synced a random part survives.
+    /// A sync that was to fail no longer does.
+    pub fn crash(&self, seed: u64, tearing: Tearing) {
+        let mut draw = Draw(seed);
+        let mut state = self.state.borrow_mut();
+        state.fail_sync = None;
+        state.marker = false; // the page cache is gone with the power
+        for image in state.segments.values_mut() {
+            let unit = match tearing {
+                Tearing::Pages => PAGE_BYTES,
+                Tearing::Sectors => SECTOR_BYTES,
+            };
+            let Image { live, durable } = image;
+            for (new, old) in live.chunks(unit).zip(durable.chunks_mut(unit)) {
+                if new != old && draw.coin() {
+                    old.copy_from_slice(new);
+                }
+            }
+            live.copy_from_slice(durable);
+        }
+    }
+
+    /// Only the process dies: what it wrote stays readable, unless a sync
+    /// failed; then the tail is read from the disk, as the marker asks.
+    pub fn restart(&self) {
+        let mut state = self.state.borrow_mut();
+        if std::mem::take(&mut state.marker) {
+            state.segments.values_mut().for_each(|image| image.live.clone_from(&image.durable));
+        }
+    }
+
+    /// The `n`-th sync from now fails (1 is the next).
+    pub fn fail_sync(&self, n: u64) {
+        let mut state = self.state.borrow_mut();
+        state.fail_sync = Some(state.syncs + n);
+    }
+
+    /// No more than `count` segments fit.
+    pub fn segments_max(&self, count: Option<usize>) {
+        self.state.borrow_mut().segments_max = count;
+    }
+
+    /// Whether a failed sync left its note.
+    pub fn marked(&self) -> bool {
+        self.state.borrow().marker
+    }
+
+    /// How many syncs there were.
+    pub fn syncs(&self) -> u64 {
+        self.state.borrow().syncs
+    }
+
+    /// How often a segment was written, synced, made or given back changed.
+    pub fn writes(&self) -> u64 {
+        self.state.borrow().writes
+    }
+
+    /// Every byte of every segment, as it reads now.
+    pub fn contents(&self) -> BTreeMap<Sequence, Vec<u8>> {
+        let state = self.state.borrow();
+        state.segments.iter().map(|(sequence, image)| (*sequence, image.live.clone())).collect()
+    }
+
+    /// Changes the bytes of a segment behind the journal's back.
+    pub fn alter(&self, sequence: Sequence, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state.borrow_mut();
+        if let Some(image) = state.segments.get_mut(&sequence) {
+            change(&mut image.live);
+            image.durable.clone_from(&image.live);
+        }
+    }
+
+    /// Removes a segment behind the journal's back.
+    pub fn remove(&self, sequence: Sequence) {
+        self.state.borrow_mut().segments.remove(&sequence);
+    }
+
+    fn make(&self, sequence: Sequence, base: u64) -> Result<(), NextError> {
+        let mut state = self.state.borrow_mut();
+        if state.segments.contains_key(&sequence) {
+            return Ok(());
+        }
+        if state.segments_max.is_some_and(|max| state.segments.len() >= max) {
+            return Err(NextError::Full);
+        }
+        let (identity, segment_bytes) = (self.identity, widen(self.segment_bytes));
+        let mut live = segment::encode(&SegmentHeader { identity, sequence, base, segment_bytes });
+        live.resize(self.segment_bytes, 0);
+        state.segments.insert(sequence, Image { durable: live.clone(), live });
+        state.writes += 1;
+        Ok(())
+    }
+}
+
+/// A small generator (splitmix64) for the crash; tests print its seed.
+struct Draw(u64);
+
+impl Draw {
+    fn coin(&mut self) -> bool {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed >> 63 == 1
+    }
+}
+
+/// The disk, as a journal sees it.
+#[derive(Debug)]
+pub struct SimulatedStorage {
+    disk: Disk,
+    tried: Option<Time>,
+}
+
+/// A segment the process has mapped; its bytes return to the disk's live image
+/// when it is dropped.
+#[derive(Debug)]
+pub struct SimulatedSegment {
+    disk: Disk,
+    sequence: Sequence,
+    bytes: Vec<u8>,
+}
+
+impl Drop for SimulatedSegment {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if let Some(image) = self.disk.state.borrow_mut().segments.get_mut(&self.sequence) {
+            image.live = bytes;
+        }
+    }
+}
+
+impl SegmentBytes for SimulatedSegment {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Segment for SimulatedSegment {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    fn sync(&mut self, range: Range<usize>) -> io::Result<()> {
+        let mut state = self.disk.state.borrow_mut();
+        state.syncs += 1;
+        state.writes += 1;
+        if state.fail_sync.is_some_and(|n| state.syncs == n) {
+            return Err(io::Error::other("simulated disk error"));
+        }
+        let image = state.segments.get_mut(&self.sequence);
+        let durable = image.and_then(|image| image.durable.get_mut(range.clone()));
+        if let (Some(durable), Some(bytes)) = (durable, self.bytes.get(range)) {
+            durable.copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+}
+
+impl Source for SimulatedStorage {
+    type Segment = SimulatedSegment;
+
+    fn sequences(&self) -> io::Result<Vec<Sequence>> {
+        Ok(self.disk.state.borrow().segments.keys().copied().collect())
+    }
+
+    fn peek(&self, sequence: Sequence) -> io::Result<Stored> {
+        let state = self.disk.state.borrow();
+        let image = state.segments.get(&sequence).ok_or(io::ErrorKind::NotFound)?;
+        let front = image.live.get(..PAGE_BYTES).unwrap_or(&image.live).to_vec();
+        Ok(Stored { front, bytes: widen(image.live.len()) })
+    }
+
+    fn open(&mut self, sequence: Sequence) -> io::Result<SimulatedSegment> {
+        let mut state = self.disk.state.borrow_mut();
+        let image = state.segments.get_mut(&sequence).ok_or(io::ErrorKind::NotFound)?;
+        let bytes = image.live.clone();
+        drop(state);
+        Ok(SimulatedSegment { disk: self.disk.clone(), sequence, bytes })
+    }
+
+    fn place(&self) -> String {
+        "simulated".to_owned()
+    }
+
+    fn name(&self, sequence: Sequence) -> String {
+        format!("simulated/{sequence:010}.seg")
+    }
+}
+
+impl Storage for SimulatedStorage {
+    fn settle(&mut self, from: Sequence) -> io::Result<()> {
+        let mut state = self.disk.state.borrow_mut();
+        state.writes += 1;
+        for (_, image) in state.segments.range_mut(from..) {
+            image.durable.clone_from(&image.live);
+        }
+        Ok(())
+    }
+
+    fn next(
+        &mut self,
+        sequence: Sequence,
+        base: u64,
+        now: Time,
+    ) -> Result<SimulatedSegment, NextError> {
+        // Like the real one: a full disk is asked again at most twice a second.
+        if self.tried.is_some_and(|tried| now.0 < tried.0 + 500) {
+            return Err(NextError::Full);
+        }
+        if let Err(full) = self.disk.make(sequence, base) {
+            self.tried = Some(now);
+            return Err(full);
+        }
+        self.tried = None;
+        let opened = self.open(sequence)?;
+        self.prepare(sequence + 1, base + widen(opened.bytes.len()));
+        Ok(opened)
+    }
+
+    fn prepare(&mut self, sequence: Sequence, base: u64) {
+        let _ = self.disk.make(sequence, base); // `next` says it again
+    }
+
+    fn tend(&mut self, _sequence: Sequence, _base: u64, _now: Time) {}
+
+    fn retire(&mut self, mut full: SimulatedSegment, _end: Position, sync: bool) {
+        if sync {
+            let all = 0..full.bytes.len();
+            let _ = full.sync(all); // as if the background had not come to it
+        }
+    }
+
+    fn retired_upto(&self) -> io::Result<Position> {
+        Ok(Position(0))
+    }
+
+    fn note_failed_sync(&mut self, _file: &str) {
+        self.disk.state.borrow_mut().marker = true;
+    }
+}

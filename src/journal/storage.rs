@@ -1,0 +1,103 @@
+//! What the journal asks of the place it lies in.
+//!
+//! Three places exist: memory-mapped files ([`super::MmapStorage`]), files that
+//! are only read ([`super::inspect`]), and memory that crashes on demand
+//! ([`super::simulated`]).
+
+use std::io;
+use std::ops::Range;
+
+use super::{Position, Sequence};
+use crate::units::Time;
+
+/// A segment that can be read.
+pub trait SegmentBytes {
+    /// All bytes of the segment.
+    fn bytes(&self) -> &[u8];
+}
+
+/// A segment that is written.
+pub trait Segment: SegmentBytes {
+    /// All bytes of the segment, to write to.
+    fn bytes_mut(&mut self) -> &mut [u8];
+
+    /// Makes `range` (whole pages) durable. An error is final: what it covers
+    /// may be lost although it still reads back.
+    fn sync(&mut self, range: Range<usize>) -> io::Result<()>;
+}
+
+/// The front of a segment file and its length, without mapping it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The first page, or what there is of it.
+    pub front: Vec<u8>,
+    /// The length of the file.
+    pub bytes: u64,
+}
+
+/// Where segments are read from.
+pub trait Source {
+    /// An opened segment.
+    type Segment: SegmentBytes;
+
+    /// The segments that exist, ascending.
+    fn sequences(&self) -> io::Result<Vec<Sequence>>;
+
+    /// The front of a segment.
+    fn peek(&self, sequence: Sequence) -> io::Result<Stored>;
+
+    /// Opens a segment whose front is sound.
+    fn open(&mut self, sequence: Sequence) -> io::Result<Self::Segment>;
+
+    /// How messages name the place that holds the segments.
+    fn place(&self) -> String;
+
+    /// How messages name a segment's file.
+    fn name(&self, sequence: Sequence) -> String;
+}
+
+/// Where a journal is written. Opening and reading change nothing; the first
+/// change is [`Storage::settle`].
+pub trait Storage: Source<Segment: Segment> {
+    /// Recovery has decided: leftovers of unfinished preparations go, and every
+    /// segment from `from` on is synced as it is.
+    fn settle(&mut self, from: Sequence) -> io::Result<()>;
+
+    /// The ready segment `sequence`, which begins at `base`; the one after it
+    /// is begun. Waits, within bounds, for one that is being made ready.
+    fn next(
+        &mut self,
+        sequence: Sequence,
+        base: u64,
+        now: Time,
+    ) -> Result<Self::Segment, NextError>;
+
+    /// Begins to make segment `sequence` ready; returns at once.
+    fn prepare(&mut self, sequence: Sequence, base: u64);
+
+    /// After a failed preparation of `sequence`: tries again, at most twice a
+    /// second. Called once a commit, so it costs nothing in the normal case.
+    fn tend(&mut self, sequence: Sequence, base: u64, now: Time);
+
+    /// Takes back a full segment, which ends at `end`. Where `sync` is asked
+    /// for, it is made durable in the background.
+    fn retire(&mut self, segment: Self::Segment, end: Position, sync: bool);
+
+    /// The greatest `end` that a background sync has made durable, or its
+    /// error.
+    fn retired_upto(&self) -> io::Result<Position>;
+
+    /// Leaves the note that a sync failed, for the next start. Best effort.
+    fn note_failed_sync(&mut self, file: &str);
+}
+
+/// Why there is no next segment.
+#[derive(Debug, thiserror::Error)]
+pub enum NextError {
+    /// The disk is full. It is tried again in the background.
+    #[error("no space for the next journal segment; free space on the data directory's disk")]
+    Full,
+    /// It cannot be made for another reason.
+    #[error("the next journal segment cannot be made: {0}")]
+    Io(#[from] io::Error),
+}

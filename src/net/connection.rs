@@ -1,0 +1,90 @@
+//! One connection: its socket, the head of a frame that is not yet whole, and
+//! the replies that wait for their commit or are being sent.
+
+use std::os::fd::OwnedFd;
+
+use crate::limits::FRAME_BYTES_MAX;
+
+/// Bytes of replies one connection may hold before it is read no further.
+pub(super) const OUTBOX_BYTES: usize = 64 * 1024;
+
+/// Why a connection ends; each reason is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The peer closed its side; what it asked is still answered.
+    PeerClosed,
+    /// The stream cannot be understood any more.
+    BrokenStream,
+    /// Receiving or sending failed.
+    SocketFailed,
+    /// It does not read its replies, and others need the receive buffers.
+    SlowReader,
+}
+
+/// A slot of the connection table; reused after both directions have ended.
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts, each set by one event")]
+pub(super) struct Connection {
+    pub(super) socket: Option<OwnedFd>,
+    /// The start of a frame whose rest has not come yet.
+    pub(super) carry: Vec<u8>,
+    /// Replies of this and earlier turns that are not sent yet.
+    pub(super) filling: Vec<u8>,
+    /// The other buffer, while it is not being sent.
+    pub(super) spare: Vec<u8>,
+    /// Room in `filling` that requests under way will need, in bytes.
+    pub(super) promised: usize,
+    /// Bytes of the buffer being sent that are already out.
+    pub(super) sent: usize,
+    pub(super) receiving: bool,
+    pub(super) sending: bool,
+    /// Received bytes wait in the net's parked list.
+    pub(super) parked: bool,
+    /// Listed among those with something to send.
+    pub(super) dirty: bool,
+    pub(super) ending: Option<Ending>,
+}
+
+impl Connection {
+    /// An empty slot with its buffers reserved; reserved memory costs nothing
+    /// until it is used.
+    pub(super) fn vacant() -> Self {
+        Self {
+            socket: None,
+            carry: Vec::with_capacity(FRAME_BYTES_MAX),
+            filling: Vec::with_capacity(OUTBOX_BYTES),
+            spare: Vec::with_capacity(OUTBOX_BYTES),
+            promised: 0,
+            sent: 0,
+            receiving: false,
+            sending: false,
+            parked: false,
+            dirty: false,
+            ending: None,
+        }
+    }
+
+    /// Whether a reply of `bytes` fits, with all that is promised before it.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.filling.len() + self.promised + bytes <= OUTBOX_BYTES
+    }
+
+    /// Whether nothing is left to do before the slot can be vacant again.
+    pub(super) fn is_over(&self) -> bool {
+        self.ending.is_some()
+            && !self.receiving
+            && !self.sending
+            && !self.parked
+            && self.promised == 0
+            && (self.filling.is_empty() || self.ending == Some(Ending::SocketFailed))
+    }
+
+    /// Makes the slot vacant; the socket closes.
+    pub(super) fn vacate(&mut self) {
+        self.socket = None;
+        self.carry.clear();
+        self.filling.clear();
+        self.sent = 0;
+        self.dirty = false;
+        self.ending = None;
+    }
+}

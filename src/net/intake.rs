@@ -1,0 +1,232 @@
+//! From received bytes to requests: frames are decoded where they lie, and
+//! only the head of a frame that is cut between two buffers is copied.
+
+use super::connection::Connection;
+use crate::limits::FRAME_BYTES_MAX;
+use crate::wire::{BadRequest, Broken, Decoded, Request, decode_request, reply_bytes_max};
+
+/// Requests that are decided together; small enough to stay in the first-level
+/// cache, large enough to overlap the cache misses of their envelopes.
+pub(super) const INBOX_REQUESTS: usize = 256;
+
+/// One request, and where its reply goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub(super) connection: u32,
+    pub(super) op: u8,
+    pub(super) tag: u64,
+    /// What is asked, or why it cannot be understood.
+    pub request: Result<Request, BadRequest>,
+}
+
+/// The requests of one round, in order of arrival.
+pub struct Inbox {
+    pub(super) asked: Vec<Asked>,
+}
+
+impl Inbox {
+    /// An empty inbox; it never grows.
+    pub fn new() -> Self {
+        Self { asked: Vec::with_capacity(INBOX_REQUESTS) }
+    }
+
+    /// The requests.
+    pub fn asked(&self) -> &[Asked] {
+        &self.asked
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.asked.len() == INBOX_REQUESTS
+    }
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why reading frames stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// All bytes are used.
+    Used,
+    /// The inbox is full; so many bytes are used.
+    InboxFull(usize),
+    /// The connection has no room for the next reply; so many bytes are used.
+    NoRoom(usize),
+    /// The stream makes no sense from here on.
+    Broken(Broken),
+}
+
+/// What one frame at the front of a stream leads to.
+enum Step {
+    Took(usize),
+    Incomplete,
+    Stop(Stopped),
+}
+
+fn step(connection: &mut Connection, index: u32, stream: &[u8], inbox: &mut Inbox) -> Step {
+    if inbox.is_full() {
+        return Step::Stop(Stopped::InboxFull(0));
+    }
+    match decode_request(stream) {
+        Decoded::Incomplete => Step::Incomplete,
+        Decoded::Broken(broken) => Step::Stop(Stopped::Broken(broken)),
+        Decoded::Frame { bytes, op, tag, budget_us: _, request } => {
+            let reply_bytes = reply_bytes_max(op);
+            if !connection.has_room(reply_bytes) {
+                return Step::Stop(Stopped::NoRoom(0));
+            }
+            connection.promised += reply_bytes;
+            inbox.asked.push(Asked { connection: index, op, tag, request });
+            Step::Took(bytes)
+        }
+    }
+}
+
+/// Reads frames from `stream`, which follows the connection's carry.
+pub(super) fn read_frames(
+    connection: &mut Connection,
+    index: u32,
+    stream: &[u8],
+    inbox: &mut Inbox,
+) -> Stopped {
+    let mut used = 0;
+    while !connection.carry.is_empty() {
+        match read_carried(connection, index, &stream[used..], inbox) {
+            Step::Took(bytes) => used += bytes,
+            Step::Incomplete => return Stopped::Used,
+            Step::Stop(stopped) => return after(stopped, used),
+        }
+    }
+    loop {
+        match step(connection, index, &stream[used..], inbox) {
+            Step::Took(bytes) => used += bytes,
+            Step::Incomplete => break,
+            Step::Stop(stopped) => return after(stopped, used),
+        }
+    }
+    connection.carry.extend_from_slice(&stream[used..]);
+    Stopped::Used
+}
+
+fn after(stopped: Stopped, used: usize) -> Stopped {
+    match stopped {
+        Stopped::InboxFull(more) => Stopped::InboxFull(used + more),
+        Stopped::NoRoom(more) => Stopped::NoRoom(used + more),
+        other => other,
+    }
+}
+
+/// Completes the frame whose head is in the carry with bytes of `stream`;
+/// `Took` counts the bytes of `stream` that it needed.
+fn read_carried(connection: &mut Connection, index: u32, stream: &[u8], inbox: &mut Inbox) -> Step {
+    let mut carry = std::mem::take(&mut connection.carry);
+    let had = carry.len();
+    let more = stream.len().min(FRAME_BYTES_MAX - had);
+    carry.extend_from_slice(&stream[..more]);
+    let mut step = step(connection, index, &carry, inbox);
+    match &mut step {
+        Step::Took(bytes) => {
+            *bytes -= had;
+            carry.clear();
+        }
+        // A frame is at most FRAME_BYTES_MAX long, so if it is not whole yet,
+        // all of the stream is in the carry.
+        Step::Incomplete => {}
+        Step::Stop(_) => carry.truncate(had),
+    }
+    connection.carry = carry;
+    step
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{EnvelopeId, UserId};
+    use crate::wire::encode_request;
+
+    fn stream() -> (Vec<u8>, Vec<Result<Request, BadRequest>>) {
+        let mut bytes = Vec::new();
+        let mut expected = Vec::new();
+        for n in 0..5 {
+            let request = Request::Claim { envelope: EnvelopeId(n), user: UserId(n * 7) };
+            encode_request(&mut bytes, n, 0, &request);
+            expected.push(Ok(request));
+            let request = Request::Show { envelope: EnvelopeId(n) };
+            encode_request(&mut bytes, n, 0, &request);
+            expected.push(Ok(request));
+            bytes
+                .extend_from_slice(&[20, 0, 99, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
+            expected.push(Err(BadRequest::UnknownOp));
+        }
+        (bytes, expected)
+    }
+
+    fn decode_in(pieces: &[&[u8]]) -> Vec<Result<Request, BadRequest>> {
+        let mut connection = Connection::vacant();
+        let mut inbox = Inbox::new();
+        for piece in pieces {
+            assert_eq!(read_frames(&mut connection, 0, piece, &mut inbox), Stopped::Used);
+        }
+        inbox.asked.iter().map(|asked| asked.request).collect()
+    }
+
+    #[test]
+    fn a_stream_cut_at_any_two_bytes_decodes_the_same() {
+        let (bytes, expected) = stream();
+        for first in 0..bytes.len() {
+            for second in first..bytes.len() {
+                let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                assert_eq!(decode_in(&pieces), expected, "cut at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_inbox_stops_at_a_frame_border_and_loses_nothing() {
+        let (one, _) = stream();
+        let bytes = one.repeat(60);
+        let mut connection = Connection::vacant();
+        let mut inbox = Inbox::new();
+        let mut rest = &bytes[..];
+        let mut frames = 0;
+        loop {
+            let stopped = read_frames(&mut connection, 0, rest, &mut inbox);
+            frames += inbox.asked.len();
+            inbox.asked.clear();
+            connection.promised = 0;
+            match stopped {
+                Stopped::InboxFull(used) => rest = &rest[used..],
+                other => {
+                    assert_eq!(other, Stopped::Used);
+                    break;
+                }
+            }
+        }
+        assert_eq!(frames, 15 * 60);
+    }
+
+    #[test]
+    fn no_room_for_a_reply_stops_before_its_request() {
+        let (bytes, _) = stream();
+        let mut connection = Connection::vacant();
+        connection.filling.resize(super::super::connection::OUTBOX_BYTES - 40, 0);
+        let mut inbox = Inbox::new();
+        let stopped = read_frames(&mut connection, 0, &bytes, &mut inbox);
+        assert_eq!((stopped, inbox.asked.len()), (Stopped::NoRoom(32), 1));
+    }
+
+    #[test]
+    fn an_impossible_length_breaks_the_stream_with_its_tag() {
+        for length in [0u16, 1, 15, 4097, u16::MAX] {
+            let mut bytes = vec![0; 16];
+            bytes[..2].copy_from_slice(&length.to_le_bytes());
+            bytes[8] = 77;
+            let mut inbox = Inbox::new();
+            let stopped = read_frames(&mut Connection::vacant(), 0, &bytes, &mut inbox);
+            assert_eq!(stopped, Stopped::Broken(Broken { op: 0, tag: 77 }));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Listening sockets: bound early, so that a port in use is known before
+//! anything on disk is touched, and opened only when the state is recovered.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+const BACKLOG: i32 = 4096;
+
+/// Why a server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Somebody else has the port.
+    #[error("{0} is in use by another process; stop it or choose another port with --listen")]
+    PortInUse(SocketAddr),
+    /// The address cannot be bound for another reason.
+    #[error("cannot listen on {0}: {1}; choose an address of this machine with --listen")]
+    Tcp(SocketAddr, io::Error),
+    /// A server answers on the unix socket.
+    #[error("{0} is in use by another server; stop it or choose another path with --unix")]
+    PathInUse(PathBuf),
+    /// The path is not a socket that we may replace.
+    #[error("cannot listen on {0}: {1}; choose a path in a writable directory with --unix")]
+    Unix(PathBuf, io::Error),
+}
+
+/// A bound TCP socket that nobody can connect to yet.
+#[derive(Debug)]
+pub struct BoundListener {
+    socket: OwnedFd,
+    address: SocketAddr,
+}
+
+/// A socket that accepts connections.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    is_tcp: bool,
+    /// The file of a unix socket, removed when the listener goes.
+    path: Option<PathBuf>,
+}
+
+impl BoundListener {
+    /// Binds a TCP address; port 0 lets the kernel choose.
+    pub fn tcp(address: SocketAddr) -> Result<Self, ListenError> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let bind = || -> rustix::io::Result<OwnedFd> {
+            let flags = SocketFlags::CLOEXEC;
+            let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            rustix::net::bind(&socket, &address)?;
+            Ok(socket)
+        };
+        let socket = bind().map_err(|error| match error {
+            rustix::io::Errno::ADDRINUSE => ListenError::PortInUse(address),
+            other => ListenError::Tcp(address, other.into()),
+        })?;
+        let bound = std::net::TcpListener::from(socket);
+        let address = bound.local_addr().map_err(|error| ListenError::Tcp(address, error))?;
+        Ok(Self { socket: bound.into(), address })
+    }
+
+    /// The address, with the port that was chosen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Opens the door.
+    pub fn listen(self) -> Result<Listener, ListenError> {
+        match rustix::net::listen(&self.socket, BACKLOG) {
+            Ok(()) => Ok(Listener { socket: self.socket, is_tcp: true, path: None }),
+            // Two sockets may be bound to one port; only one may listen.
+            Err(rustix::io::Errno::ADDRINUSE) => Err(ListenError::PortInUse(self.address)),
+            Err(error) => Err(ListenError::Tcp(self.address, error.into())),
+        }
+    }
+}
+
+impl Listener {
+    /// Says why `unix` would fail, without changing anything.
+    pub fn check_unix(path: &Path) -> Result<(), ListenError> {
+        let fail =
+            |text: &str| Err(ListenError::Unix(path.to_owned(), io::Error::other(text.to_owned())));
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if !parent.unwrap_or(Path::new(".")).is_dir() {
+            return fail("its directory does not exist");
+        }
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+                fail("a file that is no socket is in the way")
+            }
+            Ok(_) if UnixStream::connect(path).is_ok() => {
+                Err(ListenError::PathInUse(path.to_owned()))
+            }
+            // Nothing is there, or a socket that nobody answers on.
+            Err(_) | Ok(_) => Ok(()),
+        }
+    }
+
+    /// Listens on a unix socket, replacing one that nobody answers on.
+    pub fn unix(path: &Path) -> Result<Self, ListenError> {
+        Self::check_unix(path)?;
+        if path.exists() {
+            std::fs::remove_file(path).map_err(|e| ListenError::Unix(path.to_owned(), e))?;
+        }
+        let socket = UnixListener::bind(path).map_err(|e| ListenError::Unix(path.to_owned(), e))?;
+        Ok(Self { socket: socket.into(), is_tcp: false, path: Some(path.to_owned()) })
+    }
+
+    pub(super) fn is_tcp(&self) -> bool {
+        self.is_tcp
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

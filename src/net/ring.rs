@@ -1,0 +1,342 @@
+//! The shard's `io_uring`, behind a safe face: what the kernel works on is owned
+//! here until the kernel is done with it.
+//!
+//! Submits and reaps; decides nothing. With `net::buffers` this is the only
+//! `unsafe` room of the network.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+
+use super::buffers::{BUFFERS, Lent, ReceiveBuffers};
+
+const SUBMISSIONS: u32 = 1024;
+const COMPLETIONS: u32 = 8192;
+const BUFFER_GROUP: u16 = 0;
+
+/// Why the kernel gives no ring, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum RingRefused {
+    /// The system call is not there.
+    #[error(
+        "io_uring is not available: this kernel lacks it, or a seccomp filter hides it; \
+         run Linux 6.1 or newer and allow io_uring_setup, io_uring_enter and \
+         io_uring_register in the container's seccomp profile"
+    )]
+    Missing,
+    /// `kernel.io_uring_disabled` is not 0.
+    #[error(
+        "io_uring is disabled by the sysctl kernel.io_uring_disabled = {0}; \
+         run `sysctl kernel.io_uring_disabled=0`"
+    )]
+    Disabled(String),
+    /// Refused with EPERM though the sysctl allows it.
+    #[error(
+        "io_uring is forbidden for this process, by seccomp or a security module; \
+         allow io_uring_setup, io_uring_enter and io_uring_register for it"
+    )]
+    Forbidden,
+    /// The flags or operations are too new for this kernel.
+    #[error("this kernel's io_uring is too old; run Linux 6.1 or newer")]
+    Old,
+    /// Locked memory.
+    #[error("io_uring may not lock enough memory; raise it with `ulimit -l 8192` or LimitMEMLOCK=")]
+    Memory,
+    /// Something else.
+    #[error("io_uring could not be set up: {0}")]
+    Other(io::Error),
+}
+
+impl RingRefused {
+    fn of(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ENOSYS) => Self::Missing,
+            Some(libc::EINVAL) => Self::Old,
+            Some(libc::ENOMEM) => Self::Memory,
+            Some(libc::EPERM | libc::EACCES) => {
+                let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+                match sysctl.as_deref().map(str::trim) {
+                    Ok(value) if value != "0" => Self::Disabled(value.to_owned()),
+                    _ => Self::Forbidden,
+                }
+            }
+            _ => Self::Other(error),
+        }
+    }
+}
+
+/// Asks the kernel for a ring like the shard's and gives it back: what would
+/// refuse a start is known before anything is touched.
+pub fn check() -> Result<(), RingRefused> {
+    Ring::new(1).map(drop)
+}
+
+/// What the kernel has finished.
+#[derive(Debug)]
+pub(super) enum Completion {
+    /// A connection came in, or accepting failed. `more`: the accept goes on.
+    Accepted { listener: u32, socket: io::Result<OwnedFd>, more: bool },
+    /// Bytes came in (`None`: the peer closed), or receiving failed.
+    Received { connection: u32, data: io::Result<Option<Lent>>, more: bool },
+    /// A send has ended; the bytes are ours again.
+    Sent { connection: u32, bytes: Vec<u8>, sent: io::Result<usize> },
+    /// Somebody rang the bell. `more`: the watch on it goes on.
+    Woken { more: bool },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Accept,
+    Receive,
+    Send,
+    Wake,
+    Cancel,
+}
+
+fn user_data(kind: Kind, index: u32) -> u64 {
+    let kind: u64 = match kind {
+        Kind::Accept => 0,
+        Kind::Receive => 1,
+        Kind::Send => 2,
+        Kind::Wake => 3,
+        Kind::Cancel => 4,
+    };
+    kind << 32 | u64::from(index)
+}
+
+fn of_user_data(data: u64) -> (Kind, u32) {
+    let kind = match data >> 32 {
+        0 => Kind::Accept,
+        1 => Kind::Receive,
+        2 => Kind::Send,
+        3 => Kind::Wake,
+        _ => Kind::Cancel,
+    };
+    (kind, u32::try_from(data & 0xffff_ffff).unwrap_or(u32::MAX))
+}
+
+/// One `io_uring` with its receive buffers and the bytes it is sending.
+pub(super) struct Ring {
+    /// `None` only while dropping, so that the ring goes before the memory.
+    uring: Option<IoUring>,
+    buffers: ReceiveBuffers,
+    sending: Box<[Option<Vec<u8>>]>,
+    in_flight: usize,
+}
+
+impl Ring {
+    /// A ring for `connections` connections, numbered from 0. It belongs to
+    /// the thread that makes it.
+    pub(super) fn new(connections: u32) -> Result<Self, RingRefused> {
+        let uring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_coop_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(COMPLETIONS)
+            .build(SUBMISSIONS)
+            .map_err(RingRefused::of)?;
+        let mut buffers = ReceiveBuffers::new();
+        let (address, submitter) = (buffers.entries_address(), uring.submitter());
+        // SAFETY: the entries are page-aligned, hold BUFFERS entries, and are
+        // freed only after the ring is gone (see `Drop`).
+        let registered =
+            unsafe { submitter.register_buf_ring_with_flags(address, BUFFERS, BUFFER_GROUP, 0) };
+        if let Err(error) = registered {
+            buffers.free();
+            return Err(RingRefused::of(error));
+        }
+        buffers.hand_out_all();
+        let sending = (0..connections).map(|_| None).collect();
+        Ok(Self { uring: Some(uring), buffers, sending, in_flight: 0 })
+    }
+
+    fn uring(&mut self) -> &mut IoUring {
+        self.uring.as_mut().expect("the ring lives until drop")
+    }
+
+    /// Accepts on `listener` until told otherwise.
+    pub(super) fn accept(&mut self, index: u32, listener: BorrowedFd<'_>) -> io::Result<()> {
+        let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
+            .flags(libc::SOCK_CLOEXEC)
+            .build();
+        self.push(entry.user_data(user_data(Kind::Accept, index)))
+    }
+
+    /// Receives on a connection until told otherwise.
+    pub(super) fn receive(&mut self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let entry = opcode::RecvMulti::new(types::Fd(socket.as_raw_fd()), BUFFER_GROUP).build();
+        self.push(entry.user_data(user_data(Kind::Receive, index)))
+    }
+
+    /// Stops receiving on a connection; its last completion has no `more`.
+    pub(super) fn stop_receiving(&mut self, index: u32) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(user_data(Kind::Receive, index)).build();
+        self.push(entry.user_data(user_data(Kind::Cancel, index)))
+    }
+
+    /// Stops accepting on a listener.
+    pub(super) fn stop_accepting(&mut self, index: u32) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(user_data(Kind::Accept, index)).build();
+        self.push(entry.user_data(user_data(Kind::Cancel, index)))
+    }
+
+    /// Watches the bell.
+    pub(super) fn watch(&mut self, bell: BorrowedFd<'_>) -> io::Result<()> {
+        let events = u32::try_from(libc::POLLIN).unwrap_or(1);
+        let entry = opcode::PollAdd::new(types::Fd(bell.as_raw_fd()), events).multi(true).build();
+        self.push(entry.user_data(user_data(Kind::Wake, 0)))
+    }
+
+    /// Sends `bytes[from..]`; the bytes are the ring's until `Sent` gives them
+    /// back. One send per connection at a time.
+    pub(super) fn send(
+        &mut self,
+        index: u32,
+        socket: BorrowedFd<'_>,
+        bytes: Vec<u8>,
+        from: usize,
+    ) -> io::Result<()> {
+        let place = usize::try_from(index).unwrap_or(usize::MAX);
+        assert!(self.sending[place].is_none(), "one send per connection");
+        let rest = &bytes[from..];
+        let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), rest.as_ptr(), length)
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build();
+        // A `Vec` that moves keeps its heap bytes where they are, so the
+        // pointer in the entry stays right.
+        self.sending[place] = Some(bytes);
+        self.push(entry.user_data(user_data(Kind::Send, index)))
+    }
+
+    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+        loop {
+            // SAFETY: what the entry points to (send bytes, receive buffers)
+            // is owned by `self` until its completion; file descriptors are
+            // plain numbers that the kernel checks itself.
+            let pushed = unsafe { self.uring().submission().push(&entry) };
+            if pushed.is_ok() {
+                self.in_flight += 1;
+                return Ok(());
+            }
+            self.uring().submit()?;
+        }
+    }
+
+    /// Submits everything and sleeps until something has completed, or until
+    /// `timeout` is over.
+    pub(super) fn submit_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.buffers.publish();
+        let done = match timeout {
+            None => self.uring().submit_and_wait(1),
+            Some(timeout) => {
+                let time = types::Timespec::from(timeout);
+                let arguments = types::SubmitArgs::new().timespec(&time);
+                self.uring().submitter().submit_with_args(1, &arguments)
+            }
+        };
+        match done {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // Timed out, interrupted, or completions must be reaped first.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Moves finished work into `out`, as far as `out` has room without growing.
+    pub(super) fn reap(&mut self, out: &mut Vec<Completion>) {
+        let Self { uring, sending, in_flight, .. } = self;
+        let Some(uring) = uring else { return };
+        let room = out.capacity() - out.len();
+        for entry in uring.completion().take(room) {
+            if !cqueue::more(entry.flags()) {
+                *in_flight -= 1;
+            }
+            out.extend(completion(&entry, sending));
+        }
+    }
+
+    /// What was received.
+    pub(super) fn bytes(&self, lent: &Lent) -> &[u8] {
+        self.buffers.bytes(lent)
+    }
+
+    /// Gives a receive buffer back to the kernel.
+    pub(super) fn give_back(&mut self, lent: Lent) {
+        self.buffers.give_back(lent);
+    }
+}
+
+fn completion(entry: &cqueue::Entry, sending: &mut [Option<Vec<u8>>]) -> Option<Completion> {
+    let (kind, index) = of_user_data(entry.user_data());
+    let more = cqueue::more(entry.flags());
+    let result = match entry.result() {
+        n if n < 0 => Err(io::Error::from_raw_os_error(-n)),
+        n => Ok(n),
+    };
+    Some(match kind {
+        Kind::Accept => {
+            let socket = result.map(owned_socket);
+            Completion::Accepted { listener: index, socket, more }
+        }
+        Kind::Receive => {
+            let data = result.map(|n| {
+                let bytes = usize::try_from(n).unwrap_or(0);
+                cqueue::buffer_select(entry.flags()).map(|id| ReceiveBuffers::take(id, bytes))
+            });
+            Completion::Received { connection: index, data, more }
+        }
+        Kind::Send => {
+            let place = usize::try_from(index).unwrap_or(usize::MAX);
+            let bytes = sending[place].take().expect("a send completes once");
+            let sent = result.map(|n| usize::try_from(n).unwrap_or(0));
+            Completion::Sent { connection: index, bytes, sent }
+        }
+        Kind::Wake => Completion::Woken { more },
+        Kind::Cancel => return None,
+    })
+}
+
+fn owned_socket(fd: RawFd) -> OwnedFd {
+    // SAFETY: a successful accept gives a fresh descriptor that nobody else
+    // knows; it is owned from here on.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+impl Drop for Ring {
+    /// Ends what is in flight before the memory goes. If the kernel does not
+    /// confirm it, the memory is leaked: a leak is harmless, a late write not.
+    fn drop(&mut self) {
+        let Some(mut uring) = self.uring.take() else { return };
+        let all = types::CancelBuilder::any();
+        let timeout = types::Timespec::new().sec(1);
+        let _ = uring.submitter().register_sync_cancel(Some(timeout), all);
+        let soon = types::Timespec::new().nsec(10_000_000);
+        for _ in 0..100 {
+            for entry in uring.completion() {
+                if !cqueue::more(entry.flags()) {
+                    self.in_flight -= 1;
+                }
+                drop(completion(&entry, &mut self.sending));
+            }
+            if self.in_flight == 0 {
+                break;
+            }
+            let arguments = types::SubmitArgs::new().timespec(&soon);
+            let _ = uring.submitter().submit_with_args(1, &arguments);
+        }
+        drop(uring);
+        if self.in_flight == 0 {
+            self.buffers.free();
+        } else {
+            std::mem::forget(std::mem::take(&mut self.sending));
+        }
+    }
+}

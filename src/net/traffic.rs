@@ -1,0 +1,495 @@
+//! All connections of one shard, turn by turn: `wait` → `fill` → `reply` …
+//! → `release`.
+//!
+//! Replies are held in their connection's outbox until `release` is shown a
+//! [`Committed`] position that covers everything they reveal.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::{Shutdown, shutdown, sockopt};
+
+use super::buffers::{BUFFERS, Lent};
+use super::connection::{Connection, Ending};
+use super::intake::{Asked, Inbox, Stopped, read_frames};
+use super::listen::Listener;
+use super::ring::{Completion, Ring, RingRefused};
+use crate::journal::{Committed, Position};
+use crate::wire::{BadRequest, Broken, ReplyWriter, Status};
+
+/// When this many receive buffers are parked with connections that do not read
+/// their replies, the next that would park one is closed.
+const PARKED_MAX: usize = 3 * BUFFERS as usize / 4;
+
+/// Completions that are collected before any of them is acted on.
+const COMPLETIONS_PER_TURN: usize = 4096;
+
+/// How long a failed accept (no descriptors left) waits for its next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Sizes of the net.
+#[derive(Clone, Copy, Debug)]
+pub struct NetSettings {
+    /// Connections at the same time; more are closed as they come.
+    pub connections_max: u32,
+}
+
+/// What the net has counted since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetCounters {
+    /// Connections that are open now.
+    pub connections: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections closed at once because all slots were taken.
+    pub turned_away: u64,
+    /// Requests decoded, bad ones included.
+    pub requests: u64,
+    /// Requests that were framed well but made no sense.
+    pub bad_requests: u64,
+    /// Connections closed because no frame border could be told.
+    pub broken_streams: u64,
+    /// Connections closed because they did not read their replies.
+    pub slow_readers: u64,
+    /// Connections that failed while receiving or sending.
+    pub socket_failures: u64,
+}
+
+/// Wakes a sleeping shard from another thread.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<OwnedFd>);
+
+impl Waker {
+    /// A bell nobody has rung yet.
+    pub fn new() -> io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self(Arc::new(bell)))
+    }
+
+    /// Rings the bell; it stays rung until the shard has noticed.
+    pub fn wake(&self) {
+        // The only way this fails is a full counter, which is a rung bell too.
+        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+
+    fn quiet(&self) {
+        let _ = rustix::io::read(&*self.0, &mut [0; 8]);
+    }
+}
+
+/// Received bytes that are not decoded yet.
+struct Piece {
+    connection: u32,
+    lent: Lent,
+    from: usize,
+}
+
+/// The connections of one shard and the ring that serves them.
+pub struct Net {
+    ring: Ring,
+    listeners: Vec<Listener>,
+    connections: Vec<Connection>,
+    vacant: Vec<u32>,
+    completions: Vec<Completion>,
+    /// Pieces to decode now, in order of arrival.
+    ready: VecDeque<Piece>,
+    /// Pieces of connections that have no room for replies, in order.
+    parked: Vec<Piece>,
+    /// Connections that have something to send or may be over.
+    dirty: Vec<u32>,
+    /// Connections whose receive must be started again.
+    rearm: Vec<u32>,
+    /// Listeners whose accept must be started again.
+    paused_accepts: Vec<u32>,
+    waker: Waker,
+    woken: bool,
+    accepting: bool,
+    /// The highest position that a held reply reveals.
+    revealed: Position,
+    counters: NetCounters,
+}
+
+/// Whether more can be read before the inbox must be decided.
+#[derive(PartialEq, Eq)]
+enum Round {
+    GoesOn,
+    Over,
+}
+
+fn at(index: u32) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
+}
+
+impl Net {
+    /// Opens the listeners on a ring of this thread.
+    pub fn new(
+        listeners: Vec<Listener>,
+        settings: NetSettings,
+        waker: Waker,
+    ) -> Result<Self, RingRefused> {
+        let count = settings.connections_max;
+        let mut net = Self {
+            ring: Ring::new(count)?,
+            connections: (0..count).map(|_| Connection::vacant()).collect(),
+            vacant: (0..count).rev().collect(),
+            completions: Vec::with_capacity(COMPLETIONS_PER_TURN),
+            ready: VecDeque::with_capacity(usize::from(BUFFERS)),
+            parked: Vec::with_capacity(usize::from(BUFFERS)),
+            dirty: Vec::with_capacity(at(count)),
+            rearm: Vec::with_capacity(at(count)),
+            paused_accepts: Vec::with_capacity(listeners.len()),
+            listeners,
+            waker,
+            woken: false,
+            accepting: true,
+            revealed: Position::default(),
+            counters: NetCounters::default(),
+        };
+        net.ring.watch(net.waker.0.as_fd()).map_err(RingRefused::Other)?;
+        net.paused_accepts.extend((0u32..).take(net.listeners.len()));
+        net.restart().map_err(RingRefused::Other)?;
+        Ok(net)
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> NetCounters {
+        self.counters
+    }
+
+    /// Submits what is due, sleeps until something happens or `timeout` is
+    /// over, and collects all that has happened. Says whether the bell rang.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        self.restart()?;
+        let timeout = match (timeout, self.paused_accepts.is_empty()) {
+            (timeout, true) => timeout,
+            (timeout, false) => Some(timeout.map_or(ACCEPT_PAUSE, |t| t.min(ACCEPT_PAUSE))),
+        };
+        self.ring.submit_and_wait(timeout)?;
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.reap(&mut completions);
+        for completion in completions.drain(..) {
+            self.take(completion)?;
+        }
+        self.completions = completions;
+        Ok(std::mem::take(&mut self.woken))
+    }
+
+    /// Starts accepts and receives again that have ended.
+    fn restart(&mut self) -> io::Result<()> {
+        if self.accepting {
+            for index in self.paused_accepts.drain(..) {
+                self.ring.accept(index, self.listeners[at(index)].as_fd())?;
+            }
+        }
+        while let Some(index) = self.rearm.pop() {
+            let connection = &mut self.connections[at(index)];
+            let idle = !connection.receiving && !connection.parked && connection.ending.is_none();
+            if let (true, Some(socket)) = (idle, &connection.socket) {
+                connection.receiving = true;
+                self.ring.receive(index, socket.as_fd())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, completion: Completion) -> io::Result<()> {
+        match completion {
+            Completion::Accepted { listener, socket, more } => {
+                if !more && self.accepting {
+                    self.paused_accepts.push(listener);
+                }
+                if let Ok(socket) = socket {
+                    self.open(socket, self.listeners[at(listener)].is_tcp());
+                }
+                Ok(())
+            }
+            Completion::Received { connection, data, more } => {
+                self.received(connection, data, more)
+            }
+            Completion::Sent { connection, bytes, sent } => self.sent(connection, bytes, sent),
+            Completion::Woken { more } => {
+                self.waker.quiet();
+                self.woken = true;
+                if more { Ok(()) } else { self.ring.watch(self.waker.0.as_fd()) }
+            }
+        }
+    }
+
+    fn open(&mut self, socket: OwnedFd, is_tcp: bool) {
+        let Some(index) = self.vacant.pop() else {
+            self.counters.turned_away += 1;
+            return; // dropping the socket closes it
+        };
+        if is_tcp {
+            // A reply waits for nothing but its commit. If this fails the
+            // socket is already dead, and receiving will say so.
+            let _ = sockopt::set_tcp_nodelay(&socket, true);
+        }
+        self.counters.accepted += 1;
+        self.counters.connections += 1;
+        self.connections[at(index)].socket = Some(socket);
+        self.rearm.push(index);
+    }
+
+    fn received(
+        &mut self,
+        index: u32,
+        data: io::Result<Option<Lent>>,
+        more: bool,
+    ) -> io::Result<()> {
+        let connection = &mut self.connections[at(index)];
+        connection.receiving = more;
+        if !more {
+            self.rearm.push(index);
+        }
+        match data {
+            Ok(Some(lent)) if connection.ending.is_some() => self.ring.give_back(lent),
+            Ok(Some(lent)) => {
+                let piece = Piece { connection: index, lent, from: 0 };
+                if connection.parked {
+                    return self.park(piece);
+                }
+                self.ready.push_back(piece);
+            }
+            Ok(None) => self.end(index, Ending::PeerClosed),
+            // No free buffer, or we stopped it ourselves: it starts again when
+            // there is room.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ECANCELED)) => {
+            }
+            Err(_) => self.end(index, Ending::SocketFailed),
+        }
+        self.note_dirty(index);
+        Ok(())
+    }
+
+    fn sent(&mut self, index: u32, mut bytes: Vec<u8>, sent: io::Result<usize>) -> io::Result<()> {
+        let connection = &mut self.connections[at(index)];
+        match sent {
+            Ok(count) if connection.sent + count < bytes.len() && count > 0 => {
+                connection.sent += count;
+                let from = connection.sent;
+                let socket = connection.socket.as_ref().expect("a sending slot has its socket");
+                return self.ring.send(index, socket.as_fd(), bytes, from);
+            }
+            outcome => {
+                let complete = outcome.is_ok_and(|count| connection.sent + count == bytes.len());
+                bytes.clear();
+                connection.spare = bytes;
+                connection.sending = false;
+                connection.sent = 0;
+                if !complete {
+                    self.end(index, Ending::SocketFailed);
+                }
+            }
+        }
+        self.unpark(index);
+        self.note_dirty(index);
+        Ok(())
+    }
+
+    /// Keeps a piece until its connection has room for replies again.
+    fn park(&mut self, piece: Piece) -> io::Result<()> {
+        let index = piece.connection;
+        if self.parked.len() >= PARKED_MAX {
+            self.ring.give_back(piece.lent);
+            self.end(index, Ending::SlowReader);
+            return Ok(());
+        }
+        self.parked.push(piece);
+        let connection = &mut self.connections[at(index)];
+        if !std::mem::replace(&mut connection.parked, true) && connection.receiving {
+            self.ring.stop_receiving(index)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a connection's parked pieces ready again, in their order.
+    fn unpark(&mut self, index: u32) {
+        if !std::mem::take(&mut self.connections[at(index)].parked) {
+            return;
+        }
+        let dropped = self.connections[at(index)].ending.is_some_and(|e| e != Ending::PeerClosed);
+        for piece in self.parked.extract_if(.., |piece| piece.connection == index) {
+            if dropped {
+                self.ring.give_back(piece.lent);
+            } else {
+                self.ready.push_back(piece);
+            }
+        }
+        self.rearm.push(index);
+    }
+
+    /// Decodes requests into the inbox until it is full or nothing is left;
+    /// says whether there is anything in it.
+    pub fn fill(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
+        inbox.asked.clear();
+        while !inbox.is_full() {
+            let Some(piece) = self.ready.pop_front() else { break };
+            if self.read(piece, inbox)? == Round::Over {
+                break;
+            }
+        }
+        let requests = inbox.asked.len();
+        self.counters.requests += u64::try_from(requests).unwrap_or(0);
+        Ok(requests > 0)
+    }
+
+    fn read(&mut self, mut piece: Piece, inbox: &mut Inbox) -> io::Result<Round> {
+        let index = piece.connection;
+        let connection = &mut self.connections[at(index)];
+        if connection.ending.is_some_and(|ending| ending != Ending::PeerClosed) {
+            self.ring.give_back(piece.lent);
+            return Ok(Round::GoesOn);
+        }
+        if connection.parked {
+            self.park(piece)?;
+            return Ok(Round::GoesOn);
+        }
+        let stream = &self.ring.bytes(&piece.lent)[piece.from..];
+        match read_frames(connection, index, stream, inbox) {
+            Stopped::Used => self.ring.give_back(piece.lent),
+            Stopped::NoRoom(used) if connection.promised == 0 => {
+                piece.from += used;
+                self.park(piece)?;
+            }
+            // Promises are upper bounds: after this round it is known how much
+            // room the replies have really taken.
+            Stopped::InboxFull(used) | Stopped::NoRoom(used) => {
+                piece.from += used;
+                self.ready.push_front(piece);
+                return Ok(Round::Over);
+            }
+            Stopped::Broken(broken) => {
+                self.ring.give_back(piece.lent);
+                self.tell_broken(index, broken);
+            }
+        }
+        Ok(Round::GoesOn)
+    }
+
+    /// Answers a frame that ends its stream; the connection closes after it.
+    fn tell_broken(&mut self, index: u32, broken: Broken) {
+        let connection = &mut self.connections[at(index)];
+        if connection.ending.is_none() && connection.has_room(crate::wire::HEADER_BYTES) {
+            ReplyWriter::new(&mut connection.filling, broken.op, broken.tag)
+                .bare(Status::BadRequest, BadRequest::FrameLength.code());
+        }
+        self.end(index, Ending::BrokenStream);
+    }
+
+    /// The place for the one reply to `asked`, which reveals state up to
+    /// `reveals`.
+    #[inline]
+    pub fn reply(&mut self, asked: &Asked, reveals: Position) -> ReplyWriter<'_> {
+        self.revealed = self.revealed.max(reveals);
+        let connection = &mut self.connections[at(asked.connection)];
+        connection.promised -= crate::wire::reply_bytes_max(asked.op);
+        if !std::mem::replace(&mut connection.dirty, true) {
+            self.dirty.push(asked.connection);
+        }
+        ReplyWriter::new(&mut connection.filling, asked.op, asked.tag)
+    }
+
+    /// Counts a request that made no sense.
+    pub fn count_bad_request(&mut self) {
+        self.counters.bad_requests += 1;
+    }
+
+    /// Lets the held replies go. `committed` must cover what they reveal.
+    pub fn release(&mut self, committed: &Committed) -> io::Result<()> {
+        assert!(committed.upto() >= self.revealed, "a reply would leave before its commit");
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..) {
+            self.connections[at(index)].dirty = false;
+            self.send(index)?;
+            self.close_if_over(index);
+        }
+        self.dirty = dirty;
+        Ok(())
+    }
+
+    fn send(&mut self, index: u32) -> io::Result<()> {
+        let connection = &mut self.connections[at(index)];
+        let Some(socket) = &connection.socket else { return Ok(()) };
+        let failed = connection.ending == Some(Ending::SocketFailed);
+        if connection.sending || connection.filling.is_empty() || failed {
+            return Ok(());
+        }
+        connection.sending = true;
+        let spare = std::mem::take(&mut connection.spare);
+        let bytes = std::mem::replace(&mut connection.filling, spare);
+        self.ring.send(index, socket.as_fd(), bytes, 0)
+    }
+
+    fn note_dirty(&mut self, index: u32) {
+        let connection = &mut self.connections[at(index)];
+        if !std::mem::replace(&mut connection.dirty, true) {
+            self.dirty.push(index);
+        }
+    }
+
+    /// Begins the end of a connection; the first reason counts.
+    fn end(&mut self, index: u32, ending: Ending) {
+        let connection = &mut self.connections[at(index)];
+        if connection.ending.is_some() || connection.socket.is_none() {
+            return;
+        }
+        connection.ending = Some(ending);
+        match ending {
+            Ending::PeerClosed => {}
+            Ending::BrokenStream => self.counters.broken_streams += 1,
+            Ending::SocketFailed => self.counters.socket_failures += 1,
+            Ending::SlowReader => self.counters.slow_readers += 1,
+        }
+        self.note_dirty(index);
+    }
+
+    fn close_if_over(&mut self, index: u32) {
+        let connection = &mut self.connections[at(index)];
+        let Some(ending) = connection.ending else { return };
+        let slow = ending == Ending::SlowReader;
+        let told = !connection.sending && connection.filling.is_empty();
+        if slow || (told && connection.receiving) || ending == Ending::SocketFailed {
+            // Ends both directions: the receive and a stuck send complete.
+            if let Some(socket) = &connection.socket {
+                let _ = shutdown(socket, Shutdown::Both);
+            }
+        }
+        if slow {
+            connection.filling.clear();
+            self.unpark(index);
+        }
+        let connection = &mut self.connections[at(index)];
+        if connection.is_over() {
+            connection.vacate();
+            self.vacant.push(index);
+            self.counters.connections -= 1;
+        }
+    }
+
+    /// Stops accepting and reading, sends what is held, and gives up on peers
+    /// that do not read it within `patience`.
+    pub fn drain(&mut self, committed: &Committed, patience: Duration) -> io::Result<()> {
+        self.accepting = false;
+        for index in (0u32..).take(self.listeners.len()) {
+            self.ring.stop_accepting(index)?;
+        }
+        self.release(committed)?;
+        let deadline = std::time::Instant::now() + patience;
+        while self.connections.iter().any(|c| c.sending || !c.filling.is_empty()) {
+            let Some(left) = deadline.checked_duration_since(std::time::Instant::now()) else {
+                break;
+            };
+            self.wait(Some(left))?;
+            for piece in self.ready.drain(..) {
+                self.ring.give_back(piece.lent);
+            }
+            self.release(committed)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,287 @@
+//! What fits and what does not: records against the state, one at a time.
+
+use hongbao::engine::{
+    Capacity, Cause, Claimed, Closed, Decision, Engine, Funded, Misfit, Outcome, Record,
+    partition_of,
+};
+use hongbao::units::{EnvelopeId, Seed, Split, Time, UserId};
+use hongbao::wire::SendOrder;
+
+use crate::{CELL, Dice, START, engine};
+
+/// One open envelope of 5 shares of 100 fen in all.
+fn with_one_envelope() -> (Engine, Funded) {
+    let mut engine = engine(10, 1 << 20);
+    let order = SendOrder {
+        sender: UserId(3),
+        order: 1,
+        payment: 9,
+        total: 100,
+        shares: 5,
+        lifetime_s: 60,
+        share_max: 0,
+        split: Split::DoubleMean,
+    };
+    let decision = engine.fund(&order, Seed([1, 2]), Time(START));
+    let Some(Record::Funded(funded)) = decision.record else {
+        panic!("{decision:?}");
+    };
+    engine.apply(&Record::Funded(funded)).expect("room");
+    (engine, funded)
+}
+
+fn assert_refused(engine: &mut Engine, record: Record, misfit: Misfit) {
+    let before = (engine.digest(), engine.totals(), engine.next_due());
+    assert_eq!(engine.apply(&record), Err(misfit), "{record:?}");
+    assert_eq!((engine.digest(), engine.totals(), engine.next_due()), before);
+}
+
+#[test]
+fn claims_that_do_not_fit_are_refused_and_change_nothing() {
+    let (mut engine, Funded { envelope, .. }) = with_one_envelope();
+    let claim = Claimed { envelope, user: UserId(50), amount: 20, rank: 0, at: 5 };
+    engine.apply(&Record::Claimed(claim)).expect("fits");
+    let next = Claimed { user: UserId(51), rank: 1, ..claim };
+    let contradictions = [
+        Claimed { amount: 0, ..next },
+        Claimed { amount: 78, ..next }, // leaves 2 fen for 3 shares
+        Claimed { rank: 0, ..next },
+        Claimed { rank: 2, ..next },
+        Claimed { user: UserId(50), ..next },
+    ];
+    for claim in contradictions {
+        assert_refused(&mut engine, Record::Claimed(claim), Misfit::Contradiction(envelope));
+    }
+    let stale = EnvelopeId(envelope.0 + 1);
+    let elsewhere = Claimed { envelope: stale, ..next };
+    assert_refused(&mut engine, Record::Claimed(elsewhere), Misfit::NotOpen(stale));
+    engine.apply(&Record::Claimed(Claimed { amount: 77, ..next })).expect("the most there is");
+}
+
+#[test]
+fn last_share_takes_exactly_what_is_left() {
+    let (mut engine, Funded { envelope, .. }) = with_one_envelope();
+    for rank in 0..4_u16 {
+        let user = UserId(u64::from(rank));
+        let claim = Claimed { envelope, user, amount: 10, rank, at: 5 };
+        engine.apply(&Record::Claimed(claim)).expect("fits");
+    }
+    let last = Claimed { envelope, user: UserId(9), amount: 60, rank: 4, at: 6 };
+    for amount in [59, 61] {
+        let wrong = Record::Claimed(Claimed { amount, ..last });
+        assert_refused(&mut engine, wrong, Misfit::Contradiction(envelope));
+    }
+    let decision = engine.claim(envelope, UserId(9), Time(START));
+    assert_eq!(decision.outcome, Outcome::Claimed { amount: 60 });
+    engine.apply(&Record::Claimed(last)).expect("fits");
+    assert_refused(&mut engine, Record::Claimed(last), Misfit::NotOpen(envelope));
+    assert_eq!(engine.grab(envelope, UserId(77)), Outcome::SoldOut);
+}
+
+#[test]
+fn refunds_that_do_not_fit_are_refused_and_happen_once() {
+    let (mut engine, Funded { envelope, .. }) = with_one_envelope();
+    let close = Closed { envelope, refunded: 100, cause: Cause::Cancelled, at: 5 };
+    for refunded in [0, 99, 101, u64::MAX] {
+        let wrong = Record::Closed(Closed { refunded, ..close });
+        assert_refused(&mut engine, wrong, Misfit::Contradiction(envelope));
+    }
+    engine.apply(&Record::Closed(close)).expect("fits");
+    for cause in [Cause::Cancelled, Cause::Expired] {
+        let again = Record::Closed(Closed { cause, ..close });
+        assert_refused(&mut engine, again, Misfit::NotOpen(envelope));
+    }
+    let late = Claimed { envelope, user: UserId(1), amount: 1, rank: 0, at: 6 };
+    assert_refused(&mut engine, Record::Claimed(late), Misfit::NotOpen(envelope));
+}
+
+#[test]
+fn fundings_that_do_not_fit_are_refused_and_change_nothing() {
+    let (mut engine, first) = with_one_envelope();
+    let order = SendOrder {
+        sender: first.sender,
+        order: 2,
+        payment: 9,
+        total: 100,
+        shares: 5,
+        lifetime_s: 60,
+        share_max: 0,
+        split: Split::DoubleMean,
+    };
+    let Some(Record::Funded(next)) = engine.fund(&order, Seed([3, 4]), Time(START)).record else {
+        panic!("there is room");
+    };
+    let envelope = next.envelope;
+    let money = [
+        Funded { shares: 0, ..next },
+        Funded { total: 4, ..next },
+        Funded { total: u64::MAX, ..next },
+        Funded { share_max: 19, ..next },
+        Funded { shares: 1001, total: 9999, split: Split::LineCutting, ..next },
+        Funded { order: first.order, ..next },
+    ];
+    for funded in money {
+        assert_refused(&mut engine, Record::Funded(funded), Misfit::Contradiction(envelope));
+    }
+    let after = EnvelopeId(envelope.0 + (1 << 16));
+    for id in [first.envelope, after, EnvelopeId(envelope.0 ^ 1 << 60), EnvelopeId(0)] {
+        let funded = Record::Funded(Funded { envelope: id, ..next });
+        assert_refused(&mut engine, funded, Misfit::EnvelopeOutOfTurn(id));
+    }
+    let large = Funded { shares: 1 << 20, total: 1 << 20, ..next };
+    assert_refused(&mut engine, Record::Funded(large), Misfit::Full);
+    engine.apply(&Record::Funded(next)).expect("fits");
+}
+
+#[test]
+fn no_record_whatsoever_makes_apply_panic() {
+    let mut dice = Dice(99);
+    let (mut engine, first) = with_one_envelope();
+    let steps = if cfg!(miri) { 300 } else { 200_000 };
+    let mut applied = 0_u32;
+    for step in 0..steps {
+        let record = wild_record(&mut dice, &first);
+        let before = (engine.totals(), if step % 50 == 0 { engine.digest() } else { 0 });
+        if engine.apply(&record).is_ok() {
+            applied += 1;
+        } else {
+            let digest = if step % 50 == 0 { engine.digest() } else { 0 };
+            assert_eq!((engine.totals(), digest), before);
+        }
+        let totals = engine.totals();
+        assert_eq!(totals.funded, totals.claimed + totals.refunded + totals.left);
+        engine.due(Time(dice.below(1 << 43)));
+    }
+    assert!(applied > 0);
+}
+
+/// Numbers near every border, and any others.
+fn wild(dice: &mut Dice) -> u64 {
+    match dice.below(4) {
+        0 => dice.below(8),
+        1 => dice.below(200),
+        2 => (1_u64 << dice.below(64)).wrapping_sub(dice.below(3)),
+        _ => dice.word(),
+    }
+}
+
+fn wild_32(dice: &mut Dice) -> u32 {
+    u32::try_from(wild(dice) & 0xffff_ffff).expect("32 bits")
+}
+
+fn wild_record(dice: &mut Dice, first: &Funded) -> Record {
+    let index = dice.below(4) << 16;
+    let class = dice.below(10) << 44;
+    let partition = u64::from(partition_of(first.sender)) << 48;
+    let envelope = match dice.below(4) {
+        0 => EnvelopeId(dice.word()),
+        1 => first.envelope,
+        _ => EnvelopeId(u64::from(CELL) << 56 | partition | class | index | 1),
+    };
+    let at = wild_32(dice);
+    match dice.below(3) {
+        0 => Record::Funded(Funded {
+            envelope,
+            sender: if dice.one_in(3) { UserId(wild(dice)) } else { first.sender },
+            order: wild(dice),
+            payment: wild(dice),
+            total: wild(dice),
+            seed: Seed([dice.word(), dice.word()]),
+            shares: wild_32(dice),
+            share_max: wild_32(dice),
+            lifetime_s: wild_32(dice),
+            at,
+            split: dice
+                .pick(&[Split::Equal, Split::DoubleMean, Split::LineCutting])
+                .expect("three splits"),
+        }),
+        1 => Record::Claimed(Claimed {
+            envelope,
+            user: UserId(wild(dice)),
+            amount: wild_32(dice),
+            rank: u16::try_from(wild(dice) & 0xf).expect("4 bits"),
+            at,
+        }),
+        _ => Record::Closed(Closed {
+            envelope,
+            refunded: wild(dice),
+            cause: if dice.one_in(2) { Cause::Expired } else { Cause::Cancelled },
+            at,
+        }),
+    }
+}
+
+#[test]
+fn a_repeated_claim_gives_the_same_amount_for_ever() {
+    let (mut engine, Funded { envelope, .. }) = with_one_envelope();
+    let decision = engine.claim(envelope, UserId(0), Time(START));
+    let Outcome::Claimed { amount } = decision.outcome else {
+        panic!("{decision:?}");
+    };
+    engine.apply(&decision.record.expect("a record")).expect("fits");
+    let repeated = Decision { outcome: Outcome::AlreadyClaimed { amount }, record: None };
+    assert_eq!(engine.claim(envelope, UserId(0), Time(START)), repeated);
+    let overdue = engine.overdue(envelope, Time(START + 60_000)).expect("its time is over");
+    assert_eq!(engine.overdue(envelope, Time(START + 59_999)), None);
+    engine.apply(&overdue).expect("fits");
+    assert_eq!(engine.claim(envelope, UserId(0), Time(START + 99_000)), repeated);
+    assert_eq!(
+        engine.claim(envelope, UserId(1), Time(START + 99_000)).outcome,
+        Outcome::Expired,
+        "a claim and an expiry cannot both win"
+    );
+}
+
+#[test]
+fn a_repeated_claim_takes_nothing_from_the_stock() {
+    let (mut engine, Funded { envelope, .. }) = with_one_envelope();
+    for user in [1, 1, 2, 2, 1, 3, 4, 3, 5, 5] {
+        if let Some(record) = engine.claim(envelope, UserId(user), Time(START)).record {
+            engine.apply(&record).expect("fits");
+        }
+    }
+    let users: Vec<u64> = engine.rows(envelope, 0).map(|row| row.user.0).collect();
+    assert_eq!(users, [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_stale_generation_is_not_found() {
+    let (engine, Funded { envelope, .. }) = with_one_envelope();
+    for generation in [0, 2, 3, u16::MAX] {
+        let (partition, slot) = (envelope.partition(), envelope.slot());
+        let stale = EnvelopeId::new(CELL, partition, slot, generation);
+        assert_eq!(engine.grab(stale, UserId(1)), Outcome::NotFound);
+        assert_eq!(engine.show(stale), Outcome::NotFound);
+    }
+}
+
+#[test]
+fn the_order_of_a_full_server_is_still_known() {
+    let mut engine = engine(1, 1 << 20);
+    let order = |order, shares| SendOrder {
+        sender: UserId(3),
+        order,
+        payment: 9,
+        total: 2 * u64::from(shares),
+        shares,
+        lifetime_s: 60,
+        share_max: 0,
+        split: Split::Equal,
+    };
+    let decision = engine.fund(&order(1, 5), Seed([1, 2]), Time(START));
+    engine.apply(&decision.record.expect("room")).expect("fits");
+    assert_eq!(engine.fund(&order(2, 5), Seed([1, 2]), Time(START)).outcome, Outcome::Full);
+    let again = engine.fund(&order(1, 5), Seed([8, 8]), Time(START + 1));
+    assert!(matches!(again.outcome, Outcome::Funded { repeated: true, .. }));
+    let other = engine.fund(&order(1, 6), Seed([1, 2]), Time(START));
+    assert_eq!(other.outcome, Outcome::Conflict);
+}
+
+#[test]
+fn memory_is_said_before_it_is_reserved() {
+    let small = Capacity { envelopes: 1000, table_bytes: 1 << 20 };
+    let large = Capacity { envelopes: 2000, table_bytes: 1 << 30 };
+    assert!(Engine::memory_bytes(&small) > small.table_bytes);
+    assert!(Engine::memory_bytes(&large) > Engine::memory_bytes(&small));
+    assert!(Engine::memory_bytes(&large) < large.table_bytes + (8 << 20));
+}

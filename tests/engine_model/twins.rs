@@ -1,0 +1,356 @@
+//! The engine and its naive twin, given the same random commands.
+//!
+//! The amounts of random splits are checked against what any split must keep;
+//! their law is the matter of `split_law`.
+
+use std::collections::{BTreeSet, HashMap};
+
+use hongbao::engine::{
+    Cause, Claimed, Closed, Decision, Engine, Misfit, Outcome, Record, Totals, index, partition_of,
+};
+use hongbao::limits::DETAIL_ROWS_MAX;
+use hongbao::units::{EnvelopeId, EnvelopeState, Seed, Split, Time, UserId};
+use hongbao::wire::{Row, SendOrder};
+
+use crate::plain::{Plain, broken_rule};
+use crate::{CELL, Dice, START, engine};
+
+/// The naive side of the comparison, with the engine it watches.
+pub(crate) struct Twins {
+    pub(crate) engine: Engine,
+    pub(crate) envelopes: HashMap<EnvelopeId, Plain>,
+    orders: HashMap<(u64, u64), EnvelopeId>,
+    due: BTreeSet<(u32, EnvelopeId)>,
+    pub(crate) totals: Totals,
+    pub(crate) ids: Vec<EnvelopeId>,
+    pub(crate) records: Vec<Record>,
+    dice: Dice,
+    now: Time,
+}
+
+impl Twins {
+    pub(crate) fn new(seed: u64, envelopes: u32, table_bytes: usize) -> Self {
+        println!("seed {seed}");
+        Self {
+            engine: engine(envelopes, table_bytes),
+            envelopes: HashMap::new(),
+            orders: HashMap::new(),
+            due: BTreeSet::new(),
+            totals: Totals::default(),
+            ids: Vec::new(),
+            records: Vec::new(),
+            dice: Dice(seed),
+            now: Time(START),
+        }
+    }
+
+    fn apply(&mut self, record: Record) {
+        self.engine.apply(&record).expect("a decision's record fits");
+        self.records.push(record);
+    }
+
+    pub(crate) fn step(&mut self) {
+        self.now.0 += self.dice.below(1500);
+        match self.dice.below(100) {
+            0..4 => self.fund(),
+            4..7 => self.fund_again(),
+            7..75 => self.claim(),
+            75..83 => self.grab(),
+            83..88 => self.look(),
+            88..91 => self.cancel(),
+            91..94 => self.expire_due(),
+            _ => self.wrong_id(),
+        }
+        self.check_totals();
+    }
+
+    fn check_totals(&self) {
+        let totals = self.engine.totals();
+        assert_eq!(totals, self.totals);
+        assert_eq!(totals.funded, totals.claimed + totals.refunded + totals.left);
+    }
+
+    fn any_order(&mut self) -> SendOrder {
+        let shares = match self.dice.below(10) {
+            0..3 => 1,
+            3..6 => 2 + self.dice.below_32(12),
+            6..8 => 14 + self.dice.below_32(110),
+            8 => 125 + self.dice.below_32(385),
+            _ => 505 + self.dice.below_32(1500),
+        };
+        let split = [Split::Equal, Split::DoubleMean, Split::LineCutting];
+        let split = self.dice.pick(&split).expect("three splits");
+        let total = u64::from(shares) + self.dice.below(u64::from(shares) * 300);
+        let mean = u32::try_from(total.div_ceil(u64::from(shares))).expect("small");
+        let caps = [0, 0, mean, mean + 1, mean * 2, mean.saturating_sub(1)];
+        let sender = UserId(self.dice.below(60));
+        SendOrder {
+            sender,
+            order: self.dice.below(1 << 40),
+            payment: self.dice.below(99),
+            total,
+            shares,
+            lifetime_s: 1 + self.dice.below_32(4000),
+            share_max: self.dice.pick(&caps).expect("six caps"),
+            split,
+        }
+    }
+
+    fn fund(&mut self) {
+        let mut order = self.any_order();
+        match self.dice.below(40) {
+            0 => order.shares = 0,
+            1 => order.total = u64::from(order.shares) - 1,
+            2 => order.lifetime_s = 0,
+            3 => order.total = u64::MAX,
+            _ => {}
+        }
+        let seed = Seed([self.dice.word(), self.dice.word()]);
+        let decision = self.engine.fund(&order, seed, self.now);
+        if let Some(broken) = broken_rule(&order) {
+            let outcome = Outcome::Invalid(broken);
+            assert_eq!(decision, Decision { outcome, record: None }, "{order:?}");
+            return;
+        }
+        if decision.outcome == Outcome::Full {
+            assert_eq!(decision.record, None);
+            return;
+        }
+        let Some(Record::Funded(record)) = decision.record else {
+            panic!("{order:?} gives {decision:?}");
+        };
+        let envelope = record.envelope;
+        assert_eq!(decision.outcome, Outcome::Funded { envelope, repeated: false });
+        assert_eq!((envelope.cell(), envelope.partition()), (CELL, partition_of(order.sender)));
+        assert_ne!(envelope.generation(), 0);
+        assert_eq!((record.seed, record.at), (seed, self.now.seconds()));
+        self.apply(Record::Funded(record));
+        self.note_funded(envelope, order);
+    }
+
+    fn note_funded(&mut self, envelope: EnvelopeId, order: SendOrder) {
+        let created_at = self.now.seconds();
+        let state = EnvelopeState::Open;
+        let (rows, shares_of) = (Vec::new(), HashMap::new());
+        let plain = Plain { order, created_at, state, rows, shares_of, refunded: 0 };
+        self.due.insert((plain.expires_at(), envelope));
+        assert!(self.envelopes.insert(envelope, plain).is_none(), "ids are unique");
+        self.orders.insert((order.sender.0, order.order), envelope);
+        self.ids.push(envelope);
+        self.totals.envelopes += 1;
+        self.totals.open += 1;
+        self.totals.funded += u128::from(order.total);
+        self.totals.left += u128::from(order.total);
+    }
+
+    fn fund_again(&mut self) {
+        let Some(envelope) = self.any_envelope() else { return };
+        let same = self.envelopes[&envelope].order;
+        let other = match self.dice.below(8) {
+            0 => SendOrder { total: same.total + 1, ..same },
+            1 => SendOrder { shares: same.shares ^ 1, ..same },
+            2 => SendOrder { lifetime_s: same.lifetime_s + 1, ..same },
+            3 => SendOrder { share_max: same.share_max ^ 1, ..same },
+            4 => SendOrder { payment: same.payment ^ 1, ..same },
+            5 if same.split != Split::Equal => SendOrder { split: Split::Equal, ..same },
+            _ => same,
+        };
+        let outcome = if other == same {
+            Outcome::Funded { envelope, repeated: true }
+        } else {
+            Outcome::Conflict
+        };
+        let decision = self.engine.fund(&other, Seed([1, 2]), self.now);
+        assert_eq!(decision, Decision { outcome, record: None });
+    }
+
+    /// Mostly a recent envelope, so that many come to their end.
+    fn any_envelope(&mut self) -> Option<EnvelopeId> {
+        let recent = self.ids.len().saturating_sub(40);
+        let from = if self.dice.one_in(5) { 0 } else { recent };
+        self.dice.pick(&self.ids[from..])
+    }
+
+    /// The shard's duty: whoever touches a due envelope expires it.
+    fn expire_if_overdue(&mut self, envelope: EnvelopeId) {
+        let plain = &self.envelopes[&envelope];
+        let due = plain.state == EnvelopeState::Open && self.now.seconds() >= plain.expires_at();
+        let record = self.engine.overdue(envelope, self.now);
+        assert_eq!(record.is_some(), due);
+        if due {
+            let user = UserId(self.dice.word());
+            let decision = self.engine.claim(envelope, user, self.now);
+            let outcome = Outcome::Expired;
+            assert_eq!(decision, Decision { outcome, record: None }, "not even by oversight");
+        }
+        if let Some(record) = record {
+            self.close(envelope, record, EnvelopeState::Expired);
+        }
+    }
+
+    fn close(&mut self, envelope: EnvelopeId, record: Record, state: EnvelopeState) {
+        let at = self.now.seconds();
+        let plain = self.envelopes.get_mut(&envelope).expect("known");
+        let refunded = plain.rest();
+        let cause = if state == EnvelopeState::Expired { Cause::Expired } else { Cause::Cancelled };
+        assert_eq!(record, Record::Closed(Closed { envelope, refunded, cause, at }));
+        (plain.state, plain.refunded) = (state, refunded);
+        self.due.remove(&(plain.expires_at(), envelope));
+        self.totals.open -= 1;
+        self.totals.refunded += u128::from(refunded);
+        self.totals.left -= u128::from(refunded);
+        self.apply(record);
+    }
+
+    fn claim(&mut self) {
+        let Some(envelope) = self.any_envelope() else { return };
+        self.expire_if_overdue(envelope);
+        let crowd = u64::from(self.envelopes[&envelope].order.shares) * 2;
+        let burst = if crowd > 250 { 40 } else { 1 };
+        for _ in 0..burst {
+            let user = UserId(self.dice.below(crowd));
+            std::hint::black_box(self.engine.touch(envelope));
+            std::hint::black_box(self.engine.touch_claims(envelope, user));
+            self.claim_by(envelope, user);
+        }
+    }
+
+    fn claim_by(&mut self, envelope: EnvelopeId, user: UserId) {
+        let at = self.now.seconds();
+        let decision = self.engine.claim(envelope, user, self.now);
+        let plain = self.envelopes.get_mut(&envelope).expect("known");
+        let held = plain.shares_of.get(&user.0).map(|&amount| u64::from(amount));
+        let refused = held.map(|amount| Outcome::AlreadyClaimed { amount }).or(plain.closed());
+        if let Some(outcome) = refused {
+            assert_eq!(decision, Decision { outcome, record: None });
+            return;
+        }
+        let Outcome::Claimed { amount } = decision.outcome else {
+            panic!("an open envelope gives {decision:?}");
+        };
+        assert!(plain.allows(amount), "{amount} of {:?}", plain.summary());
+        let rank = u16::try_from(plain.rows.len() & 0xffff).expect("16 bits");
+        let amount_32 = u32::try_from(amount).expect("a share fits 32 bits");
+        let record = Record::Claimed(Claimed { envelope, user, amount: amount_32, rank, at });
+        assert_eq!(decision.record, Some(record));
+        plain.rows.push(Row { user, amount: amount_32, at });
+        plain.shares_of.insert(user.0, amount_32);
+        if plain.shares_left() == 0 {
+            plain.state = EnvelopeState::Exhausted;
+            self.due.remove(&(plain.expires_at(), envelope));
+            self.totals.open -= 1;
+        }
+        self.totals.claims += 1;
+        self.totals.claimed += u128::from(amount);
+        self.totals.left -= u128::from(amount);
+        self.apply(record);
+    }
+
+    fn grab(&mut self) {
+        let Some(envelope) = self.any_envelope() else { return };
+        self.expire_if_overdue(envelope);
+        let plain = &self.envelopes[&envelope];
+        let user = UserId(self.dice.below(u64::from(plain.order.shares) * 2));
+        let held = plain.shares_of.get(&user.0).map(|&amount| u64::from(amount));
+        let expected = held
+            .map(|amount| Outcome::AlreadyClaimed { amount })
+            .or(plain.closed())
+            .unwrap_or(Outcome::Winnable { shares_left: plain.shares_left() });
+        assert_eq!(self.engine.grab(envelope, user), expected);
+    }
+
+    fn look(&mut self) {
+        let Some(envelope) = self.any_envelope() else { return };
+        self.expire_if_overdue(envelope);
+        let plain = &self.envelopes[&envelope];
+        let summary = plain.summary();
+        assert_eq!(self.engine.show(envelope), Outcome::Summary(summary));
+        assert_eq!(summary.total, plain.claimed_fen() + summary.refunded + summary.left);
+        let from = self.dice.below_32(summary.shares + 2);
+        let rows_max = self.dice.below_32(300);
+        let rest = summary.claimed.saturating_sub(from);
+        let count = rest.min(rows_max).min(DETAIL_ROWS_MAX);
+        let (shares, claimed) = (summary.shares, summary.claimed);
+        let page = Outcome::Detail { shares, claimed, from, count };
+        assert_eq!(self.engine.detail(envelope, from, rows_max), page);
+        let rows: Vec<Row> = self.engine.rows(envelope, from).collect();
+        assert_eq!(rows, plain.rows.get(index(from)..).unwrap_or_default());
+    }
+
+    fn cancel(&mut self) {
+        let Some(envelope) = self.any_envelope() else { return };
+        self.expire_if_overdue(envelope);
+        let plain = &self.envelopes[&envelope];
+        let (owner, amount, state) = (plain.order.sender, plain.rest(), plain.state);
+        let sender = if self.dice.one_in(3) { UserId(owner.0 + 1) } else { owner };
+        let decision = self.engine.cancel(envelope, sender, self.now);
+        let outcome = match state {
+            _ if sender != owner => Outcome::Denied,
+            EnvelopeState::Open => Outcome::Refunded { amount, repeated: false },
+            EnvelopeState::Cancelled => Outcome::Refunded { amount, repeated: true },
+            EnvelopeState::Exhausted => Outcome::SoldOut,
+            EnvelopeState::Expired => Outcome::Expired,
+        };
+        assert_eq!(decision.outcome, outcome);
+        let closes = sender == owner && state == EnvelopeState::Open;
+        assert_eq!(decision.record.is_some(), closes);
+        if let Some(record) = decision.record {
+            self.close(envelope, record, EnvelopeState::Cancelled);
+        }
+    }
+
+    /// Expires everything that is due, in the order of time.
+    fn expire_due(&mut self) {
+        loop {
+            let first = self.due.first().copied();
+            let due = first.filter(|&(expires_at, _)| expires_at <= self.now.seconds());
+            let record = self.engine.due(self.now);
+            assert_eq!(record, self.engine.due(self.now), "the same until it is applied");
+            match (due, record) {
+                (Some((_, envelope)), Some(record)) => {
+                    self.close(envelope, record, EnvelopeState::Expired);
+                }
+                (None, None) => break,
+                other => panic!("model and engine differ: {other:?}"),
+            }
+        }
+        assert_eq!(self.engine.next_due(), self.due.first().map(|&(at, _)| at));
+    }
+
+    fn wrong_id(&mut self) {
+        let near = self.any_envelope().unwrap_or_default();
+        let id = match self.dice.below(6) {
+            0 => EnvelopeId(self.dice.word()),
+            1 => EnvelopeId(near.0 ^ 1 << 56),
+            2 => EnvelopeId(near.0 + 1),
+            3 => EnvelopeId(near.0 & !0xffff),
+            4 => EnvelopeId(near.0 ^ 1 << self.dice.below(64)),
+            _ => EnvelopeId(near.0 | 0xffff << 32),
+        };
+        if self.envelopes.contains_key(&id) {
+            return;
+        }
+        let (user, now, nothing) = (UserId(1), self.now, Outcome::NotFound);
+        assert_eq!(self.engine.grab(id, user), nothing);
+        assert_eq!(self.engine.show(id), nothing);
+        assert_eq!(self.engine.detail(id, 0, 9), nothing);
+        assert_eq!(self.engine.rows(id, 0).count(), 0);
+        assert_eq!(self.engine.overdue(id, now), None);
+        let only = Decision { outcome: nothing, record: None };
+        assert_eq!(self.engine.claim(id, user, now), only);
+        assert_eq!(self.engine.cancel(id, user, now), only);
+        std::hint::black_box(self.engine.touch(id) ^ self.engine.touch_claims(id, user));
+        let claimed = Claimed { envelope: id, user, amount: 1, rank: 0, at: 0 };
+        assert_eq!(self.engine.apply(&Record::Claimed(claimed)), Err(Misfit::NotOpen(id)));
+    }
+
+    pub(crate) fn check_replay(&self, envelopes: u32, table_bytes: usize) {
+        let mut again = engine(envelopes, table_bytes);
+        for record in &self.records {
+            again.apply(record).expect("what was applied once fits again");
+        }
+        assert_eq!(again.totals(), self.engine.totals());
+        assert_eq!(again.digest(), self.engine.digest());
+        assert!(again.envelopes().eq(self.ids.iter().copied()));
+    }
+}
