@@ -1,6 +1,8 @@
 //! Properties of the codec: what is written is read again, however the stream
 //! is cut, and no bytes make it panic.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
 use hongbao::units::{EnvelopeId, EnvelopeState, Split, UserId};
 use hongbao::wire::{
     Decoded, HEADER_BYTES, ReplyBody, ReplyWriter, Request, Row, SendOrder, Status, Summary,
