@@ -3,7 +3,7 @@
 //! Modules are listed from the bottom layer to the top; each uses only those
 //! above it in this list. `docs/ARCHITECTURE.md` walks through the house.
 //!
-//! ```ignore
+//! ```no_run
 //! let config = hongbao::Config { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() };
 //! let server = hongbao::Server::start(config)?;
 //! println!("serving on {}", server.address());
@@ -23,4 +23,12 @@ pub mod journal;
 
 pub mod net;
 
+pub mod shard;
+
 pub mod client;
+
+pub mod config;
+pub mod server;
+
+pub use config::Config;
+pub use server::Server;

@@ -1,3 +1,96 @@
-//! The `hongbao` server binary.
+//! The `hongbao` server binary: flags in, one line per fact out, a drain on
+//! SIGTERM. Everything else is in the library.
 
-fn main() {}
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use hongbao::Server;
+use hongbao::config::{Given, Resolved};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// A red-envelope claim server for one box.
+#[derive(Parser)]
+#[command(version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done (drained); 1 refused to start, the line says why; \
+2 wrong usage; 74 ended by its disk or ring.
+
+Precedence of settings: flag, then --config file (TOML, same names with _), \
+then HONGBAO_* variable, then default.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT, then drain
+    Serve(Settings),
+    /// Print every setting, its value and where it came from; start nothing
+    CheckConfig(Settings),
+}
+
+#[derive(clap::Args)]
+struct Settings {
+    /// TOML file with settings
+    #[arg(long, env = "HONGBAO_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Given,
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(settings) => serve(settings),
+        Command::CheckConfig(settings) => check_config(settings),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hongbao: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn resolve(settings: Settings) -> Result<Resolved, Failure> {
+    let file = settings.config.as_deref();
+    Ok(Resolved::from_sources(settings.flags, file, std::env::vars_os())?)
+}
+
+fn serve(settings: Settings) -> Result<(), Failure> {
+    let resolved = resolve(settings)?;
+    // Registered before the start, so that no moment of it is deaf.
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let server = Server::start(resolved.config)?;
+    for fact in server.facts() {
+        say(fact);
+    }
+    say("ready");
+    let stopper = server.stopper();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            stopper.stop();
+        }
+    });
+    server.wait()?;
+    say("drained: everything acknowledged is durable");
+    Ok(())
+}
+
+/// A line on standard output. Whoever read it may be gone; the server stays.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn check_config(settings: Settings) -> Result<(), Failure> {
+    for (key, value, source) in resolve(settings)?.origins {
+        println!("{key:<20} {value:<24} {source}");
+    }
+    Ok(())
+}

@@ -159,6 +159,11 @@ impl<S: Storage> Journal<S> {
         if self.records == 0 { self.chain.end } else { Position::of(self.base, self.at) }
     }
 
+    /// Whether records wait for the next commit.
+    pub fn has_uncommitted(&self) -> bool {
+        self.records > 0
+    }
+
     /// Makes everything appended so far durable (or, under `os`, whole).
     /// Returns at once where nothing was appended since the last time.
     pub fn commit(&mut self, now: Time) -> Result<Committed, CommitFailed> {

@@ -129,6 +129,17 @@ impl Directory {
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
+
+    /// The file system it lies on, in words for the operator.
+    pub fn file_system(&self) -> &'static str {
+        let magic = rustix::fs::statfs(self.path()).map_or(0, |stat| stat.f_type);
+        match u64::try_from(magic).unwrap_or(0) & 0xffff_ffff {
+            0xef53 => "ext4",
+            0x5846_5342 => "xfs",
+            0x0102_1994 => "tmpfs: in memory, gone with the power whatever the durability",
+            _ => "file system not known to keep what it syncs: prefer ext4 or xfs",
+        }
+    }
 }
 
 fn display(path: &Path) -> String {

@@ -3,6 +3,7 @@
 //!
 //! A refusal leaves the disk as it was, byte for byte.
 
+use std::fmt;
 use std::io;
 
 use super::append::{CommitFailed, Journal, Start};
@@ -42,6 +43,21 @@ pub struct Recovered {
     pub epoch: u32,
     /// The unacknowledged batch that was cut, if there was one.
     pub torn: Option<TornTail>,
+}
+
+impl fmt::Display for Recovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { records, batches, segments, epoch, torn, .. } = self;
+        write!(f, "{records} records in {batches} batches from {segments} segments; run {epoch}")?;
+        if let Some(torn) = torn {
+            write!(
+                f,
+                "; an unacknowledged batch was cut at {} ({}, {} bytes zeroed)",
+                torn.position, torn.file, torn.bytes
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// What was cut from the end.

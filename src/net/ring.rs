@@ -164,32 +164,32 @@ impl Ring {
         let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
             .flags(libc::SOCK_CLOEXEC)
             .build();
-        self.push(entry.user_data(user_data(Kind::Accept, index)))
+        self.push(&entry.user_data(user_data(Kind::Accept, index)))
     }
 
     /// Receives on a connection until told otherwise.
     pub(super) fn receive(&mut self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
         let entry = opcode::RecvMulti::new(types::Fd(socket.as_raw_fd()), BUFFER_GROUP).build();
-        self.push(entry.user_data(user_data(Kind::Receive, index)))
+        self.push(&entry.user_data(user_data(Kind::Receive, index)))
     }
 
     /// Stops receiving on a connection; its last completion has no `more`.
     pub(super) fn stop_receiving(&mut self, index: u32) -> io::Result<()> {
         let entry = opcode::AsyncCancel::new(user_data(Kind::Receive, index)).build();
-        self.push(entry.user_data(user_data(Kind::Cancel, index)))
+        self.push(&entry.user_data(user_data(Kind::Cancel, index)))
     }
 
     /// Stops accepting on a listener.
     pub(super) fn stop_accepting(&mut self, index: u32) -> io::Result<()> {
         let entry = opcode::AsyncCancel::new(user_data(Kind::Accept, index)).build();
-        self.push(entry.user_data(user_data(Kind::Cancel, index)))
+        self.push(&entry.user_data(user_data(Kind::Cancel, index)))
     }
 
     /// Watches the bell.
     pub(super) fn watch(&mut self, bell: BorrowedFd<'_>) -> io::Result<()> {
         let events = u32::try_from(libc::POLLIN).unwrap_or(1);
         let entry = opcode::PollAdd::new(types::Fd(bell.as_raw_fd()), events).multi(true).build();
-        self.push(entry.user_data(user_data(Kind::Wake, 0)))
+        self.push(&entry.user_data(user_data(Kind::Wake, 0)))
     }
 
     /// Sends `bytes[from..]`; the bytes are the ring's until `Sent` gives them
@@ -211,15 +211,15 @@ impl Ring {
         // A `Vec` that moves keeps its heap bytes where they are, so the
         // pointer in the entry stays right.
         self.sending[place] = Some(bytes);
-        self.push(entry.user_data(user_data(Kind::Send, index)))
+        self.push(&entry.user_data(user_data(Kind::Send, index)))
     }
 
-    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         loop {
             // SAFETY: what the entry points to (send bytes, receive buffers)
             // is owned by `self` until its completion; file descriptors are
             // plain numbers that the kernel checks itself.
-            let pushed = unsafe { self.uring().submission().push(&entry) };
+            let pushed = unsafe { self.uring().submission().push(entry) };
             if pushed.is_ok() {
                 self.in_flight += 1;
                 return Ok(());

@@ -23,7 +23,7 @@ use crate::wire::{BadRequest, Broken, ReplyWriter, Status};
 
 /// When this many receive buffers are parked with connections that do not read
 /// their replies, the next that would park one is closed.
-const PARKED_MAX: usize = 3 * BUFFERS as usize / 4;
+const PARKED_MAX: u16 = BUFFERS / 4 * 3;
 
 /// Completions that are collected before any of them is acted on.
 const COMPLETIONS_PER_TURN: usize = 4096;
@@ -294,7 +294,7 @@ impl Net {
     /// Keeps a piece until its connection has room for replies again.
     fn park(&mut self, piece: Piece) -> io::Result<()> {
         let index = piece.connection;
-        if self.parked.len() >= PARKED_MAX {
+        if self.parked.len() >= usize::from(PARKED_MAX) {
             self.ring.give_back(piece.lent);
             self.end(index, Ending::SlowReader);
             return Ok(());

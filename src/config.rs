@@ -1,0 +1,356 @@
+//! Settings: flag, then file, then environment, then default, each value with
+//! where it came from.
+//!
+//! One table below is all there is to a setting; an unknown key anywhere is an
+//! error. This room opens nothing but the configuration file.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::limits;
+use crate::units::{Cell, Durability, Fen};
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A command-line flag.
+    Flag,
+    /// The TOML file.
+    File,
+    /// A `HONGBAO_*` variable.
+    Environment,
+    /// The built-in default.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Flag => "flag",
+            Self::File => "file",
+            Self::Environment => "environment",
+            Self::Default => "default",
+        })
+    }
+}
+
+/// What is wrong with the configuration, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {0}: {1}; give an existing file with --config")]
+    Unreadable(PathBuf, std::io::Error),
+    /// The file does not parse, or has an unknown key.
+    #[error("configuration file {0}: {1}")]
+    File(PathBuf, String),
+    /// A variable that is no setting.
+    #[error("unknown variable {0}; `hongbao check-config` lists the settings, prefix HONGBAO_")]
+    UnknownVariable(String),
+    /// A variable whose value does not parse.
+    #[error("variable {0}: {1}")]
+    Variable(String, String),
+    /// A value out of its range.
+    #[error("{key} = {value} is out of range: {expected}")]
+    Range {
+        /// The setting.
+        key: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What it may be.
+        expected: String,
+    },
+}
+
+/// A value that can be written in a flag, a file and a variable.
+trait Shown {
+    fn shown(&self) -> String;
+}
+
+macro_rules! shown_by_display {
+    ($($kind:ty),*) => { $(impl Shown for $kind { fn shown(&self) -> String { self.to_string() } })* };
+}
+shown_by_display!(u8, u32, u64, usize, SocketAddr);
+
+impl Shown for PathBuf {
+    fn shown(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Shown for Durability {
+    fn shown(&self) -> String {
+        match self {
+            Self::Sync => "sync".to_owned(),
+            Self::Os => "os".to_owned(),
+        }
+    }
+}
+
+impl<T: Shown> Shown for Option<T> {
+    fn shown(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), Shown::shown)
+    }
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "sync" => Ok(Durability::Sync),
+        "os" => Ok(Durability::Os),
+        _ => Err("`sync` (survives a power cut) or `os` (survives a process crash)".to_owned()),
+    }
+}
+
+macro_rules! settings {
+    ($( $(#[doc = $doc:literal])+ $key:ident: $kind:ty [$given:ty] = $default:expr $(, parse $parser:path)?; )*) => {
+        /// Every setting of a server.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Config {
+            $( $(#[doc = $doc])+ pub $key: $kind, )*
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $( $key: $default, )* }
+            }
+        }
+
+        /// Settings as one source gives them; what it does not say is `None`.
+        #[derive(Clone, Debug, Default, clap::Args, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Given {
+            $( $(#[doc = $doc])+ #[arg(long $(, value_parser = $parser)?)] pub $key: Option<$given>, )*
+        }
+
+        /// The configuration, and the source of each of its values.
+        #[derive(Clone, Debug)]
+        pub struct Resolved {
+            /// The values.
+            pub config: Config,
+            /// For each setting: its key, its value as text, its source.
+            pub origins: Vec<(&'static str, String, Source)>,
+        }
+
+        fn merge(flags: Given, file: Given, environment: Given) -> Resolved {
+            let mut config = Config::default();
+            let mut origins = Vec::new();
+            $(
+                let (given, source) = match (flags.$key, file.$key, environment.$key) {
+                    (Some(given), _, _) => (Some(given), Source::Flag),
+                    (_, Some(given), _) => (Some(given), Source::File),
+                    (_, _, Some(given)) => (Some(given), Source::Environment),
+                    _ => (None, Source::Default),
+                };
+                if let Some(given) = given {
+                    config.$key = given.into();
+                }
+                origins.push((stringify!($key), config.$key.shown(), source));
+            )*
+            Resolved { config, origins }
+        }
+
+        const KEYS: &[&str] = &[$(stringify!($key)),*];
+    };
+}
+
+settings! {
+    /// Directory of the data; made if it is missing
+    data: PathBuf [PathBuf] = PathBuf::from("./hongbao-data");
+    /// TCP address to serve on; port 0 lets the kernel choose
+    listen: SocketAddr [SocketAddr] = SocketAddr::from(([127, 0, 0, 1], 7878));
+    /// Path of a unix socket to serve on as well
+    unix: Option<PathBuf> [PathBuf] = None;
+    /// What a reply waits for: `sync` (the disk) or `os` (the mapping only)
+    durability: Durability [Durability] = Durability::Sync, parse durability;
+    /// Number of this cell, the first byte of every envelope id
+    cell: Cell [Cell] = 1;
+    /// Core the shard is pinned to; none leaves it to the scheduler
+    core: Option<usize> [usize] = None;
+    /// Core the background plane is pinned to; none leaves it to the scheduler
+    background_core: Option<usize> [usize] = None;
+    /// Connections at the same time
+    connections_max: u32 [u32] = 1024;
+    /// Envelopes that the tables hold
+    envelopes_max: u32 [u32] = 2_000_000;
+    /// Memory for envelopes and their claims, in MiB
+    table_mib: u32 [u32] = 1024;
+    /// Size of a journal segment, in KiB
+    segment_kib: u32 [u32] = 256 * 1024;
+    /// Shares of one envelope
+    shares_max: u32 [u32] = 100;
+    /// Money in one envelope, in fen
+    total_fen_max: Fen [Fen] = 1_000_000_000_000;
+    /// Money in one envelope divided by its shares, in fen
+    share_mean_fen_max: Fen [Fen] = 20_000;
+    /// Longest life of an envelope, in seconds
+    lifetime_s_max: u32 [u32] = 24 * 3600;
+}
+
+/// Variables with our prefix that belong to the tools, not to the server.
+const TOOL_VARIABLES: &[&str] = &["HONGBAO_ADDR", "HONGBAO_CONFIG"];
+
+impl Resolved {
+    /// Puts flags, file and environment together and checks every value.
+    pub fn from_sources(
+        flags: Given,
+        file: Option<&Path>,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let file = file.map(read_file).transpose()?.unwrap_or_default();
+        let resolved = merge(flags, file, of_environment(variables)?);
+        resolved.config.check()?;
+        Ok(resolved)
+    }
+}
+
+fn read_file(path: &Path) -> Result<Given, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Unreadable(path.to_owned(), error))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        let reason = error.message().replace('\n', " ");
+        ConfigError::File(path.to_owned(), format!("line {line}: {reason}"))
+    })
+}
+
+fn of_environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Given, ConfigError> {
+    let mut given = toml::Table::new();
+    for (name, value) in variables {
+        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+        let Some(key) = name.strip_prefix("HONGBAO_") else { continue };
+        if TOOL_VARIABLES.contains(&name) {
+            continue;
+        }
+        let key = key.to_ascii_lowercase();
+        if !KEYS.contains(&key.as_str()) {
+            return Err(ConfigError::UnknownVariable(name.to_owned()));
+        }
+        let value = match value.parse::<i64>() {
+            Ok(number) => toml::Value::Integer(number),
+            Err(_) => toml::Value::String(value.to_owned()),
+        };
+        // One by one, so that an error names its variable.
+        let alone = toml::Table::from_iter([(key.clone(), value.clone())]);
+        alone.try_into::<Given>().map_err(|error| {
+            ConfigError::Variable(name.to_owned(), error.message().replace('\n', " "))
+        })?;
+        given.insert(key, value);
+    }
+    given.try_into().map_err(|error: toml::de::Error| {
+        ConfigError::Variable("HONGBAO_*".into(), error.to_string())
+    })
+}
+
+fn within(
+    key: &'static str,
+    value: u64,
+    allowed: std::ops::RangeInclusive<u64>,
+) -> Result<(), ConfigError> {
+    if allowed.contains(&value) {
+        return Ok(());
+    }
+    let expected = format!("{} to {}", allowed.start(), allowed.end());
+    Err(ConfigError::Range { key, value: value.to_string(), expected })
+}
+
+impl Config {
+    /// Bytes of a journal segment.
+    pub fn segment_bytes(&self) -> usize {
+        usize::try_from(self.segment_kib).unwrap_or(usize::MAX).saturating_mul(1024)
+    }
+
+    /// Bytes of the envelope tables.
+    pub fn table_bytes(&self) -> usize {
+        usize::try_from(self.table_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20)
+    }
+
+    /// Checks every value against its range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let kib = |bytes: usize| u64::try_from(bytes / 1024).unwrap_or(u64::MAX);
+        let segments = kib(limits::SEGMENT_BYTES_MIN)..=kib(limits::SEGMENT_BYTES_MAX);
+        within("segment_kib", self.segment_kib.into(), segments)?;
+        if !self.segment_kib.is_multiple_of(4) {
+            let (key, value) = ("segment_kib", self.segment_kib.to_string());
+            return Err(ConfigError::Range { key, value, expected: "a multiple of 4".into() });
+        }
+        within("connections_max", self.connections_max.into(), 1..=65_536)?;
+        within("envelopes_max", self.envelopes_max.into(), 1..=1 << 30)?;
+        within("table_mib", self.table_mib.into(), 1..=1 << 22)?;
+        within("shares_max", self.shares_max.into(), 1..=u64::from(u32::MAX))?;
+        within("total_fen_max", self.total_fen_max, 1..=limits::TOTAL_FEN_MAX)?;
+        within("share_mean_fen_max", self.share_mean_fen_max, 1..=limits::SHARE_FEN_MAX)?;
+        within("lifetime_s_max", self.lifetime_s_max.into(), 1..=u64::from(u32::MAX) / 4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> impl Iterator<Item = (OsString, OsString)> {
+        let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.into(), v.into())).collect();
+        pairs.into_iter()
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    fn source_of(resolved: &Resolved, key: &str) -> Source {
+        resolved.origins.iter().find(|origin| origin.0 == key).unwrap().2
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_which_beats_the_environment() {
+        let file = file("table_mib = 20\nshares_max = 21\n");
+        let flags = Given { table_mib: Some(10), ..Given::default() };
+        let environment = [
+            ("HONGBAO_TABLE_MIB", "30"),
+            ("HONGBAO_SHARES_MAX", "31"),
+            ("HONGBAO_CELL", "32"),
+            ("PATH", "/bin"),
+        ];
+        let resolved =
+            Resolved::from_sources(flags, Some(file.path()), variables(&environment)).unwrap();
+        let config = &resolved.config;
+        assert_eq!((config.table_mib, config.shares_max, config.cell), (10, 21, 32));
+        assert_eq!(source_of(&resolved, "table_mib"), Source::Flag);
+        assert_eq!(source_of(&resolved, "shares_max"), Source::File);
+        assert_eq!(source_of(&resolved, "cell"), Source::Environment);
+        assert_eq!(source_of(&resolved, "data"), Source::Default);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_name() {
+        let file = file("cell = 2\ntabel_mib = 20\n");
+        let error = Resolved::from_sources(Given::default(), Some(file.path()), variables(&[]));
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("line 2") && text.contains("tabel_mib"), "{text}");
+        let environment = [("HONGBAO_TABEL_MIB", "20")];
+        let error = Resolved::from_sources(Given::default(), None, variables(&environment));
+        assert!(error.unwrap_err().to_string().contains("HONGBAO_TABEL_MIB"));
+    }
+
+    #[test]
+    fn a_bad_value_names_its_variable_and_its_range() {
+        let environment = [("HONGBAO_DURABILITY", "never")];
+        let error = Resolved::from_sources(Given::default(), None, variables(&environment));
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("HONGBAO_DURABILITY") && !text.contains('\n'), "{text}");
+        for (key, value) in [("segment_kib", 1), ("segment_kib", 1001), ("table_mib", 0)] {
+            let file = file(&format!("{key} = {value}"));
+            let error = Resolved::from_sources(Given::default(), Some(file.path()), variables(&[]));
+            assert!(error.unwrap_err().to_string().contains(key));
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_in_range() {
+        Config::default().check().unwrap();
+    }
+}

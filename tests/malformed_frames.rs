@@ -1,0 +1,209 @@
+//! Bytes that are no requests: the server answers or closes, counts it, and
+//! other connections notice nothing.
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+mod rig;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use hongbao::Server;
+use hongbao::units::{EnvelopeId, UserId};
+use hongbao::wire::{BadRequest, HEADER_BYTES, Request, Status, encode_request};
+use rig::{connect, order, start};
+
+fn raw(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+fn claim(tag: u64) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let request = Request::Claim { envelope: EnvelopeId(1), user: UserId(1) };
+    encode_request(&mut frame, tag, 0, &request);
+    frame
+}
+
+/// Reads one bare reply: status, detail, tag.
+fn bare(stream: &mut TcpStream) -> (u8, u32, u64) {
+    let mut reply = [0; HEADER_BYTES];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(u16::from_le_bytes([reply[0], reply[1]]), 16);
+    let detail = u32::from_le_bytes(reply[4..8].try_into().unwrap());
+    (reply[3], detail, u64::from_le_bytes(reply[8..16].try_into().unwrap()))
+}
+
+fn is_closed(mut stream: TcpStream) -> bool {
+    matches!(stream.read(&mut [0; 64]), Ok(0) | Err(_))
+}
+
+/// What is wrong with a well-framed request is told, and the stream goes on.
+fn told(server: &Server, frame: &[u8], reason: BadRequest) {
+    let mut stream = raw(server);
+    stream.write_all(frame).unwrap();
+    assert_eq!(bare(&mut stream), (Status::BadRequest.code(), reason.code(), 5));
+    stream.write_all(&claim(6)).unwrap();
+    assert_eq!(bare(&mut stream), (Status::NotFound.code(), 0, 6));
+}
+
+fn changed(at: usize, byte: u8) -> Vec<u8> {
+    let mut frame = claim(5);
+    frame[at] = byte;
+    frame
+}
+
+fn resized(length: u16) -> Vec<u8> {
+    let mut frame = claim(5);
+    frame.resize(usize::from(length), 0);
+    frame[..2].copy_from_slice(&length.to_le_bytes());
+    frame
+}
+
+#[test]
+fn a_bad_request_is_told_and_its_stream_goes_on() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    for op in [0, 8, 255] {
+        told(&server, &changed(2, op), BadRequest::UnknownOp);
+    }
+    told(&server, &changed(3, 1), BadRequest::Flags);
+    for length in [16, 24, 31, 33, 4096] {
+        told(&server, &resized(length), BadRequest::BodyLength);
+    }
+    assert_eq!(server.counters().net.bad_requests, 9);
+}
+
+#[test]
+fn another_protocol_version_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    let mut frame = Vec::new();
+    encode_request(&mut frame, 5, 0, &Request::Hello { version: 2 });
+    told(&server, &frame, BadRequest::Version);
+}
+
+#[test]
+fn an_impossible_length_is_told_and_closes_the_connection() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    for length in [0u16, 1, 15, 4097, u16::MAX] {
+        let mut stream = raw(&server);
+        let mut frame = claim(5);
+        frame[..2].copy_from_slice(&length.to_le_bytes());
+        stream.write_all(&frame).unwrap();
+        let expected = (Status::BadRequest.code(), BadRequest::FrameLength.code(), 5);
+        assert_eq!(bare(&mut stream), expected);
+        assert!(is_closed(stream));
+    }
+    assert_eq!(server.counters().net.broken_streams, 5);
+}
+
+#[test]
+fn requests_before_a_broken_frame_are_answered() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    let mut stream = raw(&server);
+    let mut bytes = claim(1);
+    bytes.extend_from_slice(&[0xff; 16]);
+    stream.write_all(&bytes).unwrap();
+    assert_eq!(bare(&mut stream), (Status::NotFound.code(), 0, 1));
+    assert_eq!(bare(&mut stream).1, BadRequest::FrameLength.code());
+    assert!(is_closed(stream));
+}
+
+#[test]
+fn a_frame_split_at_every_byte_is_answered_the_same() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    let mut stream = raw(&server);
+    stream.set_nodelay(true).unwrap();
+    let frames = [claim(1), claim(2)].concat();
+    for cut in 1..frames.len() {
+        stream.write_all(&frames[..cut]).unwrap();
+        // Until the server has seen the first part there is nothing to wait
+        // for; a second connection's answer shows that its loop went round.
+        drop(connect(&server));
+        stream.write_all(&frames[cut..]).unwrap();
+        assert_eq!(bare(&mut stream), (Status::NotFound.code(), 0, 1), "cut at {cut}");
+        assert_eq!(bare(&mut stream), (Status::NotFound.code(), 0, 2), "cut at {cut}");
+    }
+}
+
+#[test]
+fn half_a_frame_and_a_hangup_leave_nothing_behind() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    for cut in 0..32 {
+        raw(&server).write_all(&claim(1)[..cut]).unwrap();
+    }
+    let mut client = connect(&server);
+    let envelope = client.send(&order(7, 1, 500, 5)).unwrap().envelope;
+    // The hang-ups are seen in the order they came or later; wait for them.
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while server.counters().net.connections > 1 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", server.counters().net);
+        client.show(envelope).unwrap();
+    }
+}
+
+#[test]
+fn noise_on_one_connection_is_not_noticed_on_another() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    let mut client = connect(&server);
+    let envelope = client.send(&order(7, 1, 5000, 50)).unwrap().envelope;
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    for user in 0..50 {
+        let noise: Vec<u8> = (0..512)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state.to_le_bytes()[3]
+            })
+            .collect();
+        let mut stream = raw(&server);
+        let _ = stream.write_all(&noise); // it may be closed on us half-way
+        assert!(client.claim(envelope, UserId(user)).unwrap().amount >= 1);
+    }
+    assert_eq!(client.show(envelope).unwrap().left, 0);
+}
+
+#[test]
+fn more_connections_than_configured_are_turned_away_and_others_go_on() {
+    let data = tempfile::tempdir().unwrap();
+    let few = hongbao::Config { connections_max: 3, ..rig::config(data.path()) };
+    let server = Server::start(few).unwrap();
+    let mut kept: Vec<_> = (0..3).map(|_| connect(&server)).collect();
+    assert!(is_closed(raw(&server)));
+    let envelope = kept[0].send(&order(7, 1, 5000, 50)).unwrap().envelope;
+    assert_eq!(server.counters().net.turned_away, 1);
+    kept.truncate(1);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while server.counters().net.connections > 1 {
+        assert!(std::time::Instant::now() < deadline);
+        kept[0].show(envelope).unwrap();
+    }
+    assert!(connect(&server).claim(envelope, UserId(1)).is_ok());
+}
+
+#[test]
+fn a_client_that_never_reads_is_paused_and_others_go_on() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    let mut client = connect(&server);
+    let envelope = client.send(&order(7, 1, 5000, 50)).unwrap().envelope;
+    let mut deaf = raw(&server);
+    deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let frames = claim(1).repeat(1000);
+    // Paused means that our writes stall at last; closed would be an error of
+    // another kind.
+    let stalled = (0..100_000).find_map(|_| deaf.write_all(&frames).err());
+    let kind = stalled.expect("a server that takes everything keeps it somewhere").kind();
+    assert!(matches!(kind, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
+    for user in 0..50 {
+        assert!(client.claim(envelope, UserId(user)).is_ok());
+    }
+}

@@ -1,0 +1,139 @@
+//! What the tests of a running server share: a small server in this process,
+//! one in a process of its own, and orders to send it.
+#![allow(dead_code)] // every test file uses its own part of this
+#![allow(unreachable_pub)] // and sees it as a module of its own
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use hongbao::client::{Address, Client};
+use hongbao::units::{Split, UserId};
+use hongbao::wire::SendOrder;
+use hongbao::{Config, Server};
+
+/// A configuration that starts in a moment: small segments, small tables.
+pub fn config(data: &Path) -> Config {
+    Config {
+        data: data.to_owned(),
+        listen: ([127, 0, 0, 1], 0).into(),
+        segment_kib: 256,
+        table_mib: 64,
+        envelopes_max: 20_000,
+        connections_max: 64,
+        ..Config::default()
+    }
+}
+
+pub fn start(data: &Path) -> Server {
+    Server::start(config(data)).expect("the server starts")
+}
+
+pub fn connect(server: &Server) -> Client {
+    Client::connect(&address(&server.address().to_string())).expect("the server answers")
+}
+
+pub fn address(text: &str) -> Address {
+    text.parse().expect("an address")
+}
+
+pub fn order(sender: u64, order: u64, total: u64, shares: u32) -> SendOrder {
+    SendOrder {
+        sender: UserId(sender),
+        order,
+        payment: order + 1_000_000,
+        total,
+        shares,
+        lifetime_s: 3600,
+        share_max: 0,
+        split: Split::DoubleMean,
+    }
+}
+
+/// The server binary on a data directory, in a process that can be killed.
+pub struct Process {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    pub address: String,
+    /// What it printed until it was ready.
+    pub facts: String,
+}
+
+pub fn command(data: &Path, flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hongbao"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--table-mib", "64"]);
+    command.args(["--envelopes-max", "20000", "--connections-max", "64", "--segment-kib", "256"]);
+    command.arg("--data").arg(data).args(flags);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Process {
+    pub fn start(data: &Path, flags: &[&str]) -> Self {
+        let mut child = command(data, flags).spawn().expect("the server binary runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a piped output"));
+        let (mut facts, mut address) = (String::new(), String::new());
+        while !facts.ends_with("ready\n") {
+            let start = facts.len();
+            if stdout.read_line(&mut facts).expect("readable output") == 0 {
+                let mut told = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+                panic!("the server did not start: {told}");
+            }
+            let tcp = facts[start..].split_whitespace().find(|w| w.starts_with("127.0.0.1:"));
+            address = tcp.map_or(address, str::to_owned);
+        }
+        Self { child, stdout, address, facts }
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::connect(&address(&self.address)).expect("the server answers")
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and wait until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a running server");
+        self.child.wait().expect("a killed server");
+    }
+
+    /// SIGTERM, and wait until it has drained.
+    pub fn terminate(mut self) -> (ExitStatus, String) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a live process");
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("readable output");
+        (self.child.wait().expect("an ended server"), rest)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Every file below `directory` with its bytes: what "nothing changed on disk"
+/// compares. The lock file may hold another process number.
+pub fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(&next).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                found.push((path.display().to_string(), Vec::new()));
+                open.push(path);
+            } else {
+                found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}

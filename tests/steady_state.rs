@@ -1,0 +1,117 @@
+//! A running shard allocates nothing, and an idle one uses no processor.
+//!
+//! One test in this file: its allocator counts one thread, and its idle
+//! measure wants no other test beside it.
+#![allow(unsafe_code)] // a global allocator is unsafe by its trait
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+mod rig;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hongbao::units::{EnvelopeId, UserId};
+use hongbao::wire::Request;
+use rig::{connect, order, start};
+
+/// Counts what the watched thread asks for.
+struct Counting;
+
+static WATCHED: AtomicI32 = AtomicI32::new(0);
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+fn count() {
+    let watched = WATCHED.load(Ordering::Relaxed);
+    if watched != 0 && rustix::thread::gettid().as_raw_nonzero().get() == watched {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the promises of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: the caller keeps the promises of `dealloc`.
+        unsafe { System.dealloc(start, layout) }
+    }
+
+    unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the promises of `realloc`.
+        unsafe { System.realloc(start, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn shard_thread() -> i32 {
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let path = task.unwrap().path();
+        if std::fs::read_to_string(path.join("comm")).unwrap().trim() == "shard-0" {
+            return path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        }
+    }
+    panic!("no shard thread");
+}
+
+/// Processor time of this process, in seconds.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap()).as_secs_f64()
+}
+
+#[test]
+fn the_loop_allocates_nothing_and_an_idle_server_sleeps() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    let mut client = connect(&server);
+    WATCHED.store(shard_thread(), Ordering::Relaxed);
+
+    // Sends, wins, losses, repeats, looks, lists, refunds and bad requests,
+    // through several segments of 256 KiB.
+    let mut requests = 0u64;
+    for n in 0..400 {
+        let sent = client.send(&order(n % 17, n, 5000, 50)).unwrap();
+        let envelope = sent.envelope;
+        for user in 0..60 {
+            client.submit(&Request::Claim { envelope, user: UserId(user) });
+        }
+        client.submit(&Request::Show { envelope });
+        client.submit(&Request::Detail { envelope, from: 0, rows_max: 100 });
+        client.submit(&Request::Grab { envelope, user: UserId(3) });
+        client.submit(&Request::Claim { envelope: EnvelopeId(0), user: UserId(3) });
+        client.flush().unwrap();
+        while client.waiting() > 0 {
+            client.receive().unwrap();
+            requests += 1;
+        }
+        let half = client.send(&order(n % 17, n + 1_000_000, 5000, 50)).unwrap().envelope;
+        client.cancel(half, UserId(n % 17)).unwrap();
+    }
+    drop(connect(&server)); // a connection that comes and goes
+    client.show(EnvelopeId(0)).unwrap_err();
+    let asked = ASKED.load(Ordering::Relaxed);
+    WATCHED.store(0, Ordering::Relaxed);
+    assert!(requests > 20_000);
+    assert_eq!(asked, 0, "the shard's thread used the allocator");
+    assert!(server.counters().journal.rolls > 2, "the journal has rolled");
+
+    // Idle, with a connection open: under 0.5 % of a core.
+    let settled = Instant::now() + Duration::from_millis(200);
+    while Instant::now() < settled {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (cpu, wall) = (cpu_seconds(), Instant::now());
+    std::thread::sleep(Duration::from_secs(3));
+    let share = (cpu_seconds() - cpu) / wall.elapsed().as_secs_f64();
+    println!("idle: {:.3} % of a core", share * 100.0);
+    assert!(share < 0.005, "idle server uses {:.2} % of a core", share * 100.0);
+}
