@@ -9,6 +9,8 @@ use clap_complete::Shell;
 use hongbao::client::Address;
 use hongbao::units::{EnvelopeId, Fen, Split, UserId};
 
+use crate::demo::{DemoArgs, ServeArgs};
+use crate::journal::JournalCommand;
 use crate::load::LoadArgs;
 use crate::money;
 
@@ -53,6 +55,13 @@ pub(crate) enum Command {
     Cancel(CancelArgs),
     /// Put load on a server and measure it
     Load(LoadArgs),
+    /// Serve, crash, recover and audit: the whole thing in one command
+    Demo(DemoArgs),
+    #[command(hide = true)]
+    ServeForDemo(ServeArgs),
+    /// Look at a journal on disk; nothing is changed
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Print a completion script for a shell
     Completions {
         /// For which shell

@@ -145,7 +145,7 @@ fn shard_json(report: &ShardReport) -> Value {
 fn shard_with_segments_json(report: &ShardReport) -> Value {
     let segment = |s: &SegmentReport| {
         json!({
-            "file": s.file, "sequence": s.sequence.0, "base": s.base, "bytes": s.bytes,
+            "file": s.file, "sequence": s.sequence, "base": s.base, "bytes": s.bytes,
             "bytes_used": s.bytes_used, "batches": s.batches, "records": s.records,
             "first_time_ms": s.first_time.map(|time| time.0),
             "last_time_ms": s.last_time.map(|time| time.0),
@@ -168,7 +168,10 @@ fn record_words(record: &Record) -> String {
         ),
         Record::Claimed(c) => {
             let amount = yuan(c.amount.into());
-            format!("claimed  envelope {} by user {}: {amount}, rank {}", c.envelope, c.user, c.rank)
+            format!(
+                "claimed  envelope {} by user {}: {amount}, rank {}",
+                c.envelope, c.user, c.rank
+            )
         }
         Record::Closed(c) => {
             format!("closed   envelope {} ({:?}): {} back", c.envelope, c.cause, yuan(c.refunded))

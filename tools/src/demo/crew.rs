@@ -12,7 +12,7 @@ use hongbao::wire::{Reply, ReplyBody, Request};
 
 use super::book::Book;
 use crate::load::Tally;
-use crate::mix::Mix;
+use crate::mix::{Answer, Mix};
 
 /// How long a lost server is waited for.
 const SERVER_BACK_WITHIN: Duration = Duration::from_secs(30);
@@ -109,7 +109,8 @@ impl Line {
             let latency = u64::try_from(asked.at.elapsed().as_nanos()).unwrap_or(u64::MAX);
             tally.answer(reply.op, reply.status, latency);
             book.enter(&asked.request, reply.status, number);
-            mix.answered(asked.note, reply.status, number);
+            let (status, detail) = (reply.status, reply.detail);
+            mix.answered(asked.note, Answer { status, detail, number });
         }
         Ok(())
     }

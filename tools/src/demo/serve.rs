@@ -4,12 +4,15 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::Args;
 use hongbao::{Config, Server};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+/// Small segments are ready soon and take little of a temporary directory.
+const SEGMENT_KIB: u32 = 64 * 1024;
 
 /// `hb serve-for-demo`.
 #[derive(Args)]
@@ -27,8 +30,8 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
     let config = Config {
         data: args.data.clone(),
-        listen: Some(args.listen),
-        unix: None,
+        listen: args.listen,
+        segment_kib: SEGMENT_KIB,
         ..Config::default()
     };
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
@@ -36,9 +39,8 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     for fact in server.facts() {
         eprintln!("{fact}");
     }
-    let address = server.address().ok_or_else(|| anyhow!("the server listens nowhere"))?;
     let unfinished = args.port_file.with_extension("new");
-    fs::write(&unfinished, address.to_string())?;
+    fs::write(&unfinished, server.address().to_string())?;
     fs::rename(&unfinished, &args.port_file)?; // whole or not there
     signals.forever().next();
     server.drain().context("draining")?;

@@ -21,6 +21,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use driver::{Driver, Outcome};
 use pace::Feed;
+pub(crate) use tally::Tally;
 
 /// The rate that a closed loop's evening is thought to have.
 const NOMINAL_RATE: u32 = 1_000_000;
@@ -48,10 +49,10 @@ pub(crate) struct LoadArgs {
     #[arg(long)]
     requests: Option<u64>,
     /// Envelopes issued first [default: rush 1000000, eve 200000; hot has one]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     envelopes: Option<u32>,
     /// Shares of each envelope [default: rush 5, hot 1000000; eve draws them]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     shares: Option<u32>,
     /// The seed of all draws: the same gives the same stream
     #[arg(long, default_value_t = 1)]

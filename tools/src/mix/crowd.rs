@@ -4,11 +4,11 @@
 //! large envelope. When the shares are gone the crowd goes on asking.
 
 use hongbao::units::EnvelopeId;
-use hongbao::wire::{Request, Status};
+use hongbao::wire::Request;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Mix, Run, claim};
+use super::{Answer, Mix, Run, claim};
 
 /// How many draws are made at a time. The ids of a million envelopes do not
 /// fit the caches; loads that stand together are waited for together.
@@ -67,7 +67,7 @@ impl Mix for Crowd {
     }
 
     #[inline]
-    fn answered(&mut self, _: u32, _: Status, _: Option<u64>) {}
+    fn answered(&mut self, _: u32, _: Answer) {}
 }
 
 #[cfg(test)]
