@@ -129,7 +129,7 @@ impl Model {
         }
         match envelope.state {
             EnvelopeState::Open if claims => writer.number(Status::Ok, 0, envelope.claim(user)),
-            EnvelopeState::Open => writer.bare(Status::Ok, envelope.shares_left()),
+            EnvelopeState::Open => writer.number(Status::Ok, envelope.shares_left(), 0),
             EnvelopeState::Exhausted => writer.bare(Status::SoldOut, 0),
             EnvelopeState::Expired => writer.bare(Status::Expired, 0),
             EnvelopeState::Cancelled => writer.bare(Status::NotOpen, 0),

@@ -22,7 +22,8 @@ Exit codes:
   3  cannot reach the server, or another input/output failure
   4  an audit or verification failed
 
-Money is written in yuan (88 or 88.00) and shown in yuan; --json tells fen.";
+Money is written in yuan (88 or 88.00) and shown in yuan; --json tells fen, and
+ids, users, orders and payments as strings, which keep all of their 64 bits.";
 
 /// The command line.
 #[derive(Parser)]

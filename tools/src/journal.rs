@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::exit::AuditFailed;
 use crate::money::yuan;
-use crate::output::Output;
+use crate::output::{Output, id};
 
 /// `hb journal`.
 #[derive(Subcommand)]
@@ -183,17 +183,17 @@ fn record_words(record: &Record) -> String {
 fn record_json(position: Position, batch: &BatchHeader, record: &Record) -> Value {
     let mut json = match record {
         Record::Funded(f) => json!({
-            "type": "funded", "envelope": f.envelope.0, "sender": f.sender.0, "order": f.order,
-            "payment": f.payment, "total_fen": f.total, "shares": f.shares,
+            "type": "funded", "envelope": id(f.envelope), "sender": id(f.sender), "order": id(f.order),
+            "payment": id(f.payment), "total_fen": f.total, "shares": f.shares,
             "share_max_fen": f.share_max, "lifetime_s": f.lifetime_s, "at": f.at,
             "split": f.split.code(),
         }),
         Record::Claimed(c) => json!({
-            "type": "claimed", "envelope": c.envelope.0, "user": c.user.0,
+            "type": "claimed", "envelope": id(c.envelope), "user": id(c.user),
             "amount_fen": c.amount, "rank": c.rank, "at": c.at,
         }),
         Record::Closed(c) => json!({
-            "type": "closed", "envelope": c.envelope.0, "refunded_fen": c.refunded,
+            "type": "closed", "envelope": id(c.envelope), "refunded_fen": c.refunded,
             "cause": format!("{:?}", c.cause).to_lowercase(), "at": c.at,
         }),
     };

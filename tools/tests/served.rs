@@ -72,7 +72,10 @@ fn hb(args: &[&str]) -> Output {
 fn killed() -> (Served, Vec<Value>) {
     let mut served = Served::start();
     let send = ["send", "--sender", "7", "--order", "1", "--payment", "1", "--total", "88.00"];
-    let envelope = served.hb(&[&send[..], &["--shares", "3"]].concat())["envelope"].to_string();
+    let envelope = served.hb(&[&send[..], &["--shares", "3"]].concat())["envelope"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let claims = ["5", "6"].map(|user| served.hb(&["claim", &envelope, user]));
     served.kill();
     (served, claims.to_vec())

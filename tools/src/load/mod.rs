@@ -89,29 +89,32 @@ pub(crate) fn run(addr: &Address, args: &LoadArgs, output: Output) -> Result<()>
     let mut progress = Progress::start();
     let run = Run(args.run.unwrap_or_else(run_of_now));
     let mut driver = Driver::connect(addr, args.conns, args.depth)?;
-    let outcome = match args.mix {
-        MixName::Rush => {
-            let (envelopes, shares) =
-                (args.envelopes.unwrap_or(1_000_000), args.shares.unwrap_or(5));
-            let ids = issue(&mut driver, envelopes, &mut progress, |n| order(run, n, shares))?;
-            let mut crowd = Crowd::new(ids, args.seed, run);
-            play(&mut driver, &mut crowd, args, seconds, &mut progress)?
-        }
-        MixName::Hot => {
-            let shares = args.shares.unwrap_or(1_000_000);
-            let ids = issue(&mut driver, 1, &mut progress, |n| order(run, n, shares))?;
-            let mut crowd = Crowd::new(ids, args.seed, run);
-            play(&mut driver, &mut crowd, args, seconds, &mut progress)?
-        }
-        MixName::Eve => {
-            let mut eve = stocked_eve(&mut driver, args, run, &mut progress)?;
-            play(&mut driver, &mut eve, args, seconds, &mut progress)?
-        }
-    };
+    let outcome = measure(&mut driver, args, run, seconds, &mut progress)?;
     drop(progress);
     let summary = Summary::of(args, addr, run, durability, &outcome);
     output.print(&summary, || summary.words());
     Ok(())
+}
+
+/// Issues what the mix needs, then plays it.
+fn measure(
+    driver: &mut Driver,
+    args: &LoadArgs,
+    run: Run,
+    seconds: Duration,
+    progress: &mut Progress,
+) -> Result<Outcome> {
+    if args.mix == MixName::Eve {
+        let mut eve = stocked_eve(driver, args, run, progress)?;
+        return play(driver, &mut eve, args, seconds, progress);
+    }
+    let (envelopes, shares) = match args.mix {
+        MixName::Hot => (1, args.shares.unwrap_or(1_000_000)),
+        _ => (args.envelopes.unwrap_or(1_000_000), args.shares.unwrap_or(5)),
+    };
+    let ids = issue(driver, envelopes, progress, |number| order(run, number, shares))?;
+    let mut crowd = Crowd::new(ids, args.seed, run);
+    play(driver, &mut crowd, args, seconds, progress)
 }
 
 fn duration(seconds: f64) -> Result<Duration> {
