@@ -30,7 +30,7 @@ impl Served {
             .arg(dir.path().join("data"))
             .arg("--port-file")
             .arg(&port_file)
-            .stdin(Stdio::null());
+            .stdin(Stdio::piped()); // it ends when this process, and so the pipe, does
         let mut served = Self { dir, child: command.spawn().unwrap(), addr: String::new() };
         let began = Instant::now();
         while served.addr.is_empty() {

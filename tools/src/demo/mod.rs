@@ -13,7 +13,7 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use hongbao::client::{Address, Client};
 use serde::Serialize;
@@ -24,7 +24,7 @@ use crate::mix::{Eve, Issue, Run, Shape};
 use crate::money::yuan;
 use crate::number::per_second;
 use crate::output::Output;
-use crate::progress::Progress;
+use crate::progress::{Progress, Voice};
 use audit::{Verdict, audit};
 use book::Book;
 use crew::Crew;
@@ -105,31 +105,43 @@ fn address_of(server: &Server) -> Address {
     Address::Tcp(server.address.to_string())
 }
 
-/// The load, with the crash in its middle.
+/// The load, with the crash in its middle. The crash is a thread of its own, so
+/// that it comes at whatever moment of the load it is then.
 fn play(args: &DemoArgs, server: &mut Server, progress: &mut Progress) -> Result<Played> {
     let mut crew = Crew::connect(&address_of(server), CONNECTIONS, DEPTH)?;
     let mut book = Book::default();
     let mut eve = stocked_eve(args.seed, &mut crew, &mut book)?;
     crew.tally = crate::load::Tally::new(); // the stock is not part of what is measured
     let length = Duration::from_secs(args.seconds.into());
-    let (mut killed_after, mut down) = (None, Duration::ZERO);
+    let voice = progress.voice();
     let began = Instant::now();
-    crew.fill(&mut eve);
-    loop {
-        let more = began.elapsed() < length;
-        if !crew.round(&mut eve, &mut book, more)? {
-            break;
-        }
-        if killed_after.is_none() && began.elapsed() >= length / 2 {
-            killed_after = Some(began.elapsed());
-            down = crash(server, progress)?; // every connection is full of requests now
-        }
+    let (played, crashed) = std::thread::scope(|scope| {
+        let crash = scope.spawn(|| crash(server, length / 2, &voice));
+        let played = play_until(length, &mut crew, &mut eve, &mut book, progress);
+        (played, crash.join())
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    // A restart that failed explains clients that found nobody.
+    let down = crashed.map_err(|_| anyhow!("the crash has crashed"))??;
+    played?;
+    Ok(Played { crew, book, seconds, killed_after: length / 2, down })
+}
+
+fn play_until(
+    length: Duration,
+    crew: &mut Crew,
+    eve: &mut Eve,
+    book: &mut Book,
+    progress: &mut Progress,
+) -> Result<()> {
+    let began = Instant::now();
+    crew.fill(eve);
+    while crew.round(eve, book, began.elapsed() < length)? {
         if progress.is_due(Instant::now()) {
-            progress.show(progress_text(&crew, began.elapsed()));
+            progress.show(progress_text(crew, began.elapsed()));
         }
     }
-    let (seconds, killed_after) = (began.elapsed().as_secs_f64(), killed_after.unwrap_or_default());
-    Ok(Played { crew, book, seconds, killed_after, down })
+    Ok(())
 }
 
 fn stocked_eve(seed: u64, crew: &mut Crew, book: &mut Book) -> Result<Eve> {
@@ -148,13 +160,14 @@ fn stocked_eve(seed: u64, crew: &mut Crew, book: &mut Book) -> Result<Eve> {
 }
 
 /// Kills the server and starts it again; how long nobody was there.
-fn crash(server: &mut Server, progress: &Progress) -> Result<Duration> {
+fn crash(server: &mut Server, after: Duration, voice: &Voice) -> Result<Duration> {
+    std::thread::sleep(after);
     let began = Instant::now();
     server.kill();
-    progress.tell("server killed (SIGKILL) with requests under way; starting it again");
+    voice.tell("server killed (SIGKILL) with requests under way; starting it again");
     server.restart().context("after the crash")?;
     let down = began.elapsed();
-    progress.tell(&format!("server recovered and listening after {:.2} s", down.as_secs_f64()));
+    voice.tell(&format!("server recovered and listening after {:.2} s", down.as_secs_f64()));
     Ok(down)
 }
 

@@ -1,13 +1,13 @@
 //! The hidden command that is the demo's server process.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use hongbao::{Config, Server};
-use rustix::process::{Signal, set_parent_process_death_signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -25,9 +25,9 @@ pub(crate) struct ServeArgs {
     port_file: PathBuf,
 }
 
-/// Serves until SIGTERM, or until the demo that started it is gone.
+/// Serves until SIGTERM, or until whoever started it, and holds the other end of
+/// its standard input, is gone.
 pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
-    set_parent_process_death_signal(Some(Signal::TERM))?;
     let config = Config {
         data: args.data.clone(),
         listen: args.listen,
@@ -42,6 +42,11 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     let unfinished = args.port_file.with_extension("new");
     fs::write(&unfinished, server.address().to_string())?;
     fs::rename(&unfinished, &args.port_file)?; // whole or not there
+    let starter_gone = signals.handle();
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink()); // ends with the pipe's other end
+        starter_gone.close();
+    });
     signals.forever().next();
     server.drain().context("draining")?;
     Ok(())

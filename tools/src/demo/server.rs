@@ -107,7 +107,7 @@ fn spawn(dir: &Path, listen: SocketAddr) -> Result<Child> {
         .arg(listen.to_string())
         .arg("--port-file")
         .arg(port_file(dir))
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped()) // it ends when this process, and so the pipe, does
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
