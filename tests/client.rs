@@ -1,6 +1,8 @@
 //! The client against a test double: answers, refusals, and connections that
 //! break at the worst moment.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 mod double;
 
 use std::time::Duration;

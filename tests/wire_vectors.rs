@@ -3,6 +3,8 @@
 //! `vectors/wire.json` was made by an encoder of its own from the byte tables,
 //! so a mistake in the codec is not repeated in what it is tested with.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use hongbao::units::{EnvelopeId, EnvelopeState, Split, UserId};
 use hongbao::wire::{
     BadRequest, Broken, DecodeReplyError, Decoded, DetailPage, Hello, Op, Reply, ReplyBody,

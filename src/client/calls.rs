@@ -23,7 +23,7 @@ pub enum Look {
     /// Something is left; nothing is won by looking.
     Left {
         /// How many shares are left.
-        shares: u64,
+        shares: u32,
     },
     /// This user has a share already.
     Has {
@@ -75,8 +75,7 @@ impl Client {
     pub fn grab(&mut self, envelope: EnvelopeId, user: UserId) -> Result<Look, ClientError> {
         let reply = self.call(&Request::Grab { envelope, user })?;
         match (reply.status, &reply.body) {
-            (Status::Ok, ReplyBody::Amount(shares)) => Ok(Look::Left { shares: *shares }),
-            (Status::Ok, ReplyBody::None) => Ok(Look::Left { shares: reply.detail.into() }),
+            (Status::Ok, ReplyBody::Amount(_)) => Ok(Look::Left { shares: reply.detail }),
             (Status::AlreadyClaimed, ReplyBody::Amount(amount)) => {
                 Ok(Look::Has { amount: *amount })
             }

@@ -13,7 +13,8 @@ use crate::units::{Cell, EnvelopeId, EnvelopeState, Fen, Split, UnixSeconds, Use
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Status {
-    /// Done. For `send` and `cancel`, `detail` 1 marks a repeat.
+    /// Done. For `send` and `cancel`, `detail` 1 marks a repeat; for `grab` it is
+    /// how many shares are left.
     Ok = 0,
     /// This user's share was decided earlier; the body tells it again.
     AlreadyClaimed = 1,

@@ -57,7 +57,7 @@ pub(crate) fn start(faults: Faults) -> SocketAddr {
 }
 
 fn serve(mut stream: TcpStream, model: &Mutex<Model>) {
-    let (mut input, mut piece, mut done) = (Vec::new(), [0; 65536], 0);
+    let (mut input, mut piece, mut done) = (Vec::new(), vec![0; 65536], 0);
     while let Ok(count @ 1..) = stream.read(&mut piece) {
         input.extend_from_slice(&piece[..count]);
         let mut output = Vec::new();
@@ -107,11 +107,10 @@ impl Model {
     fn send(&mut self, writer: ReplyWriter<'_>, order: SendOrder) {
         if let Some(&id) = self.orders.get(&(order.sender.0, order.order)) {
             let same = self.envelopes[&id].order == order;
-            return if same {
-                writer.number(Status::Ok, 1, id)
-            } else {
-                writer.bare(Status::Conflict, 0)
-            };
+            if !same {
+                return writer.bare(Status::Conflict, 0);
+            }
+            return writer.number(Status::Ok, 1, id);
         }
         let slot = u32::try_from(self.envelopes.len()).unwrap();
         let id = EnvelopeId::new(0, 0, slot, 1).0;
@@ -130,7 +129,7 @@ impl Model {
         }
         match envelope.state {
             EnvelopeState::Open if claims => writer.number(Status::Ok, 0, envelope.claim(user)),
-            EnvelopeState::Open => writer.bare(Status::Ok, envelope.shares_left()),
+            EnvelopeState::Open => writer.number(Status::Ok, envelope.shares_left(), 0),
             EnvelopeState::Exhausted => writer.bare(Status::SoldOut, 0),
             EnvelopeState::Expired => writer.bare(Status::Expired, 0),
             EnvelopeState::Cancelled => writer.bare(Status::NotOpen, 0),

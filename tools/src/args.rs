@@ -9,6 +9,8 @@ use clap_complete::Shell;
 use hongbao::client::Address;
 use hongbao::units::{EnvelopeId, Fen, Split, UserId};
 
+use crate::demo::{DemoArgs, ServeArgs};
+use crate::journal::JournalCommand;
 use crate::load::LoadArgs;
 use crate::money;
 
@@ -20,7 +22,8 @@ Exit codes:
   3  cannot reach the server, or another input/output failure
   4  an audit or verification failed
 
-Money is written in yuan (88 or 88.00) and shown in yuan; --json tells fen.";
+Money is written in yuan (88 or 88.00) and shown in yuan; --json tells fen, and
+ids, users, orders and payments as strings, which keep all of their 64 bits.";
 
 /// The command line.
 #[derive(Parser)]
@@ -53,6 +56,13 @@ pub(crate) enum Command {
     Cancel(CancelArgs),
     /// Put load on a server and measure it
     Load(LoadArgs),
+    /// Serve, crash, recover and audit: the whole thing in one command
+    Demo(DemoArgs),
+    #[command(hide = true)]
+    ServeForDemo(ServeArgs),
+    /// Look at a journal on disk; nothing is changed
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Print a completion script for a shell
     Completions {
         /// For which shell

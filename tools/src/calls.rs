@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::args::{CancelArgs, EnvelopeArgs, PairArgs, SendArgs};
 use crate::exit::Usage;
 use crate::money::yuan;
-use crate::output::Output;
+use crate::output::{Output, id};
 
 /// `hb send`.
 pub(crate) fn send(addr: &Address, args: &SendArgs, output: Output) -> Result<()> {
     let order = order_of(args)?;
     let sent = Client::connect(addr)?.send(&order)?;
     let json = json!({
-        "envelope": sent.envelope.0, "repeated": sent.repeated,
+        "envelope": id(sent.envelope), "repeated": sent.repeated,
         "total_fen": order.total, "shares": order.shares,
     });
     output.print(&json, || {
@@ -63,7 +63,7 @@ pub(crate) fn grab(addr: &Address, pair: &PairArgs, output: Output) -> Result<()
 pub(crate) fn claim(addr: &Address, pair: &PairArgs, output: Output) -> Result<()> {
     let claimed = Client::connect(addr)?.claim(pair.envelope, pair.user)?;
     let json = json!({
-        "envelope": pair.envelope.0, "user": pair.user.0,
+        "envelope": id(pair.envelope), "user": id(pair.user),
         "amount_fen": claimed.amount, "repeated": claimed.repeated,
     });
     output.print(&json, || {
@@ -77,14 +77,14 @@ pub(crate) fn claim(addr: &Address, pair: &PairArgs, output: Output) -> Result<(
 pub(crate) fn show(addr: &Address, one: &EnvelopeArgs, output: Output) -> Result<()> {
     let summary = Client::connect(addr)?.show(one.envelope)?;
     let mut json = summary_json(&summary);
-    json["envelope"] = one.envelope.0.into();
+    json["envelope"] = id(one.envelope).into();
     output.print(&json, || summary_words(one, &summary));
     Ok(())
 }
 
 fn summary_json(summary: &Summary) -> Value {
     json!({
-        "sender": summary.sender.0, "order": summary.order, "payment": summary.payment,
+        "sender": id(summary.sender), "order": id(summary.order), "payment": id(summary.payment),
         "total_fen": summary.total, "left_fen": summary.left, "refunded_fen": summary.refunded,
         "shares": summary.shares, "claimed": summary.claimed,
         "share_max_fen": summary.share_max, "created_at": summary.created_at,
@@ -118,10 +118,10 @@ pub(crate) fn detail(addr: &Address, one: &EnvelopeArgs, output: Output) -> Resu
     let detail = Client::connect(addr)?.detail(one.envelope).context("reading the detail")?;
     let best = luckiest(&detail.rows);
     let row_json =
-        |row: &Row| json!({ "user": row.user.0, "amount_fen": row.amount, "at": row.at });
+        |row: &Row| json!({ "user": id(row.user), "amount_fen": row.amount, "at": row.at });
     let json = json!({
-        "envelope": one.envelope.0, "shares": detail.shares, "claimed": detail.rows.len(),
-        "luckiest": best.map(|row| row.user.0),
+        "envelope": id(one.envelope), "shares": detail.shares, "claimed": detail.rows.len(),
+        "luckiest": best.map(|row| id(row.user)),
         "rows": detail.rows.iter().map(row_json).collect::<Vec<_>>(),
     });
     output.print(&json, || {
@@ -145,7 +145,7 @@ fn luckiest(rows: &[Row]) -> Option<&Row> {
 pub(crate) fn cancel(addr: &Address, by: &CancelArgs, output: Output) -> Result<()> {
     let refunded = Client::connect(addr)?.cancel(by.envelope, by.sender)?;
     let json = json!({
-        "envelope": by.envelope.0, "refunded_fen": refunded.amount, "repeated": refunded.repeated,
+        "envelope": id(by.envelope), "refunded_fen": refunded.amount, "repeated": refunded.repeated,
     });
     output.print(&json, || {
         let already = if refunded.repeated { " (cancelled before)" } else { "" };

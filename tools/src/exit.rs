@@ -41,9 +41,22 @@ struct Failure {
 /// Tells the error and returns its exit code.
 pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
     let (exit_code, status) = classify(error);
-    eprintln!("hb: {error:#}");
-    output.json_only(&Failure { error: format!("{error:#}"), status, exit_code });
+    let error = words(error);
+    eprintln!("hb: {error}");
+    output.json_only(&Failure { error, status, exit_code });
     ExitCode::from(exit_code)
+}
+
+/// The error and its causes; a cause that the error's own words name already is
+/// not said twice.
+fn words(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
@@ -73,6 +86,7 @@ mod tests {
         let refused = ClientError::Refused(Refusal { status: Status::SoldOut, detail: 0 });
         let refused = Err::<(), _>(refused).context("while issuing").unwrap_err();
         assert_eq!(classify(&refused), (1, Some("SoldOut".into())));
+        assert_eq!(words(&refused), "while issuing: sold out: every share is taken");
         assert_eq!(classify(&Usage("x".into()).into()).0, 2);
         assert_eq!(classify(&std::io::Error::other("disk").into()).0, 3);
         assert_eq!(classify(&AuditFailed("x".into()).into()).0, 4);

@@ -5,7 +5,9 @@
 
 mod args;
 mod calls;
+mod demo;
 mod exit;
+mod journal;
 mod load;
 mod mix;
 mod money;
@@ -38,6 +40,9 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Detail(one) => calls::detail(&cli.addr, &one, output),
         Command::Cancel(by) => calls::cancel(&cli.addr, &by, output),
         Command::Load(plan) => load::run(&cli.addr, &plan, output),
+        Command::Demo(plan) => demo::run(&plan, output),
+        Command::ServeForDemo(args) => demo::serve(&args),
+        Command::Journal(command) => journal::run(&command, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hb", &mut std::io::stdout());
             Ok(())

@@ -29,3 +29,9 @@ impl Output {
         }
     }
 }
+
+/// An id, user, order or payment number as JSON carries it: a decimal string,
+/// because 64 bits do not survive the readers that keep numbers as doubles.
+pub(crate) fn id(number: impl std::fmt::Display) -> String {
+    number.to_string()
+}

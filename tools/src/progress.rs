@@ -49,7 +49,19 @@ impl Progress {
         }
     }
 
-    /// Writes a line that stays.
+    /// What writes lines that stay, also from another thread.
+    pub(crate) fn voice(&self) -> Voice {
+        Voice { bar: self.bar.clone() }
+    }
+}
+
+/// Writes lines that stay above the one that moves.
+pub(crate) struct Voice {
+    bar: Option<ProgressBar>,
+}
+
+impl Voice {
+    /// Writes a line.
     pub(crate) fn tell(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),

@@ -1,5 +1,7 @@
 //! `hb` as a user meets it, against the test double: words, JSON, exit codes.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 #[path = "../../tests/double/mod.rs"]
 mod double;
 
@@ -25,7 +27,10 @@ fn server(faults: Faults) -> String {
 
 fn order(addr: &str, number: &str, shares: &str) -> String {
     let args = ["send", "--sender", "7", "--order", number, "--payment", "1", "--total", "88.00"];
-    json(addr, &[&args[..], &["--shares", shares]].concat())["envelope"].to_string()
+    json(addr, &[&args[..], &["--shares", shares]].concat())["envelope"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]

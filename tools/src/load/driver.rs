@@ -14,7 +14,7 @@ use rustix::event::{Timespec, epoll};
 use super::line::Line;
 use super::pace::Feed;
 use super::tally::Tally;
-use crate::mix::Mix;
+use crate::mix::{Answer, Mix};
 use crate::number::{index, per_second};
 use crate::progress::Progress;
 
@@ -138,15 +138,17 @@ impl<'r, 'm, M: Mix> Running<'r, 'm, M> {
     fn receive(&mut self, line: &mut Line) -> io::Result<()> {
         line.read()?;
         let now = self.now_ns();
-        while let Some(answer) = line.next_answer()? {
-            let Ok(answer) = answer else {
+        while let Some(arrived) = line.next_reply()? {
+            let Ok(arrived) = arrived else {
                 self.tally.stray += 1;
                 continue;
             };
             self.in_flight -= 1;
             self.last_answer_ns = now;
-            self.tally.answer(&answer.head, now.saturating_sub(answer.meant_at));
-            self.feed.mix.answered(answer.note, answer.head.status, answer.head.number);
+            let head = &arrived.head;
+            self.tally.answer(head.op, head.status, now.saturating_sub(arrived.meant_at));
+            let (status, detail, number) = (head.status, head.detail, head.number);
+            self.feed.mix.answered(arrived.note, Answer { status, detail, number });
         }
         Ok(())
     }

@@ -27,9 +27,9 @@ struct Slot {
     note: u32,
 }
 
-/// An answer: its head, the note of its request, when that was meant to be
+/// A reply: its head, the note of its request, when that was meant to be
 /// sent.
-pub(super) struct Answer {
+pub(super) struct Arrived {
     pub(super) head: ReplyHead,
     pub(super) note: u32,
     pub(super) meant_at: u64,
@@ -127,7 +127,7 @@ impl Line {
     /// The next whole reply of what was read; `Err` is one to a tag that
     /// nothing waits for.
     #[inline]
-    pub(super) fn next_answer(&mut self) -> io::Result<Option<Result<Answer, ReplyHead>>> {
+    pub(super) fn next_reply(&mut self) -> io::Result<Option<Result<Arrived, ReplyHead>>> {
         let unread = &self.incoming[self.parsed..self.filled];
         let Some(head) = peek_reply(unread).map_err(io::Error::other)? else {
             return Ok(None);
@@ -140,7 +140,7 @@ impl Line {
         let Slot { meant_at, note } = self.slots[index(slot)];
         self.slots[index(slot)].meant_at = FREE;
         self.free.push(slot);
-        Ok(Some(Ok(Answer { head, note, meant_at })))
+        Ok(Some(Ok(Arrived { head, note, meant_at })))
     }
 }
 

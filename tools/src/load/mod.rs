@@ -21,6 +21,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use driver::{Driver, Outcome};
 use pace::Feed;
+pub(crate) use tally::Tally;
 
 /// The rate that a closed loop's evening is thought to have.
 const NOMINAL_RATE: u32 = 1_000_000;
@@ -48,10 +49,10 @@ pub(crate) struct LoadArgs {
     #[arg(long)]
     requests: Option<u64>,
     /// Envelopes issued first [default: rush 1000000, eve 200000; hot has one]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     envelopes: Option<u32>,
     /// Shares of each envelope [default: rush 5, hot 1000000; eve draws them]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     shares: Option<u32>,
     /// The seed of all draws: the same gives the same stream
     #[arg(long, default_value_t = 1)]
@@ -88,29 +89,32 @@ pub(crate) fn run(addr: &Address, args: &LoadArgs, output: Output) -> Result<()>
     let mut progress = Progress::start();
     let run = Run(args.run.unwrap_or_else(run_of_now));
     let mut driver = Driver::connect(addr, args.conns, args.depth)?;
-    let outcome = match args.mix {
-        MixName::Rush => {
-            let (envelopes, shares) =
-                (args.envelopes.unwrap_or(1_000_000), args.shares.unwrap_or(5));
-            let ids = issue(&mut driver, envelopes, &mut progress, |n| order(run, n, shares))?;
-            let mut crowd = Crowd::new(ids, args.seed, run);
-            play(&mut driver, &mut crowd, args, seconds, &mut progress)?
-        }
-        MixName::Hot => {
-            let shares = args.shares.unwrap_or(1_000_000);
-            let ids = issue(&mut driver, 1, &mut progress, |n| order(run, n, shares))?;
-            let mut crowd = Crowd::new(ids, args.seed, run);
-            play(&mut driver, &mut crowd, args, seconds, &mut progress)?
-        }
-        MixName::Eve => {
-            let mut eve = stocked_eve(&mut driver, args, run, &mut progress)?;
-            play(&mut driver, &mut eve, args, seconds, &mut progress)?
-        }
-    };
+    let outcome = measure(&mut driver, args, run, seconds, &mut progress)?;
     drop(progress);
     let summary = Summary::of(args, addr, run, durability, &outcome);
     output.print(&summary, || summary.words());
     Ok(())
+}
+
+/// Issues what the mix needs, then plays it.
+fn measure(
+    driver: &mut Driver,
+    args: &LoadArgs,
+    run: Run,
+    seconds: Duration,
+    progress: &mut Progress,
+) -> Result<Outcome> {
+    if args.mix == MixName::Eve {
+        let mut eve = stocked_eve(driver, args, run, progress)?;
+        return play(driver, &mut eve, args, seconds, progress);
+    }
+    let (envelopes, shares) = match args.mix {
+        MixName::Hot => (1, args.shares.unwrap_or(1_000_000)),
+        _ => (args.envelopes.unwrap_or(1_000_000), args.shares.unwrap_or(5)),
+    };
+    let ids = issue(driver, envelopes, progress, |number| order(run, number, shares))?;
+    let mut crowd = Crowd::new(ids, args.seed, run);
+    play(driver, &mut crowd, args, seconds, progress)
 }
 
 fn duration(seconds: f64) -> Result<Duration> {

@@ -1,7 +1,7 @@
 //! What came back, counted by operation and status, with its latencies.
 
 use hdrhistogram::Histogram;
-use hongbao::wire::{Op, ReplyHead, Status};
+use hongbao::wire::{Op, Status};
 
 use crate::number::fraction;
 
@@ -31,8 +31,8 @@ impl Tally {
 
     /// Counts one answer.
     #[inline]
-    pub(crate) fn answer(&mut self, head: &ReplyHead, latency_ns: u64) {
-        let (op, status) = (usize::from(head.op), usize::from(head.status.code()));
+    pub(crate) fn answer(&mut self, op: u8, status: Status, latency_ns: u64) {
+        let (op, status) = (usize::from(op), usize::from(status.code()));
         if let Some(count) = self.counts.get_mut(op).and_then(|row| row.get_mut(status)) {
             *count += 1;
         } else {
@@ -97,19 +97,14 @@ fn tenths_of_us(ns: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn head(op: Op, status: Status) -> ReplyHead {
-        let (op, detail, tag, number) = (op.code(), 0, 0, None);
-        ReplyHead { bytes: 16, op, status, detail, tag, number }
-    }
-
     #[test]
     fn only_a_new_share_counts_as_a_claim() {
         let mut tally = Tally::new();
         for status in [Status::Ok, Status::AlreadyClaimed, Status::SoldOut, Status::Overloaded] {
-            tally.answer(&head(Op::Claim, status), 1000);
+            tally.answer(Op::Claim.code(), status, 1000);
         }
-        tally.answer(&head(Op::Grab, Status::Ok), 1000);
-        tally.answer(&head(Op::Show, Status::NotFound), 9000);
+        tally.answer(Op::Grab.code(), Status::Ok, 1000);
+        tally.answer(Op::Show.code(), Status::NotFound, 9000);
         assert_eq!((tally.answered(), tally.claims()), (6, 1));
         assert_eq!((tally.refused(), tally.errors()), (1, 1));
         assert!((tally.quantile_us(0.5) - 1.0).abs() < 0.2);

@@ -4,11 +4,15 @@
 //! large envelope. When the shares are gone the crowd goes on asking.
 
 use hongbao::units::EnvelopeId;
-use hongbao::wire::{Request, Status};
+use hongbao::wire::Request;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Mix, Run, claim};
+use super::{Answer, Mix, Run, claim};
+
+/// How many draws are made at a time. The ids of a million envelopes do not
+/// fit the caches; loads that stand together are waited for together.
+const DRAWN: usize = 64;
 
 /// Every request is a claim by a user who was never seen before.
 pub(crate) struct Crowd {
@@ -16,30 +20,54 @@ pub(crate) struct Crowd {
     draws: ChaCha8Rng,
     run: Run,
     next_user: u64,
+    drawn: [EnvelopeId; DRAWN],
+    /// The drawn ones from here on are not asked for yet.
+    unused_from: usize,
 }
 
 impl Crowd {
     /// A crowd on these envelopes.
     pub(crate) fn new(envelopes: Vec<EnvelopeId>, seed: u64, run: Run) -> Self {
-        Self { envelopes, draws: ChaCha8Rng::seed_from_u64(seed), run, next_user: 0 }
+        Self {
+            envelopes,
+            draws: ChaCha8Rng::seed_from_u64(seed),
+            run,
+            next_user: 0,
+            drawn: [EnvelopeId(0); DRAWN],
+            unused_from: DRAWN,
+        }
+    }
+
+    fn draw(&mut self) {
+        let mut places = [0; DRAWN];
+        for place in &mut places {
+            *place = self.draws.random_range(0..self.envelopes.len());
+        }
+        for (drawn, place) in self.drawn.iter_mut().zip(places) {
+            *drawn = self.envelopes[place];
+        }
+        self.unused_from = 0;
     }
 }
 
 impl Mix for Crowd {
     #[inline]
     fn next(&mut self) -> Option<(Request, u32)> {
-        let envelope = match self.envelopes.len() {
-            0 => return None,
-            1 => self.envelopes[0],
-            count => self.envelopes[self.draws.random_range(0..count)],
-        };
+        if self.envelopes.is_empty() {
+            return None;
+        }
+        if self.unused_from == DRAWN {
+            self.draw();
+        }
+        let envelope = self.drawn[self.unused_from];
+        self.unused_from += 1;
         let user = self.run.user(self.next_user);
         self.next_user += 1;
         Some((claim(envelope, user), 0))
     }
 
     #[inline]
-    fn answered(&mut self, _: u32, _: Status, _: Option<u64>) {}
+    fn answered(&mut self, _: u32, _: Answer) {}
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, LogNormal};
 
-use super::{Mix, Run, claim};
+use super::{Answer, Mix, Run, claim};
 use crate::number::{index, whole};
 
 /// The most members of a group; also the distance between the user numbers of
@@ -330,8 +330,8 @@ impl Mix for Eve {
         Some(asked)
     }
 
-    fn answered(&mut self, note: u32, status: Status, number: Option<u64>) {
-        if let (true, Status::Ok, Some(id)) = (note != NO_NOTE, status, number) {
+    fn answered(&mut self, note: u32, answer: Answer) {
+        if let (true, Status::Ok, Some(id)) = (note != NO_NOTE, answer.status, answer.number) {
             self.known(note, EnvelopeId(id));
         }
     }
@@ -340,6 +340,10 @@ impl Mix for Eve {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn ok(id: u64) -> Answer {
+        Answer { status: Status::Ok, detail: 0, number: Some(id) }
+    }
 
     fn eve(refunds: bool) -> Eve {
         Eve::new(Shape { seed: 5, run: Run(3), rate: 100_000, refunds })
@@ -356,7 +360,7 @@ mod tests {
         for _ in 0..count {
             let (request, note) = eve.next().unwrap();
             next_id += 1;
-            eve.answered(note, Status::Ok, Some(next_id));
+            eve.answered(note, ok(next_id));
             asked.push(request);
         }
         asked
@@ -411,8 +415,8 @@ mod tests {
     fn a_send_answered_twice_is_one_envelope() {
         let mut eve = eve(false);
         let plan = eve.plan();
-        eve.answered(plan, Status::Ok, Some(9));
-        eve.answered(plan, Status::Ok, Some(9));
+        eve.answered(plan, ok(9));
+        eve.answered(plan, ok(9));
         assert_eq!(eve.live.len(), 1);
     }
 }

@@ -4,7 +4,7 @@ use hongbao::client::Refusal;
 use hongbao::units::EnvelopeId;
 use hongbao::wire::{Request, SendOrder, Status};
 
-use super::Mix;
+use super::{Answer, Mix};
 use crate::number::index;
 
 /// Refusals without one success between them, after which the server counts
@@ -18,21 +18,20 @@ pub(crate) struct Issue<F> {
     next: u32,
     again: Vec<u32>,
     refusals: u32,
-    failed: Option<Status>,
-    done: u32,
+    failed: Option<Refusal>,
 }
 
 impl<F: FnMut(u32) -> SendOrder> Issue<F> {
     /// Will send `order(0)` to `order(count - 1)`.
     pub(crate) fn new(count: u32, order: F) -> Self {
         let envelopes = vec![EnvelopeId(0); index(count)];
-        Self { order, envelopes, next: 0, again: vec![], refusals: 0, failed: None, done: 0 }
+        Self { order, envelopes, next: 0, again: vec![], refusals: 0, failed: None }
     }
 
     /// The ids in the order of the orders, or why there are none.
     pub(crate) fn finish(self) -> Result<Vec<EnvelopeId>, Refusal> {
         match self.failed {
-            Some(status) => Err(Refusal { status, detail: 0 }),
+            Some(refusal) => Err(refusal),
             None => Ok(self.envelopes),
         }
     }
@@ -54,17 +53,17 @@ impl<F: FnMut(u32) -> SendOrder> Mix for Issue<F> {
         Some((Request::Send((self.order)(number)), number))
     }
 
-    fn answered(&mut self, note: u32, status: Status, number: Option<u64>) {
+    fn answered(&mut self, note: u32, Answer { status, detail, number }: Answer) {
         match (status, number) {
             (Status::Ok, Some(id)) => {
                 self.envelopes[index(note)] = EnvelopeId(id);
-                (self.done, self.refusals) = (self.done + 1, 0);
+                self.refusals = 0;
             }
             (Status::Overloaded | Status::Unavailable, _) if self.refusals < REFUSALS_MAX => {
                 self.refusals += 1;
                 self.again.push(note);
             }
-            _ => self.failed = Some(status),
+            _ => self.failed = Some(Refusal { status, detail }),
         }
     }
 }
@@ -74,6 +73,10 @@ mod tests {
     use super::*;
     use crate::mix::Run;
     use hongbao::units::Split;
+
+    fn answer(status: Status, number: Option<u64>) -> Answer {
+        Answer { status, detail: 5, number }
+    }
 
     fn issue(count: u32) -> Issue<impl FnMut(u32) -> SendOrder> {
         Issue::new(count, |number| SendOrder {
@@ -92,11 +95,11 @@ mod tests {
     fn an_order_that_was_refused_for_now_is_sent_again() {
         let mut issue = issue(2);
         let (first, note) = issue.next().unwrap();
-        issue.answered(note, Status::Overloaded, None);
+        issue.answered(note, answer(Status::Overloaded, None));
         assert_eq!(issue.next(), Some((first, note)));
-        issue.answered(note, Status::Ok, Some(70));
+        issue.answered(note, answer(Status::Ok, Some(70)));
         let (_, note) = issue.next().unwrap();
-        issue.answered(note, Status::Ok, Some(71));
+        issue.answered(note, answer(Status::Ok, Some(71)));
         assert_eq!(issue.next(), None);
         assert_eq!(issue.finish(), Ok(vec![EnvelopeId(70), EnvelopeId(71)]));
     }
@@ -106,9 +109,10 @@ mod tests {
         let mut issue = issue(2);
         let (_, note) = issue.next().unwrap();
         for _ in 0..=REFUSALS_MAX {
-            issue.answered(note, Status::Unavailable, None);
+            issue.answered(note, answer(Status::Unavailable, None));
         }
         assert_eq!(issue.next(), None);
-        assert_eq!(issue.finish().unwrap_err().status, Status::Unavailable);
+        let full = Refusal { status: Status::Unavailable, detail: 5 };
+        assert_eq!(issue.finish().unwrap_err(), full);
     }
 }

@@ -19,9 +19,19 @@ pub(crate) trait Mix {
     /// when there is nothing to ask (any more, or before more answers came).
     fn next(&mut self) -> Option<(Request, u32)>;
 
-    /// The answer to a request of this note; `number` is the amount or the id
-    /// that came with it.
-    fn answered(&mut self, note: u32, status: Status, number: Option<u64>);
+    /// The answer to a request of this note.
+    fn answered(&mut self, note: u32, answer: Answer);
+}
+
+/// What a mix learns of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    /// The outcome.
+    pub(crate) status: Status,
+    /// By status: a repeat mark, a retry-after, a reason.
+    pub(crate) detail: u32,
+    /// The amount or the id that came with it.
+    pub(crate) number: Option<u64>,
 }
 
 /// Keeps the numbers of one run apart from those of every other run on the

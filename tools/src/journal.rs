@@ -1,0 +1,203 @@
+//! `hb journal verify|dump|stat`: a journal on disk, looked at and never
+//! touched.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use hongbao::engine::Record;
+use hongbao::journal::inspect::{self, SegmentReport, ShardReport};
+use hongbao::journal::{BatchHeader, Position, RecoveryError, Row};
+use serde_json::{Value, json};
+
+use crate::exit::AuditFailed;
+use crate::money::yuan;
+use crate::output::{Output, id};
+
+/// `hb journal`.
+#[derive(Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Read every byte and say whether a server would start on it
+    Verify(DataArgs),
+    /// Print every record, one a line
+    Dump(DataArgs),
+    /// Show the segments and how full they are
+    Stat(DataArgs),
+}
+
+/// Where the journal is.
+#[derive(Args)]
+pub(crate) struct DataArgs {
+    /// The server's data directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+/// `hb journal`.
+pub(crate) fn run(command: &JournalCommand, output: Output) -> Result<()> {
+    match command {
+        JournalCommand::Verify(args) => verify(&args.data, output),
+        JournalCommand::Dump(args) => dump(&args.data, output),
+        JournalCommand::Stat(args) => stat(&args.data, output),
+    }
+}
+
+fn verify(data: &Path, output: Output) -> Result<()> {
+    let reports = some(data, inspect::verify(data).map_err(failed)?)?;
+    let shards: Vec<Value> = reports.iter().map(shard_json).collect();
+    output.print(&json!({ "ok": true, "shards": shards }), || {
+        reports.iter().map(shard_words).collect::<Vec<_>>().join("\n")
+    });
+    Ok(())
+}
+
+fn stat(data: &Path, output: Output) -> Result<()> {
+    let reports = some(data, inspect::stat(data).map_err(failed)?)?;
+    let shards: Vec<Value> = reports.iter().map(shard_with_segments_json).collect();
+    output.print(&json!({ "shards": shards }), || {
+        let words = |report: &ShardReport| {
+            let segments = report.segments.iter().map(segment_words).collect::<String>();
+            shard_words(report) + &segments
+        };
+        reports.iter().map(words).collect::<Vec<_>>().join("\n")
+    });
+    Ok(())
+}
+
+fn dump(data: &Path, output: Output) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut written = Ok(());
+    let walked = inspect::each_record(data, |position, batch, record| {
+        if written.is_ok() {
+            written = if output.json {
+                writeln!(out, "{}", record_json(position, batch, record))
+            } else {
+                writeln!(out, "{position:>12}  {}", record_words(record))
+            };
+        }
+    });
+    // Whoever reads the dump may have seen enough: `hb journal dump | head`.
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        other => other?,
+    }
+    walked.map_err(failed)
+}
+
+/// Damage is what a verification looks for; a disk that cannot be read is not.
+fn failed(error: RecoveryError) -> anyhow::Error {
+    match error {
+        RecoveryError::Io { .. } => error.into(),
+        damage => AuditFailed(damage.to_string()).into(),
+    }
+}
+
+fn some(data: &Path, reports: Vec<ShardReport>) -> Result<Vec<ShardReport>> {
+    if reports.is_empty() {
+        bail!("{}: no journal is here; give the server's data directory", data.display());
+    }
+    Ok(reports)
+}
+
+fn end_words(row: Row) -> String {
+    match row {
+        Row::CleanEnd => "a clean end".into(),
+        Row::StaleBytes => "a clean end, then old bytes of a recycled segment".into(),
+        Row::TornTail { from } => {
+            format!("a torn tail from {from}, never acknowledged; the next start cuts it")
+        }
+        refused => format!("damage: {refused:?}"),
+    }
+}
+
+fn shard_words(report: &ShardReport) -> String {
+    let ShardReport { identity, records, batches, epochs, end, durable_upto, .. } = report;
+    format!(
+        "shard {} of {}, cell {}: ok, {}\n  {records} records in {batches} batches of {epochs} \
+         runs, up to position {end}, known committed up to {durable_upto}",
+        identity.shard,
+        identity.shards,
+        identity.cell,
+        end_words(report.row),
+    )
+}
+
+fn segment_words(segment: &SegmentReport) -> String {
+    let SegmentReport { file, bytes, bytes_used, batches, records, .. } = segment;
+    format!("\n  {file}: {bytes_used} of {bytes} bytes, {records} records in {batches} batches")
+}
+
+fn shard_json(report: &ShardReport) -> Value {
+    let torn_from = match report.row {
+        Row::TornTail { from } => Some(from.0),
+        _ => None,
+    };
+    json!({
+        "cell": report.identity.cell, "shard": report.identity.shard,
+        "shards": report.identity.shards, "end": report.end.0,
+        "durable_upto": report.durable_upto.0, "records": report.records,
+        "batches": report.batches, "epochs": report.epochs,
+        "segments": report.segments.len(), "torn_from": torn_from,
+    })
+}
+
+fn shard_with_segments_json(report: &ShardReport) -> Value {
+    let segment = |s: &SegmentReport| {
+        json!({
+            "file": s.file, "sequence": s.sequence, "base": s.base, "bytes": s.bytes,
+            "bytes_used": s.bytes_used, "batches": s.batches, "records": s.records,
+            "first_time_ms": s.first_time.map(|time| time.0),
+            "last_time_ms": s.last_time.map(|time| time.0),
+        })
+    };
+    let mut shard = shard_json(report);
+    shard["segments"] = report.segments.iter().map(segment).collect();
+    shard
+}
+
+fn record_words(record: &Record) -> String {
+    match record {
+        Record::Funded(f) => format!(
+            "funded   envelope {} by user {} (order {}): {} in {} shares",
+            f.envelope,
+            f.sender,
+            f.order,
+            yuan(f.total),
+            f.shares
+        ),
+        Record::Claimed(c) => {
+            let amount = yuan(c.amount.into());
+            format!(
+                "claimed  envelope {} by user {}: {amount}, rank {}",
+                c.envelope, c.user, c.rank
+            )
+        }
+        Record::Closed(c) => {
+            format!("closed   envelope {} ({:?}): {} back", c.envelope, c.cause, yuan(c.refunded))
+        }
+    }
+}
+
+/// The seed stays out: it would tell the coming amounts.
+fn record_json(position: Position, batch: &BatchHeader, record: &Record) -> Value {
+    let mut json = match record {
+        Record::Funded(f) => json!({
+            "type": "funded", "envelope": id(f.envelope), "sender": id(f.sender), "order": id(f.order),
+            "payment": id(f.payment), "total_fen": f.total, "shares": f.shares,
+            "share_max_fen": f.share_max, "lifetime_s": f.lifetime_s, "at": f.at,
+            "split": f.split.code(),
+        }),
+        Record::Claimed(c) => json!({
+            "type": "claimed", "envelope": id(c.envelope), "user": id(c.user),
+            "amount_fen": c.amount, "rank": c.rank, "at": c.at,
+        }),
+        Record::Closed(c) => json!({
+            "type": "closed", "envelope": id(c.envelope), "refunded_fen": c.refunded,
+            "cause": format!("{:?}", c.cause).to_lowercase(), "at": c.at,
+        }),
+    };
+    json["position"] = position.0.into();
+    json["batch"] = batch.batch.into();
+    json
+}
