@@ -12,7 +12,7 @@ use super::decide::{Leftover, Row, SegmentFault, decide};
 use super::scan::{self, Walked};
 use super::segment::SegmentHeader;
 use super::storage::{NextError, Segment, SegmentBytes, Storage};
-use super::{Identity, Position, narrow, record, widen};
+use super::{Identity, Position, record, widen};
 use crate::checksum::seed_of;
 use crate::engine::{Misfit, Record};
 use crate::limits::PAGE_BYTES;
@@ -21,7 +21,6 @@ use crate::units::{Cell, Durability, Time};
 /// A journal that is not recovered yet: it has no `append`.
 pub struct Recovering<S: Storage> {
     storage: S,
-    identity: Identity,
     durability: Durability,
     headers: Vec<SegmentHeader>,
 }
@@ -241,7 +240,7 @@ impl<S: Storage> Recovering<S> {
         durability: Durability,
     ) -> Result<Self, RecoveryError> {
         let headers = scan::headers(&storage, Some(identity))?;
-        Ok(Self { storage, identity, durability, headers })
+        Ok(Self { storage, durability, headers })
     }
 
     /// Applies every recovered record in order, decides about the end, makes it
@@ -298,7 +297,6 @@ impl<S: Storage> Recovering<S> {
         drop(tail); // later segments are opened again when their turn comes
         let at = walked.stop;
         let start = Start { segment, sequence, base, at, chain, durability: self.durability };
-        debug_assert!(self.identity.shard < self.identity.shards.max(1));
         Ok(Journal::begin(self.storage, start, !self.headers.is_empty(), clock)?)
     }
 }
@@ -414,6 +412,5 @@ fn cut<S: Storage>(
         let synced = segment.sync(first..last + PAGE_BYTES);
         synced.map_err(|e| RecoveryError::io(storage.name(header.sequence), e))?;
     }
-    debug_assert!(narrow(torn.bytes) > 0);
     Ok(torn)
 }
