@@ -28,8 +28,10 @@ then HONGBAO_* variable, then default.";
 #[derive(Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT, then drain
+    #[command(args_override_self = true)]
     Serve(Settings),
     /// Print every setting, its value and where it came from; start nothing
+    #[command(args_override_self = true)]
     CheckConfig(Settings),
 }
 

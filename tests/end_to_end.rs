@@ -29,7 +29,7 @@ fn every_share_is_claimed_once_and_the_sum_is_the_total() {
     for split in [Split::Equal, Split::DoubleMean, Split::LineCutting] {
         let order = SendOrder { split, ..order(7, u64::from(split.code()), 1000, 9) };
         let envelope = client.send(&order).unwrap().envelope;
-        assert_eq!(client.grab(envelope, UserId(1)).unwrap(), Look::Winnable { shares_left: 9 });
+        assert_eq!(client.grab(envelope, UserId(1)).unwrap(), Look::Left { shares: 9 });
         let amounts: Vec<u64> =
             (1..=9).map(|user| client.claim(envelope, UserId(user)).unwrap().amount).collect();
         assert_eq!(amounts.iter().sum::<u64>(), 1000);
@@ -101,7 +101,7 @@ fn an_envelope_expires_at_its_time_and_refunds_once() {
         assert!(Instant::now() < deadline, "the envelope never expired");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(server.counters().totals.refunded, 500 - amount);
+    assert_eq!(server.counters().totals.refunded, u128::from(500 - amount));
     assert_eq!(refused(client.claim(envelope, UserId(2))), Status::Expired);
     assert_eq!(refused(client.cancel(envelope, UserId(7))), Status::Expired);
     assert_eq!(client.claim(envelope, UserId(1)).unwrap().amount, amount);

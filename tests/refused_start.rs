@@ -33,7 +33,7 @@ fn used(data: &Path) {
 }
 
 fn first_segment(data: &Path) -> std::path::PathBuf {
-    let mut segments: Vec<_> = files(data).into_iter().map(|(name, _)| name).collect();
+    let mut segments: Vec<_> = files(data).into_iter().map(|(name, ..)| name).collect();
     segments.retain(|name| Path::new(name).extension().is_some_and(|e| e == "seg"));
     segments.sort();
     segments.first().expect("a used journal has a segment").into()

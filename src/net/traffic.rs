@@ -19,7 +19,7 @@ use super::intake::{Asked, Inbox, Stopped, read_frames};
 use super::listen::Listener;
 use super::ring::{Completion, Ring, RingRefused};
 use crate::journal::{Committed, Position};
-use crate::wire::{BadRequest, Broken, ReplyWriter, Status};
+use crate::wire::{BadRequest, Broken, ReplyWriter};
 
 /// When this many receive buffers are parked with connections that do not read
 /// their replies, the next that would park one is closed.
@@ -365,18 +365,21 @@ impl Net {
             }
             Stopped::Broken(broken) => {
                 self.ring.give_back(piece.lent);
-                self.tell_broken(index, broken);
+                self.tell_broken(index, broken, inbox);
             }
         }
         Ok(Round::GoesOn)
     }
 
-    /// Answers a frame that ends its stream; the connection closes after it.
-    fn tell_broken(&mut self, index: u32, broken: Broken) {
+    /// Asks for the refusal of a frame that ends its stream, in its turn after
+    /// the requests before it; the connection closes after that reply.
+    fn tell_broken(&mut self, index: u32, broken: Broken, inbox: &mut Inbox) {
         let connection = &mut self.connections[at(index)];
-        if connection.ending.is_none() && connection.has_room(crate::wire::HEADER_BYTES) {
-            ReplyWriter::new(&mut connection.filling, broken.op, broken.tag)
-                .bare(Status::BadRequest, BadRequest::FrameLength.code());
+        let reply_bytes = crate::wire::reply_bytes_max(broken.op);
+        if connection.has_room(reply_bytes) && !inbox.is_full() {
+            connection.promised += reply_bytes;
+            let request = Err(BadRequest::FrameLength);
+            inbox.asked.push(Asked { connection: index, op: broken.op, tag: broken.tag, request });
         }
         self.end(index, Ending::BrokenStream);
     }

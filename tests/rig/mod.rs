@@ -118,19 +118,21 @@ impl Drop for Process {
     }
 }
 
-/// Every file below `directory` with its bytes: what "nothing changed on disk"
-/// compares. The lock file may hold another process number.
-pub fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+/// Every file below `directory`, with its length and a checksum: what "nothing
+/// changed on disk" compares. The lock file names its last holder and is left out.
+pub fn files(directory: &Path) -> Vec<(String, usize, u32)> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_owned()];
     while let Some(next) = open.pop() {
         for entry in std::fs::read_dir(&next).into_iter().flatten().flatten() {
             let path = entry.path();
+            let name = path.display().to_string();
             if path.is_dir() {
-                found.push((path.display().to_string(), Vec::new()));
+                found.push((name, 0, 0));
                 open.push(path);
-            } else {
-                found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+            } else if entry.file_name() != "LOCK" {
+                let bytes = std::fs::read(&path).unwrap();
+                found.push((name, bytes.len(), hongbao::checksum::crc32c_seeded(0, &bytes)));
             }
         }
     }
