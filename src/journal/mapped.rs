@@ -28,6 +28,9 @@ use crate::units::Time;
 /// Jobs that can wait: one preparation and some full segments.
 const JOBS_MAX: usize = 8;
 
+/// How long an ending storage waits for its thread.
+const END_WAIT: Duration = Duration::from_secs(5);
+
 /// The segments of one shard, in `DATA/shard-NNN`.
 pub struct MmapStorage {
     directory: Directory,
@@ -184,7 +187,16 @@ impl Drop for MmapStorage {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
+        // The thread drops its end of the channel last. One that hangs on a
+        // broken disk is left behind: it must not keep the process from ending.
+        let ended = loop {
+            match self.ready.recv_timeout(END_WAIT) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => break false,
+                Err(RecvTimeoutError::Disconnected) => break true,
+            }
+        };
+        if let Some(thread) = self.thread.take().filter(|_| ended) {
             let _ = thread.join(); // it panics only on a broken invariant
         }
     }
