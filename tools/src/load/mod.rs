@@ -163,7 +163,7 @@ fn issue(
     let what = format!("issuing {} envelopes", indicatif::HumanCount(count.into()));
     driver.run(&mut Feed::all_of(&mut issue), progress, &what)?;
     issue.finish().map_err(ClientError::Refused).with_context(|| {
-        format!("issuing {count} envelopes: start the server with more room, or ask for less")
+        format!("issuing {count} envelopes: start the server with more room (--shares-max, --envelopes-max), or ask for less")
     })
 }
 
