@@ -13,6 +13,7 @@
 
 pub mod checksum;
 pub mod limits;
+pub mod memory;
 pub mod units;
 
 pub mod wire;

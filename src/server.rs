@@ -59,6 +59,17 @@ pub enum StartError {
     /// The core to pin to is not there.
     #[error("core {0} is not available to this process; choose another with --core")]
     Core(usize),
+    /// More memory than there is.
+    #[error(
+        "the tables need {needed_mib} MiB and this machine has {machine_mib}; \
+         lower --table-mib or --envelopes-max"
+    )]
+    Memory {
+        /// What the configuration asks for.
+        needed_mib: u64,
+        /// What the machine has.
+        machine_mib: u64,
+    },
     /// Too few file descriptors.
     #[error(
         "connections_max = {wanted} needs more file descriptors than the limit of {limit}; \
@@ -200,6 +211,7 @@ fn check_machine(config: &Config) -> Result<(), StartError> {
             return Err(StartError::Core(core));
         }
     }
+    check_memory(config)?;
     let wanted = u64::from(config.connections_max) + SPARE_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
@@ -208,6 +220,17 @@ fn check_machine(config: &Config) -> Result<(), StartError> {
             wanted: config.connections_max,
             limit: limit.maximum.unwrap_or(u64::MAX),
         })?;
+    }
+    Ok(())
+}
+
+fn check_memory(config: &Config) -> Result<(), StartError> {
+    let mib = |bytes: u64| bytes >> 20;
+    let needed = u64::try_from(Engine::memory_bytes(&capacity(config))).unwrap_or(u64::MAX);
+    let machine = rustix::system::sysinfo();
+    let memory = u64::from(machine.mem_unit) * machine.totalram;
+    if needed > memory {
+        return Err(StartError::Memory { needed_mib: mib(needed), machine_mib: mib(memory) });
     }
     Ok(())
 }

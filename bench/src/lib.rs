@@ -7,6 +7,9 @@ use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Outcome};
 use hongbao::units::{EnvelopeId, Seed, Split, Time, UserId};
 use hongbao::wire::SendOrder;
 
+/// Claims that are touched together, as the shard does it.
+const GROUP: usize = 32;
+const GROUPED: u64 = 32;
 const NOW: Time = Time(1_700_000_000_000);
 
 /// What one run has shown.
@@ -21,7 +24,8 @@ pub struct Figure {
 }
 
 fn engine(envelopes: u32, shares: u32) -> Engine {
-    let table_bytes = (usize::try_from(envelopes).unwrap_or(0) * 64 * 16).max(256 << 20);
+    let block = (48 + 16 * usize::try_from(shares).unwrap_or(0)).next_power_of_two();
+    let table_bytes = usize::try_from(envelopes).unwrap_or(0) * block + (256 << 20);
     let limits = EnvelopeLimits {
         shares_max: shares,
         total_fen_max: 1 << 40,
@@ -60,7 +64,7 @@ fn next(state: &mut u64) -> u64 {
 }
 
 /// The engine alone on the `rush` mix: uniform claims by new users, in groups
-/// of 16 whose lines are touched first, as the shard does it.
+/// whose lines are touched first, as the shard does it.
 pub fn engine_rush(envelopes: u32, shares: u32, claims: u64) -> Option<Figure> {
     let mut engine = engine(envelopes, shares);
     let ids = (0..u64::from(envelopes))
@@ -69,15 +73,17 @@ pub fn engine_rush(envelopes: u32, shares: u32, claims: u64) -> Option<Figure> {
     let mut state = 42;
     let mut won = 0;
     let started = Instant::now();
-    let mut group = [(EnvelopeId(0), UserId(0)); 16];
-    for round in 0..claims / 16 {
+    let mut group = [(EnvelopeId(0), UserId(0)); GROUP];
+    for round in 0..claims / GROUPED {
         for (place, asked) in (0u64..).zip(&mut group) {
             let pick = next(&mut state) % u64::from(envelopes);
-            *asked = (ids[usize::try_from(pick).ok()?], UserId(round * 16 + place));
+            *asked = (ids[usize::try_from(pick).ok()?], UserId(round * GROUPED + place));
         }
-        let seen = group.iter().fold(0, |seen, (id, _)| seen ^ engine.touch(*id));
+        let places = group.map(|(id, _)| engine.place(id));
+        let seen = places.iter().fold(0, |seen, &place| seen ^ engine.touch(place));
         std::hint::black_box(seen);
-        let seen = group.iter().fold(0, |seen, (id, user)| seen ^ engine.touch_claims(*id, *user));
+        let places = group.map(|(id, user)| engine.claim_places(id, user));
+        let seen = places.iter().flatten().fold(0, |seen, &place| seen ^ engine.touch(place));
         std::hint::black_box(seen);
         for (id, user) in group {
             if let Some(record) = engine.claim(id, user, NOW).record {
@@ -86,7 +92,7 @@ pub fn engine_rush(envelopes: u32, shares: u32, claims: u64) -> Option<Figure> {
             }
         }
     }
-    let asked = u32::try_from(claims / 16 * 16).ok()?;
+    let asked = u32::try_from(claims / GROUPED * GROUPED).ok()?;
     let ns_per_claim = started.elapsed().as_secs_f64() * 1e9 / f64::from(asked);
     Some(Figure { claims: won, ns_per_claim, digest: engine.digest() })
 }

@@ -4,6 +4,7 @@
 //! out no pages (that is `buddy`) and knows nothing of envelopes.
 
 use super::words::index;
+use crate::memory::Words;
 
 /// 64-bit words of one page of the arena: 64 KiB.
 pub(super) const PAGE_WORDS: usize = 8192;
@@ -12,18 +13,12 @@ pub(super) const PAGE_WORDS: usize = 8192;
 /// last block.
 pub(super) const SCAN_WORDS: usize = 8;
 
-/// The arena begins at a page of the machine, so that a block of a power of
-/// two up to 4 KiB never crosses one, and a header never crosses a cache line.
-const ALIGN_BYTES: usize = 4096;
-
-/// Words to spare for the alignment and for a scan at the end.
-const SPARE_WORDS: usize = ALIGN_BYTES / 8 + SCAN_WORDS;
-
 /// Zeroed words, addressed absolutely: every place begins with
-/// [`Arena::page_at`].
+/// [`Arena::page_at`]. They begin at a page of the machine, so a block of a
+/// power of two up to 4 KiB never crosses one, and a header never crosses a
+/// cache line.
 pub(super) struct Arena {
-    words: Vec<u64>,
-    start: usize,
+    words: Words,
 }
 
 impl Arena {
@@ -35,22 +30,18 @@ impl Arena {
 
     /// The bytes that [`Arena::new`] reserves.
     pub(super) fn bytes(pages: u32) -> usize {
-        8 * (index(pages) * PAGE_WORDS + SPARE_WORDS)
+        8 * (index(pages) * PAGE_WORDS + SCAN_WORDS)
     }
 
     /// An arena of zeroed pages.
     pub(super) fn new(pages: u32) -> Self {
-        let words = vec![0; index(pages) * PAGE_WORDS + SPARE_WORDS];
-        let offset = words.as_ptr().align_offset(ALIGN_BYTES);
-        // Alignment is speed, not correctness: without it the arena works too.
-        let start = if offset <= ALIGN_BYTES / 8 { offset } else { 0 };
-        Self { words, start }
+        Self { words: Words::zeroed(index(pages) * PAGE_WORDS + SCAN_WORDS) }
     }
 
     /// Where a page begins.
     #[inline]
-    pub(super) fn page_at(&self, page: u32) -> usize {
-        self.start + index(page) * PAGE_WORDS
+    pub(super) fn page_at(page: u32) -> usize {
+        index(page) * PAGE_WORDS
     }
 
     /// The word at a place.

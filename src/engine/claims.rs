@@ -35,6 +35,22 @@ impl Slot {
     fn after(&self, bucket: usize) -> usize {
         (bucket + 1) & (buckets_for(self.header.shares) - 1)
     }
+
+    /// Where a claim of this user would read and write: its seat among the
+    /// users and the metas, and where the search for the user looks. A scan
+    /// always reads its first group; of a long one the lines just before the
+    /// seat are named, and what lies between streams in by itself.
+    #[inline]
+    pub(super) fn claim_places(&self, user: UserId) -> [usize; 4] {
+        let rank = index(self.header.claimed.min(self.header.shares - 1));
+        let (seat, meta) = (self.users_at + rank, self.metas_at() + rank);
+        if self.large {
+            let bucket = self.index_at() + self.first_bucket(user) / 2;
+            return [seat, meta, bucket, bucket];
+        }
+        let group_end = self.users_at + (SCAN_WORDS - 1).min(2 * index(self.header.shares) - 1);
+        [seat, meta, group_end, group_end.max(seat - rank.min(SCAN_WORDS))]
+    }
 }
 
 impl Slots {
@@ -130,16 +146,6 @@ impl Slots {
             bucket = slot.after(bucket);
         }
         self.put_bucket(slot, bucket, rank + 1);
-    }
-
-    /// Loads the words that a claim of this user would read and write.
-    #[inline]
-    pub(super) fn claim_words(&self, slot: &Slot, user: UserId) -> u64 {
-        let rank = index(slot.header.claimed.min(slot.header.shares - 1));
-        let bucket = if slot.large { self.bucket(slot, slot.first_bucket(user)) } else { 0 };
-        self.arena.word(slot.users_at + rank)
-            ^ self.arena.word(slot.metas_at() + rank)
-            ^ u64::from(bucket)
     }
 }
 

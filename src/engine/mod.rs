@@ -47,6 +47,10 @@ pub struct Capacity {
     pub table_bytes: usize,
 }
 
+/// Where an envelope may be; only good for [`Engine::touch`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place(usize);
+
 /// All envelopes of some partitions of a cell.
 pub struct Engine {
     slots: Slots,
@@ -86,18 +90,26 @@ impl Engine {
         self.orders.iter().map(|order| order.envelope)
     }
 
-    /// Loads the envelope's header. Called for a group of requests before
-    /// [`Engine::touch_claims`], so that the cache misses of the group overlap;
-    /// the result means nothing and is only to be kept alive.
+    /// Where the envelope's header lies, for [`Engine::touch`].
     #[inline]
-    pub fn touch(&self, envelope: EnvelopeId) -> u64 {
-        self.slots.first_word(envelope)
+    pub fn place(&self, envelope: EnvelopeId) -> Place {
+        Place(self.slots.place(envelope))
     }
 
-    /// Loads what a claim of this user would read and write; see
-    /// [`Engine::touch`].
+    /// Loads the word at a place. All places of a group are found before the
+    /// first of them is touched: what follows is nothing but loads that do not
+    /// depend on each other, so the processor waits for all their cache misses
+    /// at once. The result means nothing and is only to be kept alive.
     #[inline]
-    pub fn touch_claims(&self, envelope: EnvelopeId, user: UserId) -> u64 {
-        self.slots.get(envelope).map_or(0, |slot| self.slots.claim_words(&slot, user))
+    pub fn touch(&self, place: Place) -> u64 {
+        self.slots.touch(place.0)
+    }
+
+    /// Where a claim of this user would read and write, after the header was
+    /// touched.
+    #[inline]
+    pub fn claim_places(&self, envelope: EnvelopeId, user: UserId) -> [Place; 4] {
+        let slot = self.slots.get(envelope);
+        slot.map_or([0; 4], |slot| slot.claim_places(user)).map(Place)
     }
 }

@@ -78,13 +78,19 @@ impl Slots {
         }
         let block = Class::block_of(low(id.0 >> 16))?;
         let page = self.directory.find(block.page_key(low(id.0 >> 48)))?;
-        Some((self.arena.page_at(page) + block.offset, block))
+        Some((Arena::page_at(page) + block.offset, block))
     }
 
-    /// The first word of an envelope's block, so that its cache line is loaded.
+    /// The place of an envelope's block; any other place for an id that has none.
     #[inline]
-    pub(super) fn first_word(&self, id: EnvelopeId) -> u64 {
-        self.locate(id).map_or(0, |(at, _)| self.arena.word(at))
+    pub(super) fn place(&self, id: EnvelopeId) -> usize {
+        self.locate(id).map_or(0, |(at, _)| at)
+    }
+
+    /// The first word of the block at a place, so that its cache line is loaded.
+    #[inline]
+    pub(super) fn touch(&self, place: usize) -> u64 {
+        self.arena.word(place)
     }
 
     /// The envelope of an id; `None` for another cell, a slot that was never
@@ -99,7 +105,7 @@ impl Slots {
         let large = block.class.is_large();
         let inline_at = at + HEADER_WORDS;
         let users_at =
-            if large { self.arena.page_at(low(self.arena.word(inline_at))) } else { inline_at };
+            if large { Arena::page_at(low(self.arena.word(inline_at))) } else { inline_at };
         Some(Slot { at, users_at, large, header })
     }
 

@@ -71,11 +71,19 @@ pub fn draw(
 /// V is T / k, so the mean of X is 1 + E / k = R / k, for every share from the
 /// first to the last. Without V, rounding down takes from the first takers
 /// and gives to the last.
+///
+/// The pair is one draw: W uniform on {0..(2E+1)k−1}, T = ⌊W / k⌋ and
+/// V = W mod k. Where that product leaves 64 bits, T and V are drawn apart.
 #[inline]
 fn double_mean(draws: &mut Draws, left: Fen, shares_left: u64) -> Fen {
-    let spread = left.saturating_sub(shares_left).saturating_mul(2);
-    let t = draws.below(spread.saturating_add(1));
-    let v = draws.below(shares_left);
+    let spread = left.saturating_sub(shares_left).saturating_mul(2).saturating_add(1);
+    let (t, v) = match spread.checked_mul(shares_left) {
+        Some(pairs) => {
+            let pair = draws.below(pairs);
+            (pair / shares_left, pair % shares_left)
+        }
+        None => (draws.below(spread), draws.below(shares_left)),
+    };
     1 + t.saturating_add(v) / shares_left
 }
 
@@ -188,7 +196,7 @@ mod tests {
             amounts
         };
         assert_eq!(amounts(Split::Equal), [2800; 5]);
-        assert_eq!(amounts(Split::DoubleMean), [1265, 1084, 1364, 2493, 7794]);
+        assert_eq!(amounts(Split::DoubleMean), [1266, 1084, 1364, 2493, 7793]);
         assert_eq!(amounts(Split::LineCutting), [3162, 1845, 1579, 1797, 5617]);
     }
 

@@ -6,10 +6,17 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 const BACKLOG: i32 = 4096;
+
+/// The kernel frees the listener of a killed `io_uring` process some
+/// milliseconds after the process is gone; whoever restarts it at once meets
+/// its own port in use.
+const BIND_TRIES: u32 = 50;
+const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +52,19 @@ pub struct Listener {
 }
 
 impl BoundListener {
-    /// Binds a TCP address; port 0 lets the kernel choose.
+    /// Binds a TCP address; port 0 lets the kernel choose. A port in use is
+    /// tried again for a moment.
     pub fn tcp(address: SocketAddr) -> Result<Self, ListenError> {
+        for _ in 1..BIND_TRIES {
+            match Self::bind(address) {
+                Err(ListenError::PortInUse(_)) => std::thread::sleep(BIND_PAUSE),
+                done => return done,
+            }
+        }
+        Self::bind(address)
+    }
+
+    fn bind(address: SocketAddr) -> Result<Self, ListenError> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let bind = || -> rustix::io::Result<OwnedFd> {
             let flags = SocketFlags::CLOEXEC;

@@ -13,7 +13,7 @@ use rand_chacha::rand_core::RngCore;
 
 use super::answer::answer;
 use super::clock::Clock;
-use crate::engine::{Decision, Engine, Misfit, Outcome, Record, Totals};
+use crate::engine::{Decision, Engine, Misfit, Outcome, Place, Record, Totals};
 use crate::journal::{AppendError, CommitFailed, Journal, JournalStats, Storage};
 use crate::limits::{IDLE_MARK_AFTER_MS, PROTOCOL_VERSION};
 use crate::net::{Asked, Inbox, Net, NetCounters};
@@ -22,7 +22,7 @@ use crate::wire::{BadRequest, Request, Status};
 
 /// Requests whose envelopes are touched together, so that their cache misses
 /// overlap instead of queueing.
-const TOUCH_GROUP: usize = 16;
+const TOUCH_GROUP: usize = 32;
 
 /// Expiries that one turn makes at most: a crowd of them waits, claims do not.
 const EXPIRIES_PER_TURN: usize = 512;
@@ -158,10 +158,19 @@ impl<S: Storage> Shard<S> {
                 _ => None,
             })
         };
-        let headers = pairs().fold(0, |sum, (envelope, _)| sum ^ self.engine.touch(envelope));
-        black_box(headers);
-        let lines = pairs().fold(0, |sum, (e, user)| sum ^ self.engine.touch_claims(e, user));
-        black_box(lines);
+        let touch = |places: &[Place]| {
+            black_box(places.iter().fold(0, |seen, &place| seen ^ self.engine.touch(place)));
+        };
+        let mut headers = [Place::default(); TOUCH_GROUP];
+        for (place, (envelope, _)) in headers.iter_mut().zip(pairs()) {
+            *place = self.engine.place(envelope);
+        }
+        touch(&headers);
+        let mut claims = [[Place::default(); 4]; TOUCH_GROUP];
+        for (places, (envelope, user)) in claims.iter_mut().zip(pairs()) {
+            *places = self.engine.claim_places(envelope, user);
+        }
+        touch(claims.as_flattened());
     }
 
     /// Validate, append, apply, and hold the reply.
@@ -187,18 +196,31 @@ impl<S: Storage> Shard<S> {
 
     #[inline]
     fn outcome_of(&mut self, request: &Request, now: Time) -> Result<Outcome, Fatal> {
-        // Whoever first touches an envelope after its time expires it, so no
-        // claim and refund can both win, and no answer runs ahead of the record.
-        if let Some(envelope) = request.envelope()
-            && let Some(expiry) = self.engine.overdue(envelope, now)
-            && !self.make_true(&expiry, now)?
-        {
+        // A claim looks at the time itself; see `expire_touched` for why.
+        let is_claim = matches!(request, Request::Claim { .. });
+        if !is_claim && !self.expire_touched(request, now)? {
             return Ok(Outcome::Full);
         }
         let decision = self.validate(request, now);
-        match decision.record {
-            Some(record) if !self.make_true(&record, now)? => Ok(Outcome::Full),
-            _ => Ok(decision.outcome),
+        match decision {
+            Decision { record: Some(record), .. } if !self.make_true(&record, now)? => {
+                Ok(Outcome::Full)
+            }
+            Decision { outcome: Outcome::Expired, .. } if !self.expire_touched(request, now)? => {
+                Ok(Outcome::Full)
+            }
+            Decision { outcome, .. } => Ok(outcome),
+        }
+    }
+
+    /// Whoever first touches an envelope after its time expires it, so no claim
+    /// and refund can both win, and no answer runs ahead of the record. False
+    /// when the journal has no room for the expiry.
+    fn expire_touched(&mut self, request: &Request, now: Time) -> Result<bool, Fatal> {
+        let envelope = request.envelope();
+        match envelope.and_then(|envelope| self.engine.overdue(envelope, now)) {
+            Some(expiry) => self.make_true(&expiry, now),
+            None => Ok(true),
         }
     }
 

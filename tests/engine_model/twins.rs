@@ -209,8 +209,10 @@ impl Twins {
         let burst = if crowd > 250 { 40 } else { 1 };
         for _ in 0..burst {
             let user = UserId(self.dice.below(crowd));
-            std::hint::black_box(self.engine.touch(envelope));
-            std::hint::black_box(self.engine.touch_claims(envelope, user));
+            std::hint::black_box(self.engine.touch(self.engine.place(envelope)));
+            for place in self.engine.claim_places(envelope, user) {
+                std::hint::black_box(self.engine.touch(place));
+            }
             self.claim_by(envelope, user);
         }
     }
@@ -339,7 +341,9 @@ impl Twins {
         let only = Decision { outcome: nothing, record: None };
         assert_eq!(self.engine.claim(id, user, now), only);
         assert_eq!(self.engine.cancel(id, user, now), only);
-        std::hint::black_box(self.engine.touch(id) ^ self.engine.touch_claims(id, user));
+        for place in self.engine.claim_places(id, user) {
+            std::hint::black_box(self.engine.touch(place));
+        }
         let claimed = Claimed { envelope: id, user, amount: 1, rank: 0, at: 0 };
         assert_eq!(self.engine.apply(&Record::Claimed(claimed)), Err(Misfit::NotOpen(id)));
     }

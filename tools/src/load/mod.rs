@@ -39,9 +39,9 @@ pub(crate) struct LoadArgs {
     /// Connections
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     conns: u32,
-    /// Requests in flight on each connection
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    depth: u32,
+    /// Requests in flight on each connection [default: 16; in an open loop 1024]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    depth: Option<u32>,
     /// How long, in seconds
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -66,6 +66,13 @@ pub(crate) struct LoadArgs {
     core: Option<usize>,
 }
 
+impl LoadArgs {
+    /// A closed loop is shaped by its depth; an open loop must not be.
+    fn depth(&self) -> u32 {
+        self.depth.unwrap_or(if self.rate.is_some() { 1024 } else { 16 })
+    }
+}
+
 /// The mixes.
 #[derive(Clone, Copy, ValueEnum, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -88,7 +95,7 @@ pub(crate) fn run(addr: &Address, args: &LoadArgs, output: Output) -> Result<()>
     let durability = Client::connect(addr)?.hello().durability;
     let mut progress = Progress::start();
     let run = Run(args.run.unwrap_or_else(run_of_now));
-    let mut driver = Driver::connect(addr, args.conns, args.depth)?;
+    let mut driver = Driver::connect(addr, args.conns, args.depth())?;
     let outcome = measure(&mut driver, args, run, seconds, &mut progress)?;
     drop(progress);
     let summary = Summary::of(args, addr, run, durability, &outcome);
@@ -242,7 +249,7 @@ impl Summary {
             addr: addr.to_string(),
             durability: if durability == 0 { "sync" } else { "os" },
             conns: args.conns,
-            depth: args.depth,
+            depth: args.depth(),
             rate: args.rate,
             seed: args.seed,
             run: run.0,

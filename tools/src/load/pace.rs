@@ -7,6 +7,16 @@ use hongbao::wire::Request;
 
 use crate::mix::Mix;
 
+/// An open loop hands its requests out in groups, so many a second: a gateway
+/// too writes what has come in together. One by one, a million requests a
+/// second would be a million writes, and the load would measure itself.
+const GROUPS_PER_S: u32 = 20_000;
+
+/// When request `number` is meant to be sent, in nanoseconds from the start.
+fn scheduled_ns(number: u64, rate: u32) -> u64 {
+    number.saturating_mul(1_000_000_000) / u64::from(rate.max(1))
+}
+
 /// A mix with its pace and its end.
 pub(crate) struct Feed<'m, M> {
     /// What is asked.
@@ -46,10 +56,10 @@ impl<'m, M: Mix> Feed<'m, M> {
         if self.is_ended(now_ns) {
             return None;
         }
-        let meant_at = self.rate.map_or(now_ns, |rate| self.scheduled_ns(rate));
-        if meant_at > now_ns {
+        if self.rate.is_some_and(|rate| self.released_ns(rate) > now_ns) {
             return None;
         }
+        let meant_at = self.rate.map_or(now_ns, |rate| scheduled_ns(self.asked, rate));
         let asked = self.mix.next();
         self.dry = asked.is_none();
         let (request, note) = asked?;
@@ -57,8 +67,11 @@ impl<'m, M: Mix> Feed<'m, M> {
         Some((request, note, meant_at))
     }
 
-    fn scheduled_ns(&self, rate: u32) -> u64 {
-        self.asked.saturating_mul(1_000_000_000) / u64::from(rate.max(1))
+    /// When the next request is handed out: at the time of the last of its
+    /// group. The wait of the earlier ones counts as latency.
+    fn released_ns(&self, rate: u32) -> u64 {
+        let group = u64::from(rate / GROUPS_PER_S).max(1);
+        scheduled_ns((self.asked / group + 1) * group - 1, rate)
     }
 
     fn is_ended(&self, now_ns: u64) -> bool {
@@ -78,7 +91,7 @@ impl<'m, M: Mix> Feed<'m, M> {
     /// Open loop: how long until the next request's time.
     pub(super) fn due_in(&self, now_ns: u64) -> Option<Duration> {
         let rate = self.rate.filter(|_| !self.is_ended(now_ns))?;
-        Some(Duration::from_nanos(self.scheduled_ns(rate).saturating_sub(now_ns)))
+        Some(Duration::from_nanos(self.released_ns(rate).saturating_sub(now_ns)))
     }
 }
 
@@ -103,6 +116,16 @@ mod tests {
         let meant: Vec<_> = std::iter::from_fn(|| feed.next(late)).map(|next| next.2).collect();
         assert_eq!(meant, [1, 2, 3, 4, 5].map(|ms| ms * 1_000_000));
         assert!(feed.is_over(1_000_000_000));
+    }
+
+    #[test]
+    fn a_fast_open_loop_hands_out_groups_and_counts_their_wait() {
+        let mut crowd = crowd();
+        let second = Duration::from_secs(1);
+        let mut feed = Feed::bounded(&mut crowd, Some(1_000_000), second, u64::MAX);
+        assert!(feed.next(48_999).is_none(), "the last of 50 is meant for 49 us");
+        let meant: Vec<_> = std::iter::from_fn(|| feed.next(49_000)).map(|next| next.2).collect();
+        assert_eq!(meant, (0..50).map(|us| us * 1000).collect::<Vec<_>>());
     }
 
     #[test]
