@@ -3,6 +3,8 @@
 //! What an operator may change is configuration (`config`); what is here is
 //! part of a format or sized into a structure.
 
+use std::time::Duration;
+
 use crate::units::Fen;
 
 /// The version of the wire protocol, said in `hello`.
@@ -38,8 +40,8 @@ pub const SEGMENT_BYTES_MIN: usize = 16 * PAGE_BYTES;
 pub const SEGMENT_BYTES_MAX: usize = 1 << 31;
 
 /// How long after the last commit an idle journal writes `durable_upto` once
-/// more, in milliseconds (DESIGN §5).
-pub const IDLE_MARK_AFTER_MS: u64 = 10;
+/// more (DESIGN §5).
+pub const IDLE_MARK_AFTER: Duration = Duration::from_millis(10);
 
 /// Locked memory that the background executor's ring asks for, in bytes.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;

@@ -21,7 +21,7 @@ use crate::config::{Config, ConfigError};
 use crate::engine::{Capacity, Engine, EnvelopeLimits};
 use crate::journal::{
     Directory, DirectoryError, Identity, Journal, MmapStorage, Recovered, Recovering,
-    RecoveryError, StorageError, mmap,
+    RecoveryError, StorageError, check_memlock, mmap,
 };
 use crate::net::{
     BoundListener, ListenError, Listener, Net, NetSettings, RingRefused, Waker, check_ring,
@@ -205,6 +205,7 @@ impl Drop for Server {
 
 fn check_machine(config: &Config) -> Result<(), StartError> {
     check_ring()?;
+    check_memlock()?;
     let available = sched_getaffinity(None).map_err(io::Error::from)?;
     for core in [config.core, config.background_core].into_iter().flatten() {
         if core >= CpuSet::MAX_CPU || !available.is_set(core) {

@@ -292,7 +292,11 @@ fn every_flipped_bit_is_harmless_or_refused() {
                 assert_eq!(users, whole, "segment {sequence} bit {bit}: another answer");
                 recovered += 1;
             }
-            Err(_) => refused += 1,
+            Err(error) => {
+                let told = error.to_string();
+                assert!(told.contains(".seg") && !told.contains('\n'), "{told}");
+                refused += 1;
+            }
         }
     }
     println!("{flips} flips: {recovered} exact, {refused} refused, {:?}", started.elapsed());

@@ -101,6 +101,29 @@ fn an_impossible_length_is_told_and_closes_the_connection() {
 }
 
 #[test]
+fn nothing_after_a_broken_frame_is_executed() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    let mut client = connect(&server);
+    let envelope = client.send(&order(7, 1, 5000, 50)).unwrap().envelope;
+    for _ in 0..20 {
+        // More than one receive buffer of whole claims behind the bad length,
+        // and the hang-up right behind them.
+        let mut bytes = vec![0xff; 32];
+        for user in 0..2000 {
+            let request = Request::Claim { envelope, user: UserId(user) };
+            encode_request(&mut bytes, user, 0, &request);
+        }
+        let mut stream = raw(&server);
+        let _ = stream.write_all(&bytes); // it may be closed on us half-way
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        is_closed(stream);
+    }
+    assert_eq!(client.show(envelope).unwrap().claimed, 0);
+    assert_eq!(server.counters().net.broken_streams, 20);
+}
+
+#[test]
 fn requests_before_a_broken_frame_are_answered() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path());

@@ -110,6 +110,44 @@ fn a_damaged_batch_is_refused_with_file_and_offset() {
 }
 
 #[test]
+fn another_format_version_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    used(data.path());
+    change_byte(&first_segment(data.path()), 8);
+    let told = refusal(data.path(), &[]);
+    assert!(told.contains(".seg") && told.contains("version"), "{told}");
+}
+
+#[test]
+fn a_unix_path_that_cannot_be_bound_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let long = data.path().join("s".repeat(120));
+    let told = refusal(&data.path().join("data"), &["--unix", long.to_str().unwrap()]);
+    assert!(told.contains("107 bytes") && told.contains("--unix"), "{told}");
+    let nowhere = data.path().join("no").join("socket");
+    let told = refusal(&data.path().join("data"), &["--unix", nowhere.to_str().unwrap()]);
+    assert!(told.contains("does not exist"), "{told}");
+    let file = data.path().join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    let told = refusal(&data.path().join("data"), &["--unix", file.to_str().unwrap()]);
+    assert!(told.contains("in the way"), "{told}");
+    assert!(!data.path().join("data").exists());
+}
+
+#[test]
+fn too_little_locked_memory_is_refused_with_the_fix() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().join("data");
+    let serve = command(&path, &[]);
+    let words = serve.get_args().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ");
+    let script = format!("ulimit -l 64; exec {} {words}", env!("CARGO_BIN_EXE_hongbao"));
+    let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && told.contains("ulimit -l 8192"), "{told}");
+    assert!(!path.exists());
+}
+
+#[test]
 fn another_cell_is_refused() {
     let data = tempfile::tempdir().unwrap();
     used(data.path());

@@ -304,7 +304,10 @@ impl<S: Storage> Journal<S> {
             return Err(self.fail(start, &error));
         }
         self.covered = self.synced; // what the header says, which is now on disk
-        self.synced = self.chain.end;
+        // Under `os` an earlier segment may still be on its way to the disk.
+        if self.durability == Durability::Sync || self.retired <= self.synced {
+            self.synced = self.chain.end;
+        }
         if self.records > 0 {
             self.acknowledged = self.chain.end;
         }

@@ -151,7 +151,9 @@ impl MmapStorage {
     }
 }
 
-fn check_memlock() -> Result<(), StorageError> {
+/// Whether the background ring may lock the memory it needs; asked before
+/// anything on disk is touched.
+pub fn check_memlock() -> Result<(), StorageError> {
     match getrlimit(Resource::Memlock).current {
         Some(limit) if limit < MEMLOCK_BYTES_MIN => {
             Err(StorageError::Memlock { limit, needed: MEMLOCK_BYTES_MIN })

@@ -9,10 +9,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use memmap2::{Advice, MmapMut, MmapOptions};
+use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
 
 use super::Sequence;
 use super::storage::{Segment, SegmentBytes};
+use crate::limits::PAGE_BYTES;
 
 /// The exit code of a process that a disk error under the mapping ended
 /// (`EX_IOERR`).
@@ -76,7 +77,27 @@ impl Segment for MappedSegment {
     }
 
     fn sync(&mut self, range: Range<usize>) -> io::Result<()> {
+        if range.len() > PAGE_BYTES {
+            self.let_go_of(&range);
+        }
         self.map.flush_range(range.start, range.len())
+    }
+}
+
+impl MappedSegment {
+    /// Takes whole pages out of the page tables before they are written back.
+    ///
+    /// A page that is still mapped is made clean one by one, each with an
+    /// interrupt to every core that runs, or lately ran, another thread of this
+    /// process; here the whole range costs one. The next batch is on other
+    /// pages, so nobody misses them.
+    fn let_go_of(&self, range: &Range<usize>) {
+        let advice = UncheckedAdvice::DontNeed;
+        // SAFETY: for a shared mapping of a file this drops page table entries
+        // only: what was written stays in the page cache, dirty, and a later
+        // read maps the same bytes again, so no reference sees another value.
+        let done = unsafe { self.map.unchecked_advise_range(advice, range.start, range.len()) };
+        debug_assert!(done.is_ok(), "the range is within the mapping, on a page border");
     }
 }
 

@@ -32,7 +32,7 @@ pub use append::{AppendError, CommitFailed, Journal, JournalStats};
 pub use batch::{BATCH_HEADER_BYTES, BatchHeader};
 pub use decide::{Findings, Leftover, Row, SegmentFault, Stray, decide};
 pub use directory::{Directory, DirectoryError};
-pub use mapped::{MmapStorage, StorageError};
+pub use mapped::{MmapStorage, StorageError, check_memlock};
 pub use record::RECORD_BYTES_MAX;
 pub use recovery::{Recovered, Recovering, RecoveryError, TornTail};
 pub use segment::{FORMAT_VERSION, SegmentHeader};

@@ -111,6 +111,7 @@ impl Preparer {
         if path.exists() {
             // A segment that was ready when the server stopped.
             check_base(&path, sequence, base)?;
+            files::sync_directory(&self.shard)?; // its naming may not have been synced
             return map_warm(&path, self.identity.shard, sequence);
         }
         let unfinished = files::unfinished_path(&self.shard, sequence);

@@ -75,7 +75,7 @@ impl Connection {
             && !self.sending
             && !self.parked
             && self.promised == 0
-            && (self.filling.is_empty() || self.ending == Some(Ending::SocketFailed))
+            && self.filling.is_empty()
     }
 
     /// Makes the slot vacant; the socket closes.

@@ -8,9 +8,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::Access;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 const BACKLOG: i32 = 4096;
+
+/// `sun_path` without its final zero.
+const UNIX_PATH_BYTES_MAX: usize = 107;
 
 /// The kernel frees the listener of a killed `io_uring` process some
 /// milliseconds after the process is gone; whoever restarts it at once meets
@@ -104,18 +108,27 @@ impl Listener {
         let fail =
             |text: &str| Err(ListenError::Unix(path.to_owned(), io::Error::other(text.to_owned())));
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        if !parent.unwrap_or(Path::new(".")).is_dir() {
+        let parent = parent.unwrap_or(Path::new("."));
+        if !parent.is_dir() {
             return fail("its directory does not exist");
+        }
+        if path.as_os_str().len() > UNIX_PATH_BYTES_MAX {
+            return fail("the path is longer than the 107 bytes of a unix socket address");
+        }
+        if rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+            return fail("its directory is not writable");
         }
         match std::fs::symlink_metadata(path) {
             Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
                 fail("a file that is no socket is in the way")
             }
-            Ok(_) if UnixStream::connect(path).is_ok() => {
-                Err(ListenError::PathInUse(path.to_owned()))
-            }
-            // Nothing is there, or a socket that nobody answers on.
-            Err(_) | Ok(_) => Ok(()),
+            // Nothing is there.
+            Err(_) => Ok(()),
+            // A socket: stale only if the kernel says that nobody listens.
+            Ok(_) => match UnixStream::connect(path).map_err(|error| error.kind()) {
+                Err(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
+                _ => Err(ListenError::PathInUse(path.to_owned())),
+            },
         }
     }
 

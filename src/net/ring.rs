@@ -224,7 +224,11 @@ impl Ring {
                 self.in_flight += 1;
                 return Ok(());
             }
-            self.uring().submit()?;
+            match self.uring().submit() {
+                Ok(_) => {}
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -241,12 +245,8 @@ impl Ring {
             }
         };
         match done {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // Timed out, interrupted, or completions must be reaped first.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
+            Err(error) if !is_passing(&error) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
@@ -272,6 +272,13 @@ impl Ring {
     pub(super) fn give_back(&mut self, lent: Lent) {
         self.buffers.give_back(lent);
     }
+}
+
+/// Timed out, interrupted, short of memory for a moment, or completions must
+/// be reaped first: the same call works again.
+fn is_passing(error: &io::Error) -> bool {
+    let passing = [libc::ETIME, libc::EINTR, libc::EBUSY, libc::EAGAIN];
+    error.raw_os_error().is_some_and(|code| passing.contains(&code))
 }
 
 fn completion(entry: &cqueue::Entry, sending: &mut [Option<Vec<u8>>]) -> Option<Completion> {

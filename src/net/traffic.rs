@@ -101,13 +101,17 @@ pub struct Net {
     parked: Vec<Piece>,
     /// Connections that have something to send or may be over.
     dirty: Vec<u32>,
-    /// Connections whose receive must be started again.
+    /// Connections whose receive must be started again; a turn names each at
+    /// most twice, when a receive ends and when its pieces are unparked.
     rearm: Vec<u32>,
     /// Listeners whose accept must be started again.
     paused_accepts: Vec<u32>,
     waker: Waker,
     woken: bool,
     accepting: bool,
+    /// The last accept failed; the next waits for `ACCEPT_PAUSE`, or for
+    /// other work.
+    accept_failed: bool,
     /// The highest position that a held reply reveals.
     revealed: Position,
     counters: NetCounters,
@@ -140,12 +144,13 @@ impl Net {
             ready: VecDeque::with_capacity(usize::from(BUFFERS)),
             parked: Vec::with_capacity(usize::from(BUFFERS)),
             dirty: Vec::with_capacity(at(count)),
-            rearm: Vec::with_capacity(at(count)),
+            rearm: Vec::with_capacity(2 * at(count)),
             paused_accepts: Vec::with_capacity(listeners.len()),
             listeners,
             waker,
             woken: false,
             accepting: true,
+            accept_failed: false,
             revealed: Position::default(),
             counters: NetCounters::default(),
         };
@@ -164,9 +169,10 @@ impl Net {
     /// over, and collects all that has happened. Says whether the bell rang.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.restart()?;
-        let timeout = match (timeout, self.paused_accepts.is_empty()) {
-            (timeout, true) => timeout,
-            (timeout, false) => Some(timeout.map_or(ACCEPT_PAUSE, |t| t.min(ACCEPT_PAUSE))),
+        let timeout = if std::mem::take(&mut self.accept_failed) {
+            Some(timeout.map_or(ACCEPT_PAUSE, |timeout| timeout.min(ACCEPT_PAUSE)))
+        } else {
+            timeout
         };
         self.ring.submit_and_wait(timeout)?;
         let mut completions = std::mem::take(&mut self.completions);
@@ -180,7 +186,7 @@ impl Net {
 
     /// Starts accepts and receives again that have ended.
     fn restart(&mut self) -> io::Result<()> {
-        if self.accepting {
+        if self.accepting && !self.accept_failed {
             for index in self.paused_accepts.drain(..) {
                 self.ring.accept(index, self.listeners[at(index)].as_fd())?;
             }
@@ -202,8 +208,10 @@ impl Net {
                 if !more && self.accepting {
                     self.paused_accepts.push(listener);
                 }
-                if let Ok(socket) = socket {
-                    self.open(socket, self.listeners[at(listener)].is_tcp());
+                match socket {
+                    Ok(socket) => self.open(socket, self.listeners[at(listener)].is_tcp()),
+                    // Out of descriptors, or the peer has left: not again at once.
+                    Err(_) => self.accept_failed = true,
                 }
                 Ok(())
             }
@@ -294,17 +302,24 @@ impl Net {
     /// Keeps a piece until its connection has room for replies again.
     fn park(&mut self, piece: Piece) -> io::Result<()> {
         let index = piece.connection;
-        if self.parked.len() >= usize::from(PARKED_MAX) {
-            self.ring.give_back(piece.lent);
-            self.end(index, Ending::SlowReader);
-            return Ok(());
-        }
         self.parked.push(piece);
+        if self.parked.len() > usize::from(PARKED_MAX) {
+            self.end(self.slowest(), Ending::SlowReader);
+        }
         let connection = &mut self.connections[at(index)];
         if !std::mem::replace(&mut connection.parked, true) && connection.receiving {
             self.ring.stop_receiving(index)?;
         }
         Ok(())
+    }
+
+    /// The connection that has most pieces parked.
+    #[cold]
+    fn slowest(&self) -> u32 {
+        let parked_by =
+            |index| self.parked.iter().filter(|piece| piece.connection == index).count();
+        let indices = self.parked.iter().map(|piece| piece.connection);
+        indices.max_by_key(|&index| parked_by(index)).unwrap_or_default()
     }
 
     /// Makes a connection's parked pieces ready again, in their order.
@@ -435,10 +450,13 @@ impl Net {
         }
     }
 
-    /// Begins the end of a connection; the first reason counts.
+    /// Begins the end of a connection; the first reason counts, but for the
+    /// peaceful one.
     fn end(&mut self, index: u32, ending: Ending) {
         let connection = &mut self.connections[at(index)];
-        if connection.ending.is_some() || connection.socket.is_none() {
+        // A peer that has closed its side may still turn out to be worse.
+        let known = connection.ending.is_some_and(|known| known != Ending::PeerClosed);
+        if known || connection.ending == Some(ending) || connection.socket.is_none() {
             return;
         }
         connection.ending = Some(ending);
@@ -454,15 +472,15 @@ impl Net {
     fn close_if_over(&mut self, index: u32) {
         let connection = &mut self.connections[at(index)];
         let Some(ending) = connection.ending else { return };
-        let slow = ending == Ending::SlowReader;
+        let given_up = matches!(ending, Ending::SlowReader | Ending::SocketFailed);
         let told = !connection.sending && connection.filling.is_empty();
-        if slow || (told && connection.receiving) || ending == Ending::SocketFailed {
+        if given_up || (told && connection.receiving) {
             // Ends both directions: the receive and a stuck send complete.
             if let Some(socket) = &connection.socket {
                 let _ = shutdown(socket, Shutdown::Both);
             }
         }
-        if slow {
+        if given_up {
             connection.filling.clear();
             self.unpark(index);
         }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand_chacha::ChaCha12Rng;
@@ -15,7 +15,7 @@ use super::answer::answer;
 use super::clock::Clock;
 use crate::engine::{Decision, Engine, Misfit, Outcome, Place, Record, Totals};
 use crate::journal::{AppendError, CommitFailed, Journal, JournalStats, Storage};
-use crate::limits::{IDLE_MARK_AFTER_MS, PROTOCOL_VERSION};
+use crate::limits::{IDLE_MARK_AFTER, PROTOCOL_VERSION};
 use crate::net::{Asked, Inbox, Net, NetCounters};
 use crate::units::{Cell, Durability, Seed, Time};
 use crate::wire::{BadRequest, Request, Status};
@@ -87,7 +87,8 @@ pub struct Shard<S: Storage> {
     inbox: Inbox,
     clock: Clock,
     settings: ShardSettings,
-    committed_at: Time,
+    /// When records were last committed, by the clock that cannot be set.
+    committed_at: Instant,
     /// The last expiry found no room in the journal.
     expiry_stuck: bool,
     turns: u64,
@@ -102,7 +103,7 @@ impl<S: Storage> Shard<S> {
         clock: Clock,
         settings: ShardSettings,
     ) -> Self {
-        let (inbox, committed_at) = (Inbox::new(), Time(0));
+        let (inbox, committed_at) = (Inbox::new(), Instant::now());
         let (expiry_stuck, turns) = (false, 0);
         Self { net, engine, journal, inbox, clock, settings, committed_at, expiry_stuck, turns }
     }
@@ -289,8 +290,8 @@ impl<S: Storage> Shard<S> {
     /// recovery knows it was acknowledged (DESIGN §5).
     fn mark_when_idle(&mut self, appended: bool, now: Time) -> Result<(), Fatal> {
         if appended {
-            self.committed_at = now;
-        } else if self.journal.mark_wanted() && now.0 >= self.committed_at.0 + IDLE_MARK_AFTER_MS {
+            self.committed_at = Instant::now();
+        } else if self.journal.mark_wanted() && self.committed_at.elapsed() >= IDLE_MARK_AFTER {
             self.journal.mark(now)?;
         }
         Ok(())
@@ -298,7 +299,7 @@ impl<S: Storage> Shard<S> {
 
     /// How long the next wait may sleep; `None` is until something comes.
     fn sleep_at_most(&mut self) -> Option<Duration> {
-        let mark = self.journal.mark_wanted().then_some(Duration::from_millis(IDLE_MARK_AFTER_MS));
+        let mark = self.journal.mark_wanted().then_some(IDLE_MARK_AFTER);
         let due = self.engine.next_due().map(|due| {
             let wait = (u64::from(due) * 1000).saturating_sub(self.clock.now().0);
             if self.expiry_stuck { EXPIRY_PAUSE } else { Duration::from_millis(wait) }
@@ -329,7 +330,8 @@ impl<S: Storage> Shard<S> {
         let now = self.clock.now();
         let committed = self.journal.commit(now)?;
         self.net.drain(&committed, DRAIN_PATIENCE)?;
-        if self.journal.mark_wanted() {
+        // Under `os` this is where the journal is synced.
+        if self.settings.durability == Durability::Os || self.journal.mark_wanted() {
             self.journal.mark(now)?;
         }
         self.publish();
