@@ -13,9 +13,6 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a server may take to listen, recovery included.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long a restart that fails is tried again.
-const RESTARTED_WITHIN: Duration = Duration::from_secs(3);
-
 /// How long it may take to drain and stop.
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -47,19 +44,12 @@ impl Server {
         end(&mut self.child);
     }
 
-    /// Starts it again on the same directory and port. The kernel takes the
-    /// sockets of a killed `io_uring` process back some milliseconds after it
-    /// is gone, so this tries again for a while, as a supervisor would.
+    /// Starts it again on the same directory and port, once: a server that
+    /// does not come back at the first try is a finding, not a nuisance.
     pub(super) fn restart(&mut self) -> Result<()> {
         let _ = fs::remove_file(port_file(&self.dir));
-        let began = Instant::now();
-        loop {
-            self.child = spawn(&self.dir, self.address)?;
-            match wait_until_ready(&self.dir, &mut self.child) {
-                Err(_) if began.elapsed() < RESTARTED_WITHIN => sleep(Duration::from_millis(20)),
-                ready => return ready.map(drop),
-            }
-        }
+        self.child = spawn(&self.dir, self.address)?;
+        wait_until_ready(&self.dir, &mut self.child).map(drop)
     }
 
     /// Asks it to drain and stop, and sees that it does.
