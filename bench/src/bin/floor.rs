@@ -19,11 +19,12 @@ struct Cli {
 }
 
 fn main() -> Result<()> {
-    let listener = BoundListener::tcp(Cli::parse().listen)?;
-    let port = listener.address().port();
-    println!("floor on {}", listener.address());
+    let bound = BoundListener::tcp(Cli::parse().listen)?;
+    let address = bound.address();
     let settings = NetSettings { connections_max: 1024 };
-    let mut net = Net::new(vec![listener.listen()?], settings, Waker::new()?)?;
+    let mut net = Net::new(vec![bound.listen()?], settings, Waker::new()?)?;
+    // Said only now: whoever reads the line may connect at once.
+    println!("floor on {address}");
     let mut inbox = Inbox::new();
     let mut envelopes = 0;
     loop {
@@ -32,7 +33,7 @@ fn main() -> Result<()> {
             for asked in inbox.asked() {
                 let reply = net.reply(asked, Position::default());
                 match asked.request {
-                    Ok(Request::Hello { .. }) => reply.hello(PROTOCOL_VERSION, 1, 1, &[port]),
+                    Ok(Request::Hello { .. }) => reply.hello(PROTOCOL_VERSION, 1, 1, &[address.port()]),
                     Ok(Request::Send(_)) => {
                         envelopes += 1;
                         reply.number(Status::Ok, 0, envelopes);
