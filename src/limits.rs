@@ -52,3 +52,9 @@ pub const PREPARE_WAIT_S: u64 = 30;
 
 /// How soon a segment that met a full disk is tried again, in milliseconds.
 pub const PREPARE_RETRY_MS: u64 = 500;
+
+/// Room for operation codes in tables by operation; codes are from 1.
+pub const OPS: usize = 16;
+
+/// Room for status codes in tables by status.
+pub const STATUSES: usize = 24;

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, bounded};
-use parking_lot::Mutex;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -26,7 +25,7 @@ use crate::journal::{
 use crate::net::{
     BoundListener, ListenError, Listener, Net, NetSettings, RingRefused, Waker, check_ring,
 };
-use crate::shard::{Clock, Fatal, Shard, ShardCounters, ShardSettings};
+use crate::shard::{Board, Clock, Fatal, Shard, ShardCounters, ShardSettings};
 use crate::units::{Durability, Time};
 
 /// The exit code of a process that its disk or its ring has ended.
@@ -100,7 +99,7 @@ pub struct Server {
     address: SocketAddr,
     facts: Vec<String>,
     stopper: Stopper,
-    published: Arc<Mutex<ShardCounters>>,
+    board: Arc<Board>,
     shard: Option<JoinHandle<()>>,
 }
 
@@ -143,14 +142,14 @@ impl Server {
         let facts = facts(&config, address, &directory, &recovery.recovered);
 
         let stopper = Stopper { stop: Arc::default(), waker: Waker::new()? };
-        let published = Arc::<Mutex<ShardCounters>>::default();
+        let board = Arc::new(Board::new(stopper.waker.clone()));
         let (ready, started) = bounded(1);
         let shard = {
-            let (stopper, published) = (stopper.clone(), Arc::clone(&published));
+            let (stopper, board) = (stopper.clone(), Arc::clone(&board));
             std::thread::Builder::new().name("shard-0".into()).spawn(move || {
                 // The directory's lock is held as long as the shard runs.
                 let _directory = directory;
-                run_shard(&config, doors, recovery, stopper, published, &ready);
+                run_shard(&config, doors, recovery, stopper, board, &ready);
             })?
         };
         match started.recv() {
@@ -158,7 +157,7 @@ impl Server {
             Ok(Err(error)) => return Err(error),
             Err(_) => return Err(io::Error::other("the shard has ended before it began").into()),
         }
-        Ok(Self { address, facts, stopper, published, shard: Some(shard) })
+        Ok(Self { address, facts, stopper, board, shard: Some(shard) })
     }
 
     /// The TCP address, with the port that the kernel chose for port 0.
@@ -173,7 +172,7 @@ impl Server {
 
     /// The counters of the last turn.
     pub fn counters(&self) -> ShardCounters {
-        *self.published.lock()
+        self.board.counters()
     }
 
     /// What begins a drain from another thread.
@@ -277,10 +276,10 @@ fn run_shard(
     doors: Doors,
     recovery: Recovery,
     stopper: Stopper,
-    published: Arc<Mutex<ShardCounters>>,
+    board: Arc<Board>,
     ready: &Sender<Result<(), StartError>>,
 ) {
-    let shard = match open_shard(config, doors, recovery, stopper, published) {
+    let shard = match open_shard(config, doors, recovery, stopper, board) {
         Ok(shard) => shard,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -298,7 +297,7 @@ fn open_shard(
     doors: Doors,
     recovery: Recovery,
     stopper: Stopper,
-    published: Arc<Mutex<ShardCounters>>,
+    board: Arc<Board>,
 ) -> Result<Shard<MmapStorage>, StartError> {
     if let Some(core) = config.core {
         let mut set = CpuSet::new();
@@ -320,7 +319,7 @@ fn open_shard(
         ports: vec![port],
         seeds: ChaCha12Rng::from_seed(seed),
         stop: stopper.stop,
-        published,
+        board,
     };
     let clock = Clock::starting_at(recovery.recovered.last_time);
     Ok(Shard::new(net, recovery.engine, recovery.journal, clock, settings))

@@ -5,8 +5,12 @@
 //! clock per request.
 
 mod answer;
+mod board;
 mod clock;
+mod counters;
 mod turn;
 
+pub use board::{Board, Phase};
 pub use clock::Clock;
-pub use turn::{Fatal, Shard, ShardCounters, ShardSettings};
+pub use counters::{CheckpointCounters, HISTOGRAM_BUCKETS, Histogram, ShardCounters, TableFill};
+pub use turn::{Fatal, Shard, ShardSettings};

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::RngCore;
 
 use super::answer::answer;
+use super::board::Board;
 use super::clock::Clock;
-use crate::engine::{Decision, Engine, Misfit, Outcome, Place, Record, Totals};
-use crate::journal::{AppendError, CommitFailed, Journal, JournalStats, Storage};
+use super::counters::ShardCounters;
+use crate::engine::{Decision, Engine, Misfit, Outcome, Place, Record};
+use crate::journal::{AppendError, CommitFailed, Journal, Storage};
 use crate::limits::{IDLE_MARK_AFTER, PROTOCOL_VERSION};
-use crate::net::{Asked, Inbox, Net, NetCounters};
+use crate::net::{Asked, Inbox, Net};
 use crate::units::{Cell, Durability, Seed, Time};
 use crate::wire::{BadRequest, Request, Status};
 
@@ -46,20 +47,7 @@ pub struct ShardSettings {
     /// Set, with the net's waker rung, to begin a drain.
     pub stop: Arc<AtomicBool>,
     /// Where the counters are published, once a turn.
-    pub published: Arc<Mutex<ShardCounters>>,
-}
-
-/// What a shard publishes about itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ShardCounters {
-    /// Of its connections.
-    pub net: NetCounters,
-    /// Of its envelopes and their money.
-    pub totals: Totals,
-    /// Of its journal.
-    pub journal: JournalStats,
-    /// Turns since the start.
-    pub turns: u64,
+    pub board: Arc<Board>,
 }
 
 /// What ends a shard, and with it the process: nothing is papered over.
@@ -312,16 +300,13 @@ impl<S: Storage> Shard<S> {
 
     fn publish(&mut self) {
         self.turns += 1;
-        // A reader holds the lock for one copy; a missed turn is made up by
-        // the next one.
-        if let Some(mut published) = self.settings.published.try_lock() {
-            *published = ShardCounters {
-                net: self.net.counters(),
-                totals: self.engine.totals(),
-                journal: self.journal.stats(),
-                turns: self.turns,
-            };
-        }
+        self.settings.board.publish(&ShardCounters {
+            net: self.net.counters(),
+            totals: self.engine.totals(),
+            journal: self.journal.stats(),
+            turns: self.turns,
+            ..ShardCounters::default()
+        });
     }
 
     /// No new work; what was acknowledged is durable and known to be.

@@ -33,7 +33,9 @@ fn main() -> Result<()> {
             for asked in inbox.asked() {
                 let reply = net.reply(asked, Position::default());
                 match asked.request {
-                    Ok(Request::Hello { .. }) => reply.hello(PROTOCOL_VERSION, 1, 1, &[address.port()]),
+                    Ok(Request::Hello { .. }) => {
+                        reply.hello(PROTOCOL_VERSION, 1, 1, &[address.port()])
+                    }
                     Ok(Request::Send(_)) => {
                         envelopes += 1;
                         reply.number(Status::Ok, 0, envelopes);
