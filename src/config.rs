@@ -8,9 +8,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use crate::limits;
-use crate::units::{Cell, Durability, Fen};
+use crate::units::{Cell, Durability, Fen, PARTITIONS};
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ trait Shown {
 macro_rules! shown_by_display {
     ($($kind:ty),*) => { $(impl Shown for $kind { fn shown(&self) -> String { self.to_string() } })* };
 }
-shown_by_display!(u8, u32, u64, usize, SocketAddr);
+shown_by_display!(u8, u16, u32, u64, usize, SocketAddr, Cores, MaybeListen);
 
 impl Shown for PathBuf {
     fn shown(&self) -> String {
@@ -91,6 +92,114 @@ impl Shown for Durability {
 impl<T: Shown> Shown for Option<T> {
     fn shown(&self) -> String {
         self.as_ref().map_or_else(|| "none".to_owned(), Shown::shown)
+    }
+}
+
+/// Which cores the shards are pinned to.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "Plain")]
+pub enum Cores {
+    /// One core a shard; with more than two cores the last is left to the
+    /// background and control planes.
+    Auto,
+    /// None: the scheduler decides.
+    Free,
+    /// These, in this order, one a shard.
+    Listed(Vec<usize>),
+}
+
+/// An address, or nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "Plain")]
+pub enum MaybeListen {
+    /// Not served.
+    Nowhere,
+    /// Served here.
+    At(SocketAddr),
+}
+
+/// A value as the file or a variable has it: `cores = 1` is as good as "1".
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Plain {
+    Number(u32),
+    Text(String),
+}
+
+impl From<Plain> for String {
+    fn from(plain: Plain) -> Self {
+        match plain {
+            Plain::Number(number) => number.to_string(),
+            Plain::Text(text) => text,
+        }
+    }
+}
+
+impl TryFrom<Plain> for Cores {
+    type Error = String;
+
+    fn try_from(plain: Plain) -> Result<Self, String> {
+        String::from(plain).parse()
+    }
+}
+
+impl TryFrom<Plain> for MaybeListen {
+    type Error = String;
+
+    fn try_from(plain: Plain) -> Result<Self, String> {
+        String::from(plain).parse()
+    }
+}
+
+impl FromStr for Cores {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || "`auto`, `none`, or core numbers such as `0` or `0,2,3`".to_owned();
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::Free),
+            listed => {
+                let cores = listed.split(',').map(|core| core.trim().parse());
+                cores.collect::<Result<_, _>>().map(Self::Listed).map_err(|_| expected())
+            }
+        }
+    }
+}
+
+impl FromStr for MaybeListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::Nowhere),
+            address => address
+                .parse()
+                .map(Self::At)
+                .map_err(|_| "`none`, or an address with a port such as 127.0.0.1:7880".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Cores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Free => f.write_str("none"),
+            Self::Listed(cores) => {
+                let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+                f.write_str(&cores.join(","))
+            }
+        }
+    }
+}
+
+impl fmt::Display for MaybeListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("none"),
+            Self::At(address) => address.fmt(f),
+        }
     }
 }
 
@@ -165,15 +274,22 @@ settings! {
     durability: Durability [Durability] = Durability::Sync, parse durability;
     /// Number of this cell, the first byte of every envelope id
     cell: Cell [Cell] = 1;
-    /// Core the shard is pinned to; none leaves it to the scheduler
-    core: Option<usize> [usize] = None;
+    /// Shards, each a thread with its own journal; none is one for each core
+    /// that `cores` names
+    shards: Option<u16> [u16] = None;
+    /// Cores the shards are pinned to: `auto`, `none`, or a list such as `0,1`
+    cores: Cores [Cores] = Cores::Auto;
+    /// First of the shards' own TCP ports; 0 lets the kernel choose them
+    shard_port_first: u16 [u16] = 0;
+    /// HTTP address of the control plane, or `none`
+    admin: MaybeListen [MaybeListen] = MaybeListen::At(SocketAddr::from(([127, 0, 0, 1], 7880)));
     /// Core the background plane is pinned to; none leaves it to the scheduler
     background_core: Option<usize> [usize] = None;
     /// Connections at the same time
     connections_max: u32 [u32] = 1024;
-    /// Envelopes that the tables hold
+    /// Envelopes that the tables hold, all shards together
     envelopes_max: u32 [u32] = 2_000_000;
-    /// Memory for envelopes and their claims, in MiB
+    /// Memory for envelopes and their claims, in MiB, all shards together
     table_mib: u32 [u32] = 1024;
     /// Size of a journal segment, in KiB
     segment_kib: u32 [u32] = 256 * 1024;
@@ -185,6 +301,17 @@ settings! {
     share_mean_fen_max: Fen [Fen] = 20_000;
     /// Longest life of an envelope, in seconds
     lifetime_s_max: u32 [u32] = 24 * 3600;
+    /// How long a closed envelope is shown, and its order number remembered, in
+    /// seconds
+    retention_s: u32 [u32] = 24 * 3600;
+    /// Time between checkpoints, in seconds; 0 takes none
+    checkpoint_interval_s: u32 [u32] = 300;
+    /// How fast a checkpoint is written, in MiB a second for each shard
+    checkpoint_mib_s: u32 [u32] = 128;
+    /// What a request may wait inside the server before the server refuses:
+    /// first new envelopes and lists, at twice that looks, at four times
+    /// claims
+    wait_us_max: u32 [u32] = 20_000;
 }
 
 /// Variables with our prefix that belong to the tools, not to the server.
@@ -282,6 +409,11 @@ impl Config {
         within("shares_max", self.shares_max.into(), 1..=u64::from(u32::MAX))?;
         within("total_fen_max", self.total_fen_max, 1..=limits::TOTAL_FEN_MAX)?;
         within("share_mean_fen_max", self.share_mean_fen_max, 1..=limits::SHARE_FEN_MAX)?;
+        within("shards", self.shards.unwrap_or(1).into(), 1..=PARTITIONS.into())?;
+        within("retention_s", self.retention_s.into(), 0..=u64::from(u32::MAX) / 4)?;
+        within("checkpoint_interval_s", self.checkpoint_interval_s.into(), 0..=30 * 24 * 3600)?;
+        within("checkpoint_mib_s", self.checkpoint_mib_s.into(), 1..=1 << 20)?;
+        within("wait_us_max", self.wait_us_max.into(), 100..=60_000_000)?;
         within("lifetime_s_max", self.lifetime_s_max.into(), 1..=u64::from(u32::MAX) / 4)
     }
 }

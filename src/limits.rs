@@ -58,3 +58,22 @@ pub const OPS: usize = 16;
 
 /// Room for status codes in tables by status.
 pub const STATUSES: usize = 24;
+
+/// Requests that one parcel between two shards carries: as many as a shard
+/// decides in one round.
+pub const PARCEL_REQUESTS: usize = 256;
+
+/// Bytes of replies that one parcel brings back: what one connection may hold.
+pub const PARCEL_REPLY_BYTES: usize = 64 * 1024;
+
+/// Parcels from one shard to another, full, away and empty ones together. With
+/// all of them away 16,384 requests wait for that shard, and the next is
+/// refused: nobody waits for a shard that is stuck.
+pub const PARCELS_PER_PAIR: usize = 64;
+
+/// How long a queue must stand before it counts as pressure, in microseconds;
+/// long enough for several commits of a slow disk.
+pub const WAIT_WINDOW_US: u32 = 100_000;
+
+/// The longest a refused client is told to stay away, in milliseconds.
+pub const RETRY_AFTER_MS_MAX: u32 = 1000;

@@ -28,6 +28,22 @@ impl Time {
     }
 }
 
+/// A moment on a clock that only runs forward, in microseconds; it wraps after
+/// 71 minutes, which no request waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Stamp(pub u32);
+
+impl Stamp {
+    /// Microseconds from `earlier` to this moment.
+    #[inline]
+    pub fn since(self, earlier: Self) -> u32 {
+        let passed = self.0.wrapping_sub(earlier.0);
+        // Threads read the clock at slightly different moments: what lies a
+        // little ahead is now.
+        if passed > u32::MAX / 2 { 0 } else { passed }
+    }
+}
+
 /// Who claims or sends: an account number of the asking system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct UserId(pub u64);

@@ -43,7 +43,7 @@ fn every_share_is_claimed_once_and_the_sum_is_the_total() {
             client.detail(envelope).unwrap().rows.iter().map(|r| u64::from(r.amount)).collect();
         assert_eq!(rows, amounts);
     }
-    let totals = server.counters().totals;
+    let totals = server.boards()[0].counters().totals;
     assert_eq!((totals.funded, totals.claimed, totals.left), (3000, 3000, 0));
     server.drain().unwrap();
 }
@@ -83,7 +83,7 @@ fn a_bad_order_is_refused_with_its_reason() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(server.counters().totals.envelopes, 0);
+    assert_eq!(server.boards()[0].counters().totals.envelopes, 0);
 }
 
 #[test]
@@ -97,11 +97,11 @@ fn an_envelope_expires_at_its_time_and_refunds_once() {
     let amount = client.claim(envelope, UserId(1)).unwrap().amount;
     // The shard expires it by itself: nobody asks, only the counters are read.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while server.counters().totals.refunded == 0 {
+    while server.boards()[0].counters().totals.refunded == 0 {
         assert!(Instant::now() < deadline, "the envelope never expired");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(server.counters().totals.refunded, u128::from(500 - amount));
+    assert_eq!(server.boards()[0].counters().totals.refunded, u128::from(500 - amount));
     assert_eq!(refused(client.claim(envelope, UserId(2))), Status::Expired);
     assert_eq!(refused(client.cancel(envelope, UserId(7))), Status::Expired);
     assert_eq!(client.claim(envelope, UserId(1)).unwrap().amount, amount);
@@ -141,7 +141,7 @@ fn a_restarted_server_says_what_it_said_before() {
             ));
         }
     }
-    let before = server.counters().totals;
+    let before = server.boards()[0].counters().totals;
     drop(client);
     server.drain().unwrap();
     let server = start(data.path());
@@ -150,7 +150,7 @@ fn a_restarted_server_says_what_it_said_before() {
         let again = client.claim(envelope, user).unwrap();
         assert!(again.repeated && again.amount == amount);
     }
-    assert_eq!(server.counters().totals, before);
+    assert_eq!(server.boards()[0].counters().totals, before);
     assert!(client.send(&order(0, 0, 700, 7)).unwrap().repeated);
 }
 

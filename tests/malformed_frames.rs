@@ -72,7 +72,7 @@ fn a_bad_request_is_told_and_its_stream_goes_on() {
     for length in [16, 24, 31, 33, 4096] {
         told(&server, &resized(length), BadRequest::BodyLength);
     }
-    assert_eq!(server.counters().net.bad_requests, 9);
+    assert_eq!(server.boards()[0].counters().net.bad_requests, 9);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn an_impossible_length_is_told_and_closes_the_connection() {
         assert_eq!(bare(&mut stream), expected);
         assert!(is_closed(stream));
     }
-    assert_eq!(server.counters().net.broken_streams, 5);
+    assert_eq!(server.boards()[0].counters().net.broken_streams, 5);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn nothing_after_a_broken_frame_is_executed() {
         is_closed(stream);
     }
     assert_eq!(client.show(envelope).unwrap().claimed, 0);
-    assert_eq!(server.counters().net.broken_streams, 20);
+    assert_eq!(server.boards()[0].counters().net.broken_streams, 20);
 }
 
 #[test]
@@ -165,8 +165,8 @@ fn half_a_frame_and_a_hangup_leave_nothing_behind() {
     let envelope = client.send(&order(7, 1, 500, 5)).unwrap().envelope;
     // The hang-ups are seen in the order they came or later; wait for them.
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while server.counters().net.connections > 1 {
-        assert!(std::time::Instant::now() < deadline, "{:?}", server.counters().net);
+    while server.boards()[0].counters().net.connections > 1 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", server.boards()[0].counters().net);
         client.show(envelope).unwrap();
     }
 }
@@ -202,10 +202,10 @@ fn more_connections_than_configured_are_turned_away_and_others_go_on() {
     let mut kept: Vec<_> = (0..3).map(|_| connect(&server)).collect();
     assert!(is_closed(raw(&server)));
     let envelope = kept[0].send(&order(7, 1, 5000, 50)).unwrap().envelope;
-    assert_eq!(server.counters().net.turned_away, 1);
+    assert_eq!(server.boards()[0].counters().net.turned_away, 1);
     kept.truncate(1);
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while server.counters().net.connections > 1 {
+    while server.boards()[0].counters().net.connections > 1 {
         assert!(std::time::Instant::now() < deadline);
         kept[0].show(envelope).unwrap();
     }

@@ -171,7 +171,7 @@ fn tables_too_small_for_the_journal_are_refused() {
 #[test]
 fn a_core_that_is_not_there_is_refused() {
     let data = tempfile::tempdir().unwrap();
-    let told = refusal(data.path(), &["--core", "4000"]);
+    let told = refusal(data.path(), &["--cores", "4000"]);
     assert!(told.contains("4000"), "{told}");
 }
 

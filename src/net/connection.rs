@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use crate::limits::FRAME_BYTES_MAX;
+use crate::units::Stamp;
 
 /// Bytes of replies one connection may hold before it is read no further.
 pub(super) const OUTBOX_BYTES: usize = 64 * 1024;
@@ -22,7 +23,7 @@ pub(super) enum Ending {
 }
 
 /// A slot of the connection table; reused after both directions have ended.
-#[expect(clippy::struct_excessive_bools, reason = "four independent facts, each set by one event")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each set by one event")]
 pub(super) struct Connection {
     pub(super) socket: Option<OwnedFd>,
     /// The start of a frame whose rest has not come yet.
@@ -33,12 +34,19 @@ pub(super) struct Connection {
     pub(super) spare: Vec<u8>,
     /// Room in `filling` that requests under way will need, in bytes.
     pub(super) promised: usize,
+    /// The part of `promised` whose requests other shards have.
+    pub(super) carried: usize,
     /// Bytes of the buffer being sent that are already out.
     pub(super) sent: usize,
     pub(super) receiving: bool,
     pub(super) sending: bool,
     /// Received bytes wait in the net's parked list.
     pub(super) parked: bool,
+    /// It asks faster than it takes answers, so it is lent one buffer at a
+    /// time and cannot take those of others.
+    pub(super) greedy: bool,
+    /// When the send under way was begun.
+    pub(super) sending_since: Stamp,
     /// Listed among those with something to send.
     pub(super) dirty: bool,
     pub(super) ending: Option<Ending>,
@@ -54,10 +62,13 @@ impl Connection {
             filling: Vec::with_capacity(OUTBOX_BYTES),
             spare: Vec::with_capacity(OUTBOX_BYTES),
             promised: 0,
+            carried: 0,
             sent: 0,
             receiving: false,
             sending: false,
             parked: false,
+            greedy: false,
+            sending_since: Stamp::default(),
             dirty: false,
             ending: None,
         }
@@ -85,6 +96,7 @@ impl Connection {
         self.filling.clear();
         self.sent = 0;
         self.dirty = false;
+        self.greedy = false;
         self.ending = None;
     }
 }

@@ -3,6 +3,7 @@
 
 use super::connection::Connection;
 use crate::limits::FRAME_BYTES_MAX;
+use crate::units::Stamp;
 use crate::wire::{BadRequest, Broken, Decoded, Request, decode_request, reply_bytes_max};
 
 /// Requests that are decided together; small enough to stay in the first-level
@@ -13,10 +14,23 @@ pub(super) const INBOX_REQUESTS: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     pub(super) connection: u32,
-    pub(super) op: u8,
-    pub(super) tag: u64,
+    /// When its bytes were received.
+    pub received: Stamp,
+    /// How long the asker cares, in microseconds from then; 0 is no limit.
+    pub budget_us: u32,
+    /// The operation byte of the frame.
+    pub op: u8,
+    /// The tag of the frame, to be repeated in the reply.
+    pub tag: u64,
     /// What is asked, or why it cannot be understood.
     pub request: Result<Request, BadRequest>,
+}
+
+/// Whose bytes are read, and when they came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) connection: u32,
+    pub(super) received: Stamp,
 }
 
 /// The requests of one round, in order of arrival.
@@ -66,20 +80,21 @@ enum Step {
     Stop(Stopped),
 }
 
-fn step(connection: &mut Connection, index: u32, stream: &[u8], inbox: &mut Inbox) -> Step {
+fn step(connection: &mut Connection, origin: Origin, stream: &[u8], inbox: &mut Inbox) -> Step {
     if inbox.is_full() {
         return Step::Stop(Stopped::InboxFull(0));
     }
     match decode_request(stream) {
         Decoded::Incomplete => Step::Incomplete,
         Decoded::Broken(broken) => Step::Stop(Stopped::Broken(broken)),
-        Decoded::Frame { bytes, op, tag, budget_us: _, request } => {
+        Decoded::Frame { bytes, op, tag, budget_us, request } => {
             let reply_bytes = reply_bytes_max(op);
             if !connection.has_room(reply_bytes) {
                 return Step::Stop(Stopped::NoRoom(0));
             }
             connection.promised += reply_bytes;
-            inbox.asked.push(Asked { connection: index, op, tag, request });
+            let Origin { connection, received } = origin;
+            inbox.asked.push(Asked { connection, received, budget_us, op, tag, request });
             Step::Took(bytes)
         }
     }
@@ -88,20 +103,20 @@ fn step(connection: &mut Connection, index: u32, stream: &[u8], inbox: &mut Inbo
 /// Reads frames from `stream`, which follows the connection's carry.
 pub(super) fn read_frames(
     connection: &mut Connection,
-    index: u32,
+    origin: Origin,
     stream: &[u8],
     inbox: &mut Inbox,
 ) -> Stopped {
     let mut used = 0;
     while !connection.carry.is_empty() {
-        match read_carried(connection, index, &stream[used..], inbox) {
+        match read_carried(connection, origin, &stream[used..], inbox) {
             Step::Took(bytes) => used += bytes,
             Step::Incomplete => return Stopped::Used,
             Step::Stop(stopped) => return after(stopped, used),
         }
     }
     loop {
-        match step(connection, index, &stream[used..], inbox) {
+        match step(connection, origin, &stream[used..], inbox) {
             Step::Took(bytes) => used += bytes,
             Step::Incomplete => break,
             Step::Stop(stopped) => return after(stopped, used),
@@ -121,12 +136,17 @@ fn after(stopped: Stopped, used: usize) -> Stopped {
 
 /// Completes the frame whose head is in the carry with bytes of `stream`;
 /// `Took` counts the bytes of `stream` that it needed.
-fn read_carried(connection: &mut Connection, index: u32, stream: &[u8], inbox: &mut Inbox) -> Step {
+fn read_carried(
+    connection: &mut Connection,
+    origin: Origin,
+    stream: &[u8],
+    inbox: &mut Inbox,
+) -> Step {
     let mut carry = std::mem::take(&mut connection.carry);
     let had = carry.len();
     let more = stream.len().min(FRAME_BYTES_MAX - had);
     carry.extend_from_slice(&stream[..more]);
-    let mut step = step(connection, index, &carry, inbox);
+    let mut step = step(connection, origin, &carry, inbox);
     match &mut step {
         Step::Took(bytes) => {
             *bytes -= had;
@@ -146,6 +166,8 @@ mod tests {
     use super::*;
     use crate::units::{EnvelopeId, UserId};
     use crate::wire::encode_request;
+
+    const ORIGIN: Origin = Origin { connection: 0, received: Stamp(0) };
 
     fn stream() -> (Vec<u8>, Vec<Result<Request, BadRequest>>) {
         let mut bytes = Vec::new();
@@ -168,7 +190,7 @@ mod tests {
         let mut connection = Connection::vacant();
         let mut inbox = Inbox::new();
         for piece in pieces {
-            assert_eq!(read_frames(&mut connection, 0, piece, &mut inbox), Stopped::Used);
+            assert_eq!(read_frames(&mut connection, ORIGIN, piece, &mut inbox), Stopped::Used);
         }
         inbox.asked.iter().map(|asked| asked.request).collect()
     }
@@ -193,7 +215,7 @@ mod tests {
         let mut rest = &bytes[..];
         let mut frames = 0;
         loop {
-            let stopped = read_frames(&mut connection, 0, rest, &mut inbox);
+            let stopped = read_frames(&mut connection, ORIGIN, rest, &mut inbox);
             frames += inbox.asked.len();
             inbox.asked.clear();
             connection.promised = 0;
@@ -214,7 +236,7 @@ mod tests {
         let mut connection = Connection::vacant();
         connection.filling.resize(super::super::connection::OUTBOX_BYTES - 40, 0);
         let mut inbox = Inbox::new();
-        let stopped = read_frames(&mut connection, 0, &bytes, &mut inbox);
+        let stopped = read_frames(&mut connection, ORIGIN, &bytes, &mut inbox);
         assert_eq!((stopped, inbox.asked.len()), (Stopped::NoRoom(32), 1));
     }
 
@@ -225,7 +247,7 @@ mod tests {
             bytes[..2].copy_from_slice(&length.to_le_bytes());
             bytes[8] = 77;
             let mut inbox = Inbox::new();
-            let stopped = read_frames(&mut Connection::vacant(), 0, &bytes, &mut inbox);
+            let stopped = read_frames(&mut Connection::vacant(), ORIGIN, &bytes, &mut inbox);
             assert_eq!(stopped, Stopped::Broken(Broken { op: 0, tag: 77 }));
         }
     }

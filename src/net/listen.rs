@@ -60,20 +60,36 @@ impl BoundListener {
     /// tried again for a moment.
     pub fn tcp(address: SocketAddr) -> Result<Self, ListenError> {
         for _ in 1..BIND_TRIES {
-            match Self::bind(address) {
+            match Self::bind(address, false) {
                 Err(ListenError::PortInUse(_)) => std::thread::sleep(BIND_PAUSE),
                 done => return done,
             }
         }
-        Self::bind(address)
+        Self::bind(address, false)
     }
 
-    fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+    /// Binds one TCP address `count` times; the kernel spreads connections
+    /// over those who listen. Another server that shares the port the same way
+    /// would go unnoticed, so it is bound alone first.
+    pub fn shared_tcp(address: SocketAddr, count: u16) -> Result<Vec<Self>, ListenError> {
+        let alone = Self::tcp(address)?;
+        if count <= 1 {
+            return Ok(vec![alone]);
+        }
+        let address = alone.address;
+        drop(alone);
+        (0..count).map(|_| Self::bind(address, true)).collect()
+    }
+
+    fn bind(address: SocketAddr, shared: bool) -> Result<Self, ListenError> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let bind = || -> rustix::io::Result<OwnedFd> {
             let flags = SocketFlags::CLOEXEC;
             let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
             sockopt::set_socket_reuseaddr(&socket, true)?;
+            if shared {
+                sockopt::set_socket_reuseport(&socket, true)?;
+            }
             rustix::net::bind(&socket, &address)?;
             Ok(socket)
         };

@@ -13,4 +13,4 @@ mod traffic;
 pub use intake::{Asked, Inbox};
 pub use listen::{BoundListener, ListenError, Listener};
 pub use ring::{RingRefused, check as check_ring};
-pub use traffic::{Net, NetCounters, NetSettings, Waker};
+pub use traffic::{Net, NetCounters, NetSettings, Waker, stamp};

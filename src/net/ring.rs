@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::buffers::{BUFFERS, Lent, ReceiveBuffers};
+use super::buffers::{BUFFER_BYTES, BUFFERS, Lent, ReceiveBuffers};
 
 const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
@@ -170,6 +170,16 @@ impl Ring {
     /// Receives on a connection until told otherwise.
     pub(super) fn receive(&mut self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
         let entry = opcode::RecvMulti::new(types::Fd(socket.as_raw_fd()), BUFFER_GROUP).build();
+        self.push(&entry.user_data(user_data(Kind::Receive, index)))
+    }
+
+    /// Receives on a connection once, into one buffer.
+    pub(super) fn receive_once(&mut self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let length = u32::try_from(BUFFER_BYTES).unwrap_or(u32::MAX);
+        let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), std::ptr::null_mut(), length)
+            .buf_group(BUFFER_GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
         self.push(&entry.user_data(user_data(Kind::Receive, index)))
     }
 

@@ -15,10 +15,11 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 
 use super::buffers::{BUFFERS, Lent};
 use super::connection::{Connection, Ending};
-use super::intake::{Asked, Inbox, Stopped, read_frames};
+use super::intake::{Asked, Inbox, Origin, Stopped, read_frames};
 use super::listen::Listener;
 use super::ring::{Completion, Ring, RingRefused};
 use crate::journal::{Committed, Position};
+use crate::units::Stamp;
 use crate::wire::{BadRequest, Broken, ReplyWriter};
 
 /// When this many receive buffers are parked with connections that do not read
@@ -30,6 +31,21 @@ const COMPLETIONS_PER_TURN: usize = 4096;
 
 /// How long a failed accept (no descriptors left) waits for its next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection whose send has not moved for so long does not read, in
+/// microseconds.
+const SLOW_US: u32 = 1_000_000;
+
+/// What the kernel may keep of one connection before its peer must wait, in
+/// bytes: a request that waits there is seen by nobody.
+const RECEIVE_BYTES: usize = 128 * 1024;
+
+/// The monotonic clock, read once a wait and once a round.
+pub fn stamp() -> Stamp {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let us = now.tv_sec.wrapping_mul(1_000_000).wrapping_add(now.tv_nsec / 1000);
+    Stamp(u32::try_from(us & 0xffff_ffff).unwrap_or(0))
+}
 
 /// Sizes of the net.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +100,7 @@ impl Waker {
 /// Received bytes that are not decoded yet.
 struct Piece {
     connection: u32,
+    received: Stamp,
     lent: Lent,
     from: usize,
 }
@@ -108,6 +125,8 @@ pub struct Net {
     paused_accepts: Vec<u32>,
     waker: Waker,
     woken: bool,
+    /// When the last completions were collected.
+    now: Stamp,
     accepting: bool,
     /// The last accept failed; the next waits for `ACCEPT_PAUSE`, or for
     /// other work.
@@ -149,6 +168,7 @@ impl Net {
             listeners,
             waker,
             woken: false,
+            now: stamp(),
             accepting: true,
             accept_failed: false,
             revealed: Position::default(),
@@ -158,6 +178,11 @@ impl Net {
         net.paused_accepts.extend((0u32..).take(net.listeners.len()));
         net.restart().map_err(RingRefused::Other)?;
         Ok(net)
+    }
+
+    /// When the requests of this turn were collected.
+    pub fn collected(&self) -> Stamp {
+        self.now
     }
 
     /// What was counted so far.
@@ -177,6 +202,7 @@ impl Net {
         self.ring.submit_and_wait(timeout)?;
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(&mut completions);
+        self.now = stamp();
         for completion in completions.drain(..) {
             self.take(completion)?;
         }
@@ -196,7 +222,11 @@ impl Net {
             let idle = !connection.receiving && !connection.parked && connection.ending.is_none();
             if let (true, Some(socket)) = (idle, &connection.socket) {
                 connection.receiving = true;
-                self.ring.receive(index, socket.as_fd())?;
+                if connection.greedy {
+                    self.ring.receive_once(index, socket.as_fd())?;
+                } else {
+                    self.ring.receive(index, socket.as_fd())?;
+                }
             }
         }
         Ok(())
@@ -237,6 +267,9 @@ impl Net {
             // socket is already dead, and receiving will say so.
             let _ = sockopt::set_tcp_nodelay(&socket, true);
         }
+        // What it sends waits with it rather than in the kernel; a failure
+        // leaves the system's own bound.
+        let _ = sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BYTES);
         self.counters.accepted += 1;
         self.counters.connections += 1;
         self.connections[at(index)].socket = Some(socket);
@@ -257,7 +290,7 @@ impl Net {
         match data {
             Ok(Some(lent)) if connection.ending.is_some() => self.ring.give_back(lent),
             Ok(Some(lent)) => {
-                let piece = Piece { connection: index, lent, from: 0 };
+                let piece = Piece { connection: index, received: self.now, lent, from: 0 };
                 if connection.parked {
                     return self.park(piece);
                 }
@@ -280,6 +313,7 @@ impl Net {
             Ok(count) if connection.sent + count < bytes.len() && count > 0 => {
                 connection.sent += count;
                 let from = connection.sent;
+                connection.sending_since = self.now;
                 let socket = connection.socket.as_ref().expect("a sending slot has its socket");
                 return self.ring.send(index, socket.as_fd(), bytes, from);
             }
@@ -303,23 +337,32 @@ impl Net {
     fn park(&mut self, piece: Piece) -> io::Result<()> {
         let index = piece.connection;
         self.parked.push(piece);
-        if self.parked.len() > usize::from(PARKED_MAX) {
-            self.end(self.slowest(), Ending::SlowReader);
+        if self.parked.len() > usize::from(PARKED_MAX)
+            && let Some(slowest) = self.slowest()
+        {
+            self.end(slowest, Ending::SlowReader);
         }
         let connection = &mut self.connections[at(index)];
+        connection.greedy = true;
         if !std::mem::replace(&mut connection.parked, true) && connection.receiving {
             self.ring.stop_receiving(index)?;
         }
         Ok(())
     }
 
-    /// The connection that has most pieces parked.
+    /// Of the connections that have not taken an answer for a while, the one
+    /// with most pieces parked. Those that take them, only slower than they
+    /// ask, hold one buffer each and are left alone.
     #[cold]
-    fn slowest(&self) -> u32 {
+    fn slowest(&self) -> Option<u32> {
         let parked_by =
             |index| self.parked.iter().filter(|piece| piece.connection == index).count();
         let indices = self.parked.iter().map(|piece| piece.connection);
-        indices.max_by_key(|&index| parked_by(index)).unwrap_or_default()
+        let is_stuck = |&index: &u32| {
+            let connection = &self.connections[at(index)];
+            connection.sending && self.now.since(connection.sending_since) >= SLOW_US
+        };
+        indices.filter(is_stuck).max_by_key(|&index| parked_by(index))
     }
 
     /// Makes a connection's parked pieces ready again, in their order.
@@ -365,9 +408,10 @@ impl Net {
             return Ok(Round::GoesOn);
         }
         let stream = &self.ring.bytes(&piece.lent)[piece.from..];
-        match read_frames(connection, index, stream, inbox) {
+        let origin = Origin { connection: index, received: piece.received };
+        match read_frames(connection, origin, stream, inbox) {
             Stopped::Used => self.ring.give_back(piece.lent),
-            Stopped::NoRoom(used) if connection.promised == 0 => {
+            Stopped::NoRoom(used) if connection.promised == connection.carried => {
                 piece.from += used;
                 self.park(piece)?;
             }
@@ -380,7 +424,7 @@ impl Net {
             }
             Stopped::Broken(broken) => {
                 self.ring.give_back(piece.lent);
-                self.tell_broken(index, broken, inbox);
+                self.tell_broken(origin, broken, inbox);
             }
         }
         Ok(Round::GoesOn)
@@ -388,13 +432,15 @@ impl Net {
 
     /// Asks for the refusal of a frame that ends its stream, in its turn after
     /// the requests before it; the connection closes after that reply.
-    fn tell_broken(&mut self, index: u32, broken: Broken, inbox: &mut Inbox) {
+    fn tell_broken(&mut self, origin: Origin, broken: Broken, inbox: &mut Inbox) {
+        let Origin { connection: index, received } = origin;
         let connection = &mut self.connections[at(index)];
-        let reply_bytes = crate::wire::reply_bytes_max(broken.op);
+        let Broken { op, tag } = broken;
+        let reply_bytes = crate::wire::reply_bytes_max(op);
         if connection.has_room(reply_bytes) && !inbox.is_full() {
             connection.promised += reply_bytes;
-            let request = Err(BadRequest::FrameLength);
-            inbox.asked.push(Asked { connection: index, op: broken.op, tag: broken.tag, request });
+            let (budget_us, request) = (0, Err(BadRequest::FrameLength));
+            inbox.asked.push(Asked { connection: index, received, budget_us, op, tag, request });
         }
         self.end(index, Ending::BrokenStream);
     }
@@ -404,12 +450,34 @@ impl Net {
     #[inline]
     pub fn reply(&mut self, asked: &Asked, reveals: Position) -> ReplyWriter<'_> {
         self.revealed = self.revealed.max(reveals);
+        ReplyWriter::new(self.outbox(asked), asked.op, asked.tag)
+    }
+
+    /// Notes that another shard has `asked`; [`Net::relay`] takes its reply.
+    #[inline]
+    pub fn carry(&mut self, asked: &Asked) {
+        let reply_bytes = crate::wire::reply_bytes_max(asked.op);
+        self.connections[at(asked.connection)].carried += reply_bytes;
+    }
+
+    /// Takes the one reply to a carried request as its shard has written it,
+    /// whose commit has released it.
+    #[inline]
+    pub fn relay(&mut self, asked: &Asked, reply: &[u8]) {
+        let reply_bytes = crate::wire::reply_bytes_max(asked.op);
+        self.connections[at(asked.connection)].carried -= reply_bytes;
+        self.outbox(asked).extend_from_slice(reply);
+    }
+
+    /// Keeps the promise made to `asked`: its reply is written here now.
+    #[inline]
+    fn outbox(&mut self, asked: &Asked) -> &mut Vec<u8> {
         let connection = &mut self.connections[at(asked.connection)];
         connection.promised -= crate::wire::reply_bytes_max(asked.op);
         if !std::mem::replace(&mut connection.dirty, true) {
             self.dirty.push(asked.connection);
         }
-        ReplyWriter::new(&mut connection.filling, asked.op, asked.tag)
+        &mut connection.filling
     }
 
     /// Counts a request that made no sense.
@@ -438,6 +506,7 @@ impl Net {
             return Ok(());
         }
         connection.sending = true;
+        connection.sending_since = self.now;
         let spare = std::mem::take(&mut connection.spare);
         let bytes = std::mem::replace(&mut connection.filling, spare);
         self.ring.send(index, socket.as_fd(), bytes, 0)

@@ -1,45 +1,104 @@
-//! From an outcome to the reply that tells it.
+//! From a verdict to the reply that tells it.
 
 use crate::engine::{Engine, Outcome};
-use crate::units::EnvelopeId;
+use crate::limits::{PROTOCOL_VERSION, RETRY_AFTER_MS_MAX};
+use crate::units::{Cell, Durability, EnvelopeId};
 use crate::wire::{ReplyWriter, Status};
-
-/// How long a client should wait after `Unavailable`, in milliseconds: about
-/// the time in which a segment becomes ready or an operator makes room.
-const RETRY_AFTER_MS: u32 = 1000;
 
 /// `detail` of a repeated `send` or `cancel`.
 const REPEATED: u32 = 1;
 
-/// Writes the reply for `outcome`; a detail page takes its rows from `engine`.
+/// What `hello` tells.
+pub(super) struct Facts {
+    pub(super) cell: Cell,
+    pub(super) durability: Durability,
+    /// The TCP port of each shard.
+    pub(super) ports: Vec<u16>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It was decided; the envelope is the one it asked about.
+    Decided(Outcome, EnvelopeId),
+    /// It asked for the server's facts.
+    Hello,
+    /// Nothing was applied; the client may ask again after so many
+    /// milliseconds.
+    Overloaded(u32),
+}
+
+/// Writes the reply for a verdict and says its status; a detail page takes its
+/// rows from `engine`.
 #[inline]
 pub(super) fn answer(
+    reply: ReplyWriter<'_>,
+    verdict: &Verdict,
+    engine: &Engine,
+    facts: &Facts,
+) -> Status {
+    match verdict {
+        Verdict::Decided(outcome, envelope) => tell(reply, outcome, engine, *envelope),
+        Verdict::Hello => {
+            let durability = facts.durability.code();
+            reply.hello(PROTOCOL_VERSION, facts.cell, durability, &facts.ports);
+            Status::Ok
+        }
+        Verdict::Overloaded(retry_after_ms) => {
+            reply.bare(Status::Overloaded, *retry_after_ms);
+            Status::Overloaded
+        }
+    }
+}
+
+#[inline]
+fn tell(
     reply: ReplyWriter<'_>,
     outcome: &Outcome,
     engine: &Engine,
     envelope: EnvelopeId,
-) {
-    match *outcome {
-        Outcome::Claimed { amount } => reply.number(Status::Ok, 0, amount),
-        Outcome::AlreadyClaimed { amount } => reply.number(Status::AlreadyClaimed, 0, amount),
-        Outcome::SoldOut => reply.bare(Status::SoldOut, 0),
-        Outcome::Winnable { shares_left } => reply.number(Status::Ok, shares_left, 0),
+) -> Status {
+    let repeat = |repeated| if repeated { REPEATED } else { 0 };
+    let (status, detail) = match *outcome {
+        Outcome::Claimed { amount } => {
+            reply.number(Status::Ok, 0, amount);
+            return Status::Ok;
+        }
+        Outcome::AlreadyClaimed { amount } => {
+            reply.number(Status::AlreadyClaimed, 0, amount);
+            return Status::AlreadyClaimed;
+        }
+        Outcome::Winnable { shares_left } => {
+            reply.number(Status::Ok, shares_left, 0);
+            return Status::Ok;
+        }
         Outcome::Funded { envelope, repeated } => {
-            reply.number(Status::Ok, if repeated { REPEATED } else { 0 }, envelope.0);
+            reply.number(Status::Ok, repeat(repeated), envelope.0);
+            return Status::Ok;
         }
         Outcome::Refunded { amount, repeated } => {
-            reply.number(Status::Ok, if repeated { REPEATED } else { 0 }, amount);
+            reply.number(Status::Ok, repeat(repeated), amount);
+            return Status::Ok;
         }
-        Outcome::Summary(ref summary) => reply.summary(summary),
+        Outcome::Summary(ref summary) => {
+            reply.summary(summary);
+            return Status::Ok;
+        }
         Outcome::Detail { shares, claimed, from, count } => {
             reply.detail(shares, claimed, from, count, engine.rows(envelope, from));
+            return Status::Ok;
         }
-        Outcome::Expired => reply.bare(Status::Expired, 0),
-        Outcome::Cancelled => reply.bare(Status::NotOpen, 0),
-        Outcome::NotFound => reply.bare(Status::NotFound, 0),
-        Outcome::Denied => reply.bare(Status::Denied, 0),
-        Outcome::Conflict => reply.bare(Status::Conflict, 0),
-        Outcome::Full => reply.bare(Status::Unavailable, RETRY_AFTER_MS),
-        Outcome::Invalid(reason) => reply.bare(Status::BadRequest, reason.code()),
-    }
+        Outcome::SoldOut => (Status::SoldOut, 0),
+        Outcome::Expired => (Status::Expired, 0),
+        Outcome::Cancelled => (Status::NotOpen, 0),
+        Outcome::NotFound => (Status::NotFound, 0),
+        Outcome::Denied => (Status::Denied, 0),
+        Outcome::Conflict => (Status::Conflict, 0),
+        // About the time in which a segment becomes ready or an operator
+        // makes room.
+        Outcome::Full => (Status::Unavailable, RETRY_AFTER_MS_MAX),
+        Outcome::Invalid(reason) => (Status::BadRequest, reason.code()),
+    };
+    reply.bare(status, detail);
+    status
 }

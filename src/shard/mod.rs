@@ -8,9 +8,13 @@ mod answer;
 mod board;
 mod clock;
 mod counters;
+mod decide;
+mod mesh;
+mod pressure;
 mod turn;
 
 pub use board::{Board, Phase};
 pub use clock::Clock;
 pub use counters::{CheckpointCounters, HISTOGRAM_BUCKETS, Histogram, ShardCounters, TableFill};
+pub use mesh::{Bell, Mesh};
 pub use turn::{Fatal, Shard, ShardSettings};

@@ -1,29 +1,24 @@
 //! The life of a claim on one screen: wait → fill → decide, append, apply →
 //! commit → release.
 
-use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::RngCore;
 
-use super::answer::answer;
-use super::board::Board;
+use super::answer::Facts;
+use super::board::{Board, Phase};
 use super::clock::Clock;
 use super::counters::ShardCounters;
-use crate::engine::{Decision, Engine, Misfit, Outcome, Place, Record};
-use crate::journal::{AppendError, CommitFailed, Journal, Storage};
-use crate::limits::{IDLE_MARK_AFTER, PROTOCOL_VERSION};
-use crate::net::{Asked, Inbox, Net};
-use crate::units::{Cell, Durability, Seed, Time};
-use crate::wire::{BadRequest, Request, Status};
-
-/// Requests whose envelopes are touched together, so that their cache misses
-/// overlap instead of queueing.
-const TOUCH_GROUP: usize = 32;
+use super::mesh::{Bell, Mesh};
+use super::pressure::Pressure;
+use crate::engine::{Engine, Misfit};
+use crate::journal::{CommitFailed, Committed, Journal, Storage};
+use crate::limits::IDLE_MARK_AFTER;
+use crate::net::{Inbox, Net, stamp};
+use crate::units::{Cell, Durability, Stamp, Time};
 
 /// Expiries that one turn makes at most: a crowd of them waits, claims do not.
 const EXPIRIES_PER_TURN: usize = 512;
@@ -33,6 +28,9 @@ const EXPIRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a drain waits for peers to take their last replies.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a draining shard looks whether the others have come as far.
+const DRAIN_LOOK: Duration = Duration::from_millis(1);
 
 /// What a shard needs to know besides its rooms.
 pub struct ShardSettings {
@@ -44,9 +42,15 @@ pub struct ShardSettings {
     pub ports: Vec<u16>,
     /// The stream of envelope seeds.
     pub seeds: ChaCha12Rng,
-    /// Set, with the net's waker rung, to begin a drain.
+    /// What a request may wait before work is refused, in microseconds.
+    pub wait_us_max: u32,
+    /// Set, with the bells rung, to begin a drain.
     pub stop: Arc<AtomicBool>,
-    /// Where the counters are published, once a turn.
+    /// How many shards have nothing on its way any more, while draining.
+    pub quiet: Arc<AtomicUsize>,
+    /// The bell of this shard.
+    pub bell: Arc<Bell>,
+    /// Where the shard shows how it is.
     pub board: Arc<Board>,
 }
 
@@ -69,17 +73,28 @@ pub enum Fatal {
 
 /// One shard with its rooms.
 pub struct Shard<S: Storage> {
-    net: Net,
-    engine: Engine,
-    journal: Journal<S>,
-    inbox: Inbox,
+    pub(super) net: Net,
+    pub(super) engine: Engine,
+    pub(super) journal: Journal<S>,
+    pub(super) mesh: Mesh,
+    pub(super) inbox: Inbox,
+    pub(super) pressure: Pressure,
+    pub(super) facts: Facts,
+    pub(super) seeds: ChaCha12Rng,
+    pub(super) counters: ShardCounters,
+    /// When the round that is decided was begun.
+    pub(super) round_at: Stamp,
+    /// Requests decided in this turn.
+    pub(super) answered: u64,
     clock: Clock,
-    settings: ShardSettings,
+    stop: Arc<AtomicBool>,
+    quiet: Arc<AtomicUsize>,
+    bell: Arc<Bell>,
+    board: Arc<Board>,
     /// When records were last committed, by the clock that cannot be set.
     committed_at: Instant,
     /// The last expiry found no room in the journal.
     expiry_stuck: bool,
-    turns: u64,
 }
 
 impl<S: Storage> Shard<S> {
@@ -88,178 +103,94 @@ impl<S: Storage> Shard<S> {
         net: Net,
         engine: Engine,
         journal: Journal<S>,
+        mesh: Mesh,
         clock: Clock,
         settings: ShardSettings,
     ) -> Self {
-        let (inbox, committed_at) = (Inbox::new(), Instant::now());
-        let (expiry_stuck, turns) = (false, 0);
-        Self { net, engine, journal, inbox, clock, settings, committed_at, expiry_stuck, turns }
+        let ShardSettings { cell, durability, ports, seeds, wait_us_max, .. } = settings;
+        let now = stamp();
+        Self {
+            net,
+            engine,
+            journal,
+            mesh,
+            inbox: Inbox::new(),
+            pressure: Pressure::new(wait_us_max, now),
+            facts: Facts { cell, durability, ports },
+            seeds,
+            counters: ShardCounters::default(),
+            round_at: now,
+            answered: 0,
+            clock,
+            stop: settings.stop,
+            quiet: settings.quiet,
+            bell: settings.bell,
+            board: settings.board,
+            committed_at: Instant::now(),
+            expiry_stuck: false,
+        }
     }
 
     /// Turns until the bell says to stop, then drains.
     pub fn run(mut self) -> Result<(), Fatal> {
-        while !self.settings.stop.load(Ordering::Acquire) {
+        while !self.stop.load(Ordering::Acquire) {
             let timeout = self.sleep_at_most();
-            self.net.wait(timeout)?;
+            self.wait(timeout)?;
             self.turn()?;
         }
         self.drain()
+    }
+
+    /// Sleeps until something comes in from a connection or a peer.
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Fatal> {
+        self.bell.lie_down();
+        let timeout = if self.mesh.has_arrivals() { Some(Duration::ZERO) } else { timeout };
+        self.net.wait(timeout)?;
+        self.bell.get_up();
+        Ok(())
     }
 
     /// One turn. Everything that came in is decided, one commit makes it true,
     /// and only then do the replies leave.
     fn turn(&mut self) -> Result<(), Fatal> {
         let now = self.clock.now();
+        self.relay_answered();
+        self.decide_carried(now)?;
         while self.net.fill(&mut self.inbox)? {
-            self.decide_all(now)?;
+            self.decide_inbox(now)?;
         }
+        self.mesh.send();
         self.expire_due(now)?;
         let appended = self.journal.has_uncommitted();
-        let committed = self.journal.commit(now)?;
+        let committed = self.commit(now)?;
         self.net.release(&committed)?;
+        self.mesh.release(committed);
         self.mark_when_idle(appended, now)?;
         self.publish();
         Ok(())
     }
 
-    fn decide_all(&mut self, now: Time) -> Result<(), Fatal> {
-        let count = self.inbox.asked().len();
-        for start in (0..count).step_by(TOUCH_GROUP) {
-            let end = (start + TOUCH_GROUP).min(count);
-            self.touch(start, end);
-            for place in start..end {
-                let asked = self.inbox.asked()[place];
-                self.decide(&asked, now)?;
+    /// Replies that peers have made true go to their connections.
+    fn relay_answered(&mut self) {
+        while let Some((peer, parcel)) = self.mesh.next_answered() {
+            for (asked, reply) in parcel.answers() {
+                self.net.relay(asked, reply);
             }
-        }
-        Ok(())
-    }
-
-    /// Loads the lines that a group will need; the loads do not depend on each
-    /// other, so the processor waits for all of them at once.
-    fn touch(&self, start: usize, end: usize) {
-        let group = &self.inbox.asked()[start..end];
-        let pairs = || {
-            group.iter().filter_map(|asked| match asked.request {
-                Ok(Request::Claim { envelope, user } | Request::Grab { envelope, user }) => {
-                    Some((envelope, user))
-                }
-                _ => None,
-            })
-        };
-        let touch = |places: &[Place]| {
-            black_box(places.iter().fold(0, |seen, &place| seen ^ self.engine.touch(place)));
-        };
-        let mut headers = [Place::default(); TOUCH_GROUP];
-        for (place, (envelope, _)) in headers.iter_mut().zip(pairs()) {
-            *place = self.engine.place(envelope);
-        }
-        touch(&headers);
-        let mut claims = [[Place::default(); 4]; TOUCH_GROUP];
-        for (places, (envelope, user)) in claims.iter_mut().zip(pairs()) {
-            *places = self.engine.claim_places(envelope, user);
-        }
-        touch(claims.as_flattened());
-    }
-
-    /// Validate, append, apply, and hold the reply.
-    #[inline]
-    fn decide(&mut self, asked: &Asked, now: Time) -> Result<(), Fatal> {
-        let request = match asked.request {
-            Ok(Request::Hello { version }) => {
-                self.hello(asked, version);
-                return Ok(());
-            }
-            Ok(request) => request,
-            Err(reason) => {
-                self.refuse(asked, reason);
-                return Ok(());
-            }
-        };
-        let outcome = self.outcome_of(&request, now)?;
-        let envelope = request.envelope().unwrap_or_default();
-        let reply = self.net.reply(asked, self.journal.appended());
-        answer(reply, &outcome, &self.engine, envelope);
-        Ok(())
-    }
-
-    #[inline]
-    fn outcome_of(&mut self, request: &Request, now: Time) -> Result<Outcome, Fatal> {
-        // A claim looks at the time itself; see `expire_touched` for why.
-        let is_claim = matches!(request, Request::Claim { .. });
-        if !is_claim && !self.expire_touched(request, now)? {
-            return Ok(Outcome::Full);
-        }
-        let decision = self.validate(request, now);
-        match decision {
-            Decision { record: Some(record), .. } if !self.make_true(&record, now)? => {
-                Ok(Outcome::Full)
-            }
-            Decision { outcome: Outcome::Expired, .. } if !self.expire_touched(request, now)? => {
-                Ok(Outcome::Full)
-            }
-            Decision { outcome, .. } => Ok(outcome),
+            self.mesh.reuse(peer, parcel);
         }
     }
 
-    /// Whoever first touches an envelope after its time expires it, so no claim
-    /// and refund can both win, and no answer runs ahead of the record. False
-    /// when the journal has no room for the expiry.
-    fn expire_touched(&mut self, request: &Request, now: Time) -> Result<bool, Fatal> {
-        let envelope = request.envelope();
-        match envelope.and_then(|envelope| self.engine.overdue(envelope, now)) {
-            Some(expiry) => self.make_true(&expiry, now),
-            None => Ok(true),
+    fn commit(&mut self, now: Time) -> Result<Committed, Fatal> {
+        if !self.journal.has_uncommitted() {
+            return Ok(self.journal.commit(now)?);
         }
-    }
-
-    #[inline]
-    fn validate(&mut self, request: &Request, now: Time) -> Decision {
-        let looked = |outcome| Decision { outcome, record: None };
-        match *request {
-            Request::Claim { envelope, user } => self.engine.claim(envelope, user, now),
-            Request::Grab { envelope, user } => looked(self.engine.grab(envelope, user)),
-            Request::Detail { envelope, from, rows_max } => {
-                looked(self.engine.detail(envelope, from, rows_max))
-            }
-            Request::Show { envelope } => looked(self.engine.show(envelope)),
-            Request::Send(ref order) => {
-                let seeds = &mut self.settings.seeds;
-                let seed = Seed([seeds.next_u64(), seeds.next_u64()]);
-                self.engine.fund(order, seed, now)
-            }
-            Request::Cancel { envelope, sender } => self.engine.cancel(envelope, sender, now),
-            Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),
-        }
-    }
-
-    /// Appends a record and applies it; false when the journal has no room, in
-    /// which case nothing has changed.
-    #[inline]
-    fn make_true(&mut self, record: &Record, now: Time) -> Result<bool, Fatal> {
-        match self.journal.append(record, now) {
-            Ok(_) => {
-                self.engine.apply(record)?;
-                Ok(true)
-            }
-            Err(AppendError::NoSpace) => Ok(false),
-            Err(AppendError::Failed(error)) => Err(Fatal::Append(error)),
-        }
-    }
-
-    fn hello(&mut self, asked: &Asked, version: u32) {
-        if version != PROTOCOL_VERSION {
-            return self.refuse(asked, BadRequest::Version);
-        }
-        let (cell, durability) = (self.settings.cell, self.settings.durability.code());
-        let reply = self.net.reply(asked, self.journal.appended());
-        reply.hello(PROTOCOL_VERSION, cell, durability, &self.settings.ports);
-    }
-
-    fn refuse(&mut self, asked: &Asked, reason: BadRequest) {
-        self.net.count_bad_request();
-        let reply = self.net.reply(asked, self.journal.appended());
-        reply.bare(Status::BadRequest, reason.code());
+        let (before, began) = (self.journal.stats().records, stamp());
+        let committed = self.journal.commit(now)?;
+        self.counters.commit_us.record(stamp().since(began).into(), 1);
+        let records = before - self.counters.journal.records;
+        self.counters.batch_records.record(records, 1);
+        self.counters.journal = self.journal.stats();
+        Ok(committed)
     }
 
     fn expire_due(&mut self, now: Time) -> Result<(), Fatal> {
@@ -298,28 +229,61 @@ impl<S: Storage> Shard<S> {
         }
     }
 
+    /// The turn is over: what it has cost is noted and shown.
     fn publish(&mut self) {
-        self.turns += 1;
-        self.settings.board.publish(&ShardCounters {
-            net: self.net.counters(),
-            totals: self.engine.totals(),
-            journal: self.journal.stats(),
-            turns: self.turns,
-            ..ShardCounters::default()
-        });
+        let now = stamp();
+        let took_us = now.since(self.net.collected());
+        self.pressure.note(now, took_us);
+        let answered = std::mem::take(&mut self.answered);
+        if answered > 0 {
+            self.counters.answer_us.record(took_us.into(), answered);
+        }
+        self.counters.turns += 1;
+        self.counters.net = self.net.counters();
+        self.counters.totals = self.engine.totals();
+        self.counters.journal = self.journal.stats();
+        self.counters.pressure = self.pressure.level();
+        self.board.publish(&self.counters);
     }
 
-    /// No new work; what was acknowledged is durable and known to be.
+    /// No new work; what was acknowledged is durable and known to be. Nobody
+    /// leaves while another shard may still need an answer.
     fn drain(mut self) -> Result<(), Fatal> {
+        self.board.enter(Phase::Draining);
         self.turn()?;
+        self.settle_mesh()?;
         let now = self.clock.now();
         let committed = self.journal.commit(now)?;
+        self.mesh.release(committed);
         self.net.drain(&committed, DRAIN_PATIENCE)?;
         // Under `os` this is where the journal is synced.
-        if self.settings.durability == Durability::Os || self.journal.mark_wanted() {
+        if self.facts.durability == Durability::Os || self.journal.mark_wanted() {
             self.journal.mark(now)?;
         }
         self.publish();
+        Ok(())
+    }
+
+    /// Turns without new requests until no shard has parcels on their way.
+    fn settle_mesh(&mut self) -> Result<(), Fatal> {
+        let deadline = Instant::now() + DRAIN_PATIENCE;
+        let mut said = false;
+        while self.quiet.load(Ordering::Acquire) < self.mesh.shards() {
+            if !said && !self.mesh.has_parcels_away() {
+                said = true;
+                self.quiet.fetch_add(1, Ordering::AcqRel);
+                continue;
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            std::thread::sleep(DRAIN_LOOK);
+            let now = self.clock.now();
+            self.relay_answered();
+            self.decide_carried(now)?;
+            let committed = self.commit(now)?;
+            self.mesh.release(committed);
+        }
         Ok(())
     }
 }

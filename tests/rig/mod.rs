@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use hongbao::client::{Address, Client};
+use hongbao::config::{Cores, MaybeListen};
 use hongbao::units::{Split, UserId};
 use hongbao::wire::SendOrder;
 use hongbao::{Config, Server};
@@ -22,6 +23,9 @@ pub fn config(data: &Path) -> Config {
         table_mib: 64,
         envelopes_max: 20_000,
         connections_max: 64,
+        shards: Some(1),
+        cores: Cores::Free, // tests run beside each other
+        admin: MaybeListen::Nowhere,
         ..Config::default()
     }
 }
@@ -65,6 +69,8 @@ pub fn command(data: &Path, flags: &[&str]) -> Command {
     command.args(["serve", "--listen", "127.0.0.1:0", "--table-mib", "64"]);
     command.args(["--envelopes-max", "20000", "--connections-max", "64", "--segment-kib", "256"]);
     command.arg("--data").arg(data).args(flags);
+    // As variables, so that a test's own flags take precedence.
+    command.envs([("HONGBAO_SHARDS", "1"), ("HONGBAO_CORES", "none"), ("HONGBAO_ADMIN", "none")]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -82,7 +88,10 @@ impl Process {
                 panic!("the server did not start: {told}");
             }
             let tcp = facts[start..].split_whitespace().find(|w| w.starts_with("127.0.0.1:"));
-            address = tcp.map_or(address, str::to_owned);
+            // The first one is the shared one.
+            if let (Some(tcp), true) = (tcp, address.is_empty()) {
+                tcp.clone_into(&mut address);
+            }
         }
         Self { child, stdout, address, facts }
     }

@@ -139,7 +139,16 @@ fn hongbao(cli: &Cli, shape: &Shape) -> Result<Load> {
     command.args(["serve", "--listen", "127.0.0.1:0"]);
     command.arg("--data").arg(data.path());
     if !cli.unpinned {
-        command.args(["--core", "0", "--background-core", "1"]);
+        command.args([
+            "--shards",
+            "1",
+            "--cores",
+            "0",
+            "--background-core",
+            "1",
+            "--admin",
+            "none",
+        ]);
     }
     let (_server, address) = start(command)?;
     load(cli, &address, shape)

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use hongbao::config::MaybeListen;
 use hongbao::{Config, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -32,6 +33,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
         data: args.data.clone(),
         listen: args.listen,
         segment_kib: SEGMENT_KIB,
+        admin: MaybeListen::Nowhere,
         ..Config::default()
     };
     let mut signals = Signals::new([SIGTERM, SIGINT])?;

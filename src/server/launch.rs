@@ -1,0 +1,158 @@
+//! One shard's thread: recover, wait for the others, open the doors, run.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::refusal::StartError;
+use super::{EXIT_FATAL, ShardThread, machine};
+use crate::config::Config;
+use crate::engine::{Capacity, Engine, EnvelopeLimits};
+use crate::journal::{Directory, Identity, Journal, MmapStorage, Recovered, Recovering};
+use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
+use crate::shard::{Bell, Board, Clock, Fatal, Mesh, Phase, Shard, ShardSettings};
+use crate::units::Time;
+
+/// What a shard's thread says while it starts.
+pub(super) enum Stage {
+    /// The state is there.
+    Recovered(Recovered),
+    /// Requests are answered.
+    Answering,
+}
+
+/// All that one shard needs.
+pub(super) struct Launch {
+    pub(super) config: Arc<Config>,
+    pub(super) shard: u16,
+    pub(super) shards: u16,
+    pub(super) core: Option<usize>,
+    pub(super) background: Option<usize>,
+    pub(super) directory: Directory,
+    pub(super) doors: Vec<BoundListener>,
+    /// The port of each shard.
+    pub(super) ports: Vec<u16>,
+    pub(super) mesh: Mesh,
+    pub(super) bell: Arc<Bell>,
+    pub(super) waker: Waker,
+    pub(super) board: Arc<Board>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) quiet: Arc<AtomicUsize>,
+}
+
+/// The recovered state.
+struct Recovery {
+    engine: Engine,
+    journal: Journal<MmapStorage>,
+    recovered: Recovered,
+}
+
+/// The part of the configured tables that one shard has.
+pub(super) fn capacity(config: &Config, shards: u16) -> Capacity {
+    Capacity {
+        envelopes: config.envelopes_max.div_ceil(shards.into()),
+        table_bytes: config.table_bytes().div_ceil(shards.into()),
+    }
+}
+
+fn limits(config: &Config) -> EnvelopeLimits {
+    EnvelopeLimits {
+        shares_max: config.shares_max,
+        total_fen_max: config.total_fen_max,
+        share_mean_fen_max: config.share_mean_fen_max,
+        lifetime_s_max: config.lifetime_s_max,
+    }
+}
+
+impl Launch {
+    /// Starts the thread; it recovers at once.
+    pub(super) fn spawn(self) -> io::Result<ShardThread> {
+        let (say, says) = bounded(2);
+        let (go, may_go) = bounded(1);
+        let name = format!("shard-{}", self.shard);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let board = Arc::clone(&self.board);
+            if let Err(error) = self.live(&say, &may_go) {
+                let _ = say.send(Err(error));
+            }
+            board.enter(Phase::Ended);
+        })?;
+        Ok(ShardThread { thread, says, go })
+    }
+
+    /// The life of the thread. The directory's lock is held as long.
+    fn live(
+        self,
+        say: &Sender<Result<Stage, StartError>>,
+        may_go: &Receiver<()>,
+    ) -> Result<(), StartError> {
+        if let Some(core) = self.core {
+            machine::pin(core)?;
+        }
+        self.board.enter(Phase::Recovering);
+        let recovery = self.recover()?;
+        let _ = say.send(Ok(Stage::Recovered(recovery.recovered.clone())));
+        if may_go.recv().is_err() {
+            return Ok(()); // another shard cannot start
+        }
+        let board = Arc::clone(&self.board);
+        let shard = self.open(recovery)?;
+        board.enter(Phase::Ready);
+        let _ = say.send(Ok(Stage::Answering));
+        if let Err(fatal) = shard.run() {
+            end_process(&fatal);
+        }
+        Ok(())
+    }
+
+    fn recover(&self) -> Result<Recovery, StartError> {
+        let config = &self.config;
+        let identity = Identity { cell: config.cell, shard: self.shard, shards: self.shards };
+        let segment_bytes = config.segment_bytes();
+        let storage = MmapStorage::new(&self.directory, identity, segment_bytes, self.background)?;
+        let recovering = Recovering::open(storage, identity, config.durability)?;
+        let mut engine = Engine::new(config.cell, capacity(config, self.shards), limits(config));
+        let now = Clock::starting_at(Time(0)).now();
+        let (journal, recovered) = recovering.replay(now, |record| engine.apply(record))?;
+        Ok(Recovery { engine, journal, recovered })
+    }
+
+    /// Opens the doors on the shard's own thread.
+    fn open(self, recovery: Recovery) -> Result<Shard<MmapStorage>, StartError> {
+        let config = &self.config;
+        let listening = self.doors.into_iter().map(BoundListener::listen);
+        let mut listeners = listening.collect::<Result<Vec<_>, _>>()?;
+        if let Some(path) = config.unix.as_ref().filter(|_| self.shard == 0) {
+            listeners.push(Listener::unix(path)?);
+        }
+        let net_settings = NetSettings { connections_max: config.connections_max };
+        let net = Net::new(listeners, net_settings, self.waker)?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
+        let settings = ShardSettings {
+            cell: config.cell,
+            durability: config.durability,
+            ports: self.ports,
+            seeds: ChaCha12Rng::from_seed(seed),
+            wait_us_max: config.wait_us_max,
+            stop: self.stop,
+            quiet: self.quiet,
+            bell: self.bell,
+            board: self.board,
+        };
+        let Recovery { engine, journal, recovered } = recovery;
+        let clock = Clock::starting_at(recovered.last_time);
+        Ok(Shard::new(net, engine, journal, self.mesh, clock, settings))
+    }
+}
+
+/// A shard that cannot make anything durable must not run on, and neither must
+/// the process that would keep its connections open (DESIGN §5).
+fn end_process(fatal: &Fatal) -> ! {
+    eprintln!("hongbao: {fatal}");
+    std::process::exit(EXIT_FATAL)
+}

@@ -1,0 +1,261 @@
+//! Wiring: from a configuration to a running server, in one place.
+//!
+//! What can refuse a start is asked first, so that a refused start has changed
+//! nothing on disk; then every shard recovers, all at once; only when the last
+//! one is done do the doors open.
+
+mod facts;
+mod launch;
+mod machine;
+mod refusal;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::Receiver;
+
+pub use refusal::{ServerError, StartError};
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::journal::{Directory, mmap};
+use crate::net::{BoundListener, Listener, Waker};
+use crate::shard::{Bell, Board, Mesh};
+use facts::Facts;
+use launch::{Launch, Stage};
+
+/// The exit code of a process that its disk or its ring has ended.
+pub const EXIT_FATAL: i32 = 74;
+
+/// A server that recovers its state and does not answer yet.
+pub struct Starting {
+    address: SocketAddr,
+    facts: Facts,
+    stopper: Stopper,
+    boards: Vec<Arc<Board>>,
+    shards: Vec<ShardThread>,
+}
+
+/// A running server. Dropping it drains it.
+pub struct Server {
+    address: SocketAddr,
+    facts: Vec<String>,
+    stopper: Stopper,
+    boards: Vec<Arc<Board>>,
+    shards: Vec<JoinHandle<()>>,
+}
+
+/// Begins a drain, from any thread.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    stop: Arc<AtomicBool>,
+    wakers: Vec<Waker>,
+}
+
+impl Stopper {
+    /// No new work from now on; what was acknowledged is durable.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wakers.iter().for_each(Waker::wake);
+    }
+}
+
+/// One shard's thread, and what it says while it starts.
+struct ShardThread {
+    thread: JoinHandle<()>,
+    says: Receiver<Result<Stage, StartError>>,
+    /// Sent when all shards have recovered; dropped to call the start off.
+    go: crossbeam::channel::Sender<()>,
+}
+
+/// The sockets, bound before the data directory is touched.
+struct Doors {
+    /// One for each shard, all on the same port.
+    shared: Vec<BoundListener>,
+    /// Each shard's own; empty where there is only one shard.
+    own: Vec<BoundListener>,
+}
+
+impl Doors {
+    fn bind(config: &Config, shards: u16) -> Result<Self, StartError> {
+        let shared = BoundListener::shared_tcp(config.listen, shards)?;
+        let own_port = |shard: u16| match config.shard_port_first {
+            0 => 0,
+            first => first.saturating_add(shard),
+        };
+        let own = (0..shards)
+            .filter(|_| shards > 1)
+            .map(|shard| BoundListener::tcp(SocketAddr::new(config.listen.ip(), own_port(shard))));
+        let own = own.collect::<Result<_, _>>()?;
+        if let Some(path) = &config.unix {
+            Listener::check_unix(path)?;
+        }
+        Ok(Self { shared, own })
+    }
+
+    /// The port of each shard, as `hello` tells it.
+    fn ports(&self) -> Vec<u16> {
+        let own = if self.own.is_empty() { &self.shared } else { &self.own };
+        own.iter().map(|door| door.address().port()).collect()
+    }
+}
+
+impl Starting {
+    /// Asks for everything that could refuse the start, then begins to recover.
+    pub fn begin(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let placement = machine::place(&config)?;
+        let shards = placement.count();
+        let tables = Engine::memory_bytes(&launch::capacity(&config, shards)) * usize::from(shards);
+        machine::check(&config, shards, tables)?;
+        let doors = Doors::bind(&config, shards)?;
+        let address = doors.shared.first().map_or(config.listen, BoundListener::address);
+        mmap::install_sigbus_message();
+        let directory = Directory::open(&config.data, config.segment_bytes(), shards)?;
+        let wakers = (0..shards).map(|_| Waker::new()).collect::<io::Result<Vec<_>>>()?;
+        let stopper = Stopper { stop: Arc::default(), wakers };
+        let boards: Vec<_> =
+            stopper.wakers.iter().map(|waker| Arc::new(Board::new(waker.clone()))).collect();
+        let facts = Facts::of(&config, address, &doors, &directory, tables, &placement);
+        let shards = spawn(&Arc::new(config), doors, &directory, &stopper, &boards, &placement)?;
+        Ok(Self { address, facts, stopper, boards, shards })
+    }
+
+    /// Where each shard shows how far it is.
+    pub fn boards(&self) -> &[Arc<Board>] {
+        &self.boards
+    }
+
+    /// Waits until every shard has recovered and answers.
+    pub fn finish(self) -> Result<Server, StartError> {
+        let Self { address, facts, stopper, boards, shards } = self;
+        let mut recovered = Vec::new();
+        let mut failed = None;
+        for shard in &shards {
+            match shard.hear() {
+                Ok(Stage::Recovered(found)) => recovered.push(found),
+                Ok(Stage::Answering) => {}
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        for shard in &shards {
+            if failed.is_none() {
+                let _ = shard.go.send(());
+                failed = shard.hear().err();
+            }
+        }
+        let threads: Vec<_> = shards.into_iter().map(|shard| shard.thread).collect();
+        if let Some(error) = failed {
+            // Their ends of the channels are gone, so all of them come home.
+            stopper.stop();
+            for thread in threads {
+                let _ = thread.join(); // its own error was told first
+            }
+            return Err(error);
+        }
+        let facts = facts.lines(&recovered);
+        Ok(Server { address, facts, stopper, boards, shards: threads })
+    }
+}
+
+impl ShardThread {
+    fn hear(&self) -> Result<Stage, StartError> {
+        let gone = || io::Error::other("a shard has ended before it began");
+        self.says.recv().map_err(|_| gone())?
+    }
+}
+
+fn spawn(
+    config: &Arc<Config>,
+    doors: Doors,
+    directory: &Directory,
+    stopper: &Stopper,
+    boards: &[Arc<Board>],
+    placement: &machine::Placement,
+) -> Result<Vec<ShardThread>, StartError> {
+    let ports = doors.ports();
+    let bells: Vec<_> = stopper.wakers.iter().cloned().map(Bell::new).collect();
+    let quiet = Arc::default();
+    let mut own = doors.own.into_iter();
+    let doors = doors.shared.into_iter().map(|shared| {
+        let mut doors = vec![shared];
+        doors.extend(own.next());
+        doors
+    });
+    let each = doors.zip(Mesh::between(&bells)).zip(&bells).zip(boards).zip(&stopper.wakers);
+    let mut shards = Vec::new();
+    for (((((doors, mesh), bell), board), waker), shard) in each.zip(0..) {
+        let launch = Launch {
+            config: Arc::clone(config),
+            shard,
+            shards: placement.count(),
+            core: placement.shards.get(usize::from(shard)).copied().flatten(),
+            background: placement.background,
+            directory: directory.clone(),
+            doors,
+            ports: ports.clone(),
+            mesh,
+            bell: Arc::clone(bell),
+            waker: waker.clone(),
+            board: Arc::clone(board),
+            stop: Arc::clone(&stopper.stop),
+            quiet: Arc::clone(&quiet),
+        };
+        shards.push(launch.spawn()?);
+    }
+    Ok(shards)
+}
+
+impl Server {
+    /// Starts a server and returns when it answers.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        Starting::begin(config)?.finish()
+    }
+
+    /// The TCP address that all shards share, with the port that the kernel
+    /// chose for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// One line per fact: data, capacity, memory, durability, ports.
+    pub fn facts(&self) -> &[String] {
+        &self.facts
+    }
+
+    /// Where each shard shows how it is, by shard.
+    pub fn boards(&self) -> &[Arc<Board>] {
+        &self.boards
+    }
+
+    /// What begins a drain from another thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until the server has drained.
+    pub fn wait(mut self) -> Result<(), ServerError> {
+        let joined: Vec<_> = self.shards.drain(..).map(JoinHandle::join).collect();
+        joined.into_iter().collect::<Result<_, _>>().map_err(|_| ServerError::Panicked)
+    }
+
+    /// Drains: no new work, everything acknowledged is durable, then the end.
+    pub fn drain(self) -> Result<(), ServerError> {
+        self.stopper.stop();
+        self.wait()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !self.shards.is_empty() {
+            self.stopper.stop();
+            for shard in self.shards.drain(..) {
+                let _ = shard.join(); // nobody is left to tell of a panic
+            }
+        }
+    }
+}

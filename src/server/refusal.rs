@@ -1,0 +1,77 @@
+//! Why a server does not start, or has ended: one line each that says what to
+//! do.
+
+use std::io;
+
+use crate::config::ConfigError;
+use crate::journal::{DirectoryError, RecoveryError, StorageError};
+use crate::net::{ListenError, RingRefused};
+
+/// Why a server does not start; one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is out of range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No ring.
+    #[error(transparent)]
+    Ring(#[from] RingRefused),
+    /// No socket.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// No data directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// No segments can be made ready.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The journal is damaged, or is not ours.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The core to pin to is not there.
+    #[error("core {0} is not available to this process; choose others with --cores")]
+    Core(usize),
+    /// A list of cores that does not fit the number of shards.
+    #[error(
+        "{shards} shards cannot be pinned to {cores} cores; give --cores one core for each shard, or `none`"
+    )]
+    CoresForShards {
+        /// The number of shards.
+        shards: u16,
+        /// The number of cores listed.
+        cores: usize,
+    },
+    /// More memory than there is.
+    #[error(
+        "the tables need {needed_mib} MiB and this machine has {machine_mib}; \
+         lower --table-mib or --envelopes-max"
+    )]
+    Memory {
+        /// What the configuration asks for.
+        needed_mib: u64,
+        /// What the machine has.
+        machine_mib: u64,
+    },
+    /// Too few file descriptors.
+    #[error(
+        "connections_max = {wanted} needs more file descriptors than the limit of {limit}; \
+         raise it with `ulimit -n` or LimitNOFILE=, or lower --connections-max"
+    )]
+    Descriptors {
+        /// The configured number of connections.
+        wanted: u32,
+        /// The hard limit of the process.
+        limit: u64,
+    },
+    /// The operating system refused something basic.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Why a running server has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A shard's thread has panicked; its message is on standard error.
+    #[error("a shard has panicked; its journal is intact, start the server again")]
+    Panicked,
+}

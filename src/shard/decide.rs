@@ -1,0 +1,247 @@
+//! What a shard does with one round of requests: touch their envelopes, then
+//! validate, append, apply and hold the reply of each; or pass it on to the
+//! shard that owns it.
+
+use std::hint::black_box;
+
+use rand_chacha::rand_core::RngCore;
+
+use super::answer::{Verdict, answer};
+use super::mesh::Parcel;
+use super::turn::{Fatal, Shard};
+use crate::engine::{Decision, Outcome, Place, Record, partition_of};
+use crate::journal::{AppendError, Storage};
+use crate::limits::PROTOCOL_VERSION;
+use crate::net::{Asked, stamp};
+use crate::units::{EnvelopeId, Seed, Time};
+use crate::wire::{BadRequest, Request, Status};
+
+/// Requests whose envelopes are touched together, so that their cache misses
+/// overlap instead of queueing.
+const TOUCH_GROUP: usize = 32;
+
+/// What a mesh that has no room tells to wait, in milliseconds.
+const MESH_RETRY_MS: u32 = 10;
+
+impl<S: Storage> Shard<S> {
+    /// Decides the requests of our own connections that are in the inbox.
+    pub(super) fn decide_inbox(&mut self, now: Time) -> Result<(), Fatal> {
+        let count = self.inbox.asked().len();
+        self.begin_round(self.inbox.asked().first().copied(), count);
+        for start in (0..count).step_by(TOUCH_GROUP) {
+            let end = (start + TOUCH_GROUP).min(count);
+            self.touch(&self.inbox.asked()[start..end]);
+            for place in start..end {
+                let asked = self.inbox.asked()[place];
+                self.decide_own(&asked, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides the requests that other shards' connections have sent here.
+    pub(super) fn decide_carried(&mut self, now: Time) -> Result<(), Fatal> {
+        while let Some((peer, mut parcel)) = self.mesh.next_asked() {
+            let count = parcel.asked.len();
+            self.begin_round(parcel.asked.first().copied(), count);
+            self.counters.carried_in += wide(count);
+            for start in (0..count).step_by(TOUCH_GROUP) {
+                let end = (start + TOUCH_GROUP).min(count);
+                self.touch(&parcel.asked[start..end]);
+                for place in start..end {
+                    let asked = parcel.asked[place];
+                    self.decide_for(&mut parcel, &asked, now)?;
+                }
+            }
+            self.mesh.hold(peer, parcel, self.journal.appended());
+        }
+        Ok(())
+    }
+
+    /// The clock is read once a round; the first of a round has waited longest.
+    fn begin_round(&mut self, oldest: Option<Asked>, count: usize) {
+        let Some(oldest) = oldest else { return };
+        self.round_at = stamp();
+        let waited = self.round_at.since(oldest.received);
+        self.counters.queue_us.record(waited.into(), wide(count));
+        self.answered += wide(count);
+    }
+
+    /// Loads the lines that a group will need; the loads do not depend on each
+    /// other, so the processor waits for all of them at once.
+    fn touch(&self, group: &[Asked]) {
+        let pairs = || {
+            group.iter().filter_map(|asked| match asked.request {
+                Ok(Request::Claim { envelope, user } | Request::Grab { envelope, user }) => {
+                    Some((envelope, user))
+                }
+                _ => None,
+            })
+        };
+        let touch = |places: &[Place]| {
+            black_box(places.iter().fold(0, |seen, &place| seen ^ self.engine.touch(place)));
+        };
+        let mut headers = [Place::default(); TOUCH_GROUP];
+        for (place, (envelope, _)) in headers.iter_mut().zip(pairs()) {
+            *place = self.engine.place(envelope);
+        }
+        touch(&headers);
+        let mut claims = [[Place::default(); 4]; TOUCH_GROUP];
+        for (places, (envelope, user)) in claims.iter_mut().zip(pairs()) {
+            *places = self.engine.claim_places(envelope, user);
+        }
+        touch(claims.as_flattened());
+    }
+
+    #[inline]
+    fn decide_own(&mut self, asked: &Asked, now: Time) -> Result<(), Fatal> {
+        if self.mesh.shards() > 1
+            && let Some(partition) = partition_asked(asked)
+            && !self.mesh.is_own(partition)
+        {
+            self.pass_on(asked, partition);
+            return Ok(());
+        }
+        let verdict = self.verdict(asked, now)?;
+        let reply = self.net.reply(asked, self.journal.appended());
+        let status = answer(reply, &verdict, &self.engine, &self.facts);
+        self.count(asked, status);
+        Ok(())
+    }
+
+    #[inline]
+    fn decide_for(&mut self, parcel: &mut Parcel, asked: &Asked, now: Time) -> Result<(), Fatal> {
+        let verdict = self.verdict(asked, now)?;
+        let status = answer(parcel.reply(asked), &verdict, &self.engine, &self.facts);
+        self.count(asked, status);
+        Ok(())
+    }
+
+    /// Puts a request on its way to its owner, or refuses it where so much is
+    /// on that way that nobody should wait behind it.
+    fn pass_on(&mut self, asked: &Asked, partition: u8) {
+        let owner = self.mesh.owner(partition);
+        if self.mesh.carry(owner, asked) {
+            self.net.carry(asked);
+            self.counters.carried_out += 1;
+            return;
+        }
+        self.counters.refused_mesh += 1;
+        let reply = self.net.reply(asked, self.journal.appended());
+        reply.bare(Status::Overloaded, MESH_RETRY_MS);
+        self.count(asked, Status::Overloaded);
+    }
+
+    #[inline]
+    fn count(&mut self, asked: &Asked, status: Status) {
+        let by_op = self.counters.answers.get_mut(usize::from(asked.op));
+        if let Some(cell) = by_op.and_then(|cells| cells.get_mut(usize::from(status.code()))) {
+            *cell += 1;
+        }
+    }
+
+    #[inline]
+    fn verdict(&mut self, asked: &Asked, now: Time) -> Result<Verdict, Fatal> {
+        let request = match asked.request {
+            Ok(Request::Hello { version: PROTOCOL_VERSION }) => return Ok(Verdict::Hello),
+            Ok(Request::Hello { .. }) => Err(BadRequest::Version),
+            request => request,
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(reason) => {
+                self.net.count_bad_request();
+                return Ok(Verdict::Decided(Outcome::Invalid(reason), EnvelopeId::default()));
+            }
+        };
+        let waited_us = self.round_at.since(asked.received);
+        if asked.budget_us != 0 && waited_us > asked.budget_us {
+            self.counters.refused_late += 1;
+            return Ok(Verdict::Overloaded(self.pressure.retry_after_ms()));
+        }
+        if !self.pressure.admits(asked.op, waited_us) {
+            self.counters.refused_pressure += 1;
+            return Ok(Verdict::Overloaded(self.pressure.retry_after_ms()));
+        }
+        let outcome = self.outcome_of(&request, now)?;
+        Ok(Verdict::Decided(outcome, request.envelope().unwrap_or_default()))
+    }
+
+    #[inline]
+    fn outcome_of(&mut self, request: &Request, now: Time) -> Result<Outcome, Fatal> {
+        // A claim looks at the time itself; see `expire_touched` for why.
+        let is_claim = matches!(request, Request::Claim { .. });
+        if !is_claim && !self.expire_touched(request, now)? {
+            return Ok(Outcome::Full);
+        }
+        let decision = self.validate(request, now);
+        match decision {
+            Decision { record: Some(record), .. } if !self.make_true(&record, now)? => {
+                Ok(Outcome::Full)
+            }
+            Decision { outcome: Outcome::Expired, .. } if !self.expire_touched(request, now)? => {
+                Ok(Outcome::Full)
+            }
+            Decision { outcome, .. } => Ok(outcome),
+        }
+    }
+
+    /// Whoever first touches an envelope after its time expires it, so no claim
+    /// and refund can both win, and no answer runs ahead of the record. False
+    /// when the journal has no room for the expiry.
+    fn expire_touched(&mut self, request: &Request, now: Time) -> Result<bool, Fatal> {
+        let envelope = request.envelope();
+        match envelope.and_then(|envelope| self.engine.overdue(envelope, now)) {
+            Some(expiry) => self.make_true(&expiry, now),
+            None => Ok(true),
+        }
+    }
+
+    #[inline]
+    fn validate(&mut self, request: &Request, now: Time) -> Decision {
+        let looked = |outcome| Decision { outcome, record: None };
+        match *request {
+            Request::Claim { envelope, user } => self.engine.claim(envelope, user, now),
+            Request::Grab { envelope, user } => looked(self.engine.grab(envelope, user)),
+            Request::Detail { envelope, from, rows_max } => {
+                looked(self.engine.detail(envelope, from, rows_max))
+            }
+            Request::Show { envelope } => looked(self.engine.show(envelope)),
+            Request::Send(ref order) => {
+                let seed = Seed([self.seeds.next_u64(), self.seeds.next_u64()]);
+                self.engine.fund(order, seed, now)
+            }
+            Request::Cancel { envelope, sender } => self.engine.cancel(envelope, sender, now),
+            Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),
+        }
+    }
+
+    /// Appends a record and applies it; false when the journal has no room, in
+    /// which case nothing has changed.
+    #[inline]
+    pub(super) fn make_true(&mut self, record: &Record, now: Time) -> Result<bool, Fatal> {
+        match self.journal.append(record, now) {
+            Ok(_) => {
+                self.engine.apply(record)?;
+                Ok(true)
+            }
+            Err(AppendError::NoSpace) => Ok(false),
+            Err(AppendError::Failed(error)) => Err(Fatal::Append(error)),
+        }
+    }
+}
+
+/// The partition that decides about a request; a nonsense has none, and is
+/// told so where it came in.
+#[inline]
+fn partition_asked(asked: &Asked) -> Option<u8> {
+    let request = asked.request.ok()?;
+    match request {
+        Request::Send(order) => Some(partition_of(order.sender)),
+        _ => request.envelope().map(EnvelopeId::partition),
+    }
+}
+
+fn wide(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}

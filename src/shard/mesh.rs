@@ -1,0 +1,275 @@
+//! The mesh: requests on their way to the shard that owns them, and their
+//! replies on the way back, a batch at a time.
+//!
+//! A parcel belongs to one pair of shards and goes back and forth between
+//! them: filled with requests by one, with replies by the other. There are so
+//! many and no more, so the queues cannot overflow and nothing is allocated.
+//! A push costs one parcel, not one request, and the bell is rung only for a
+//! shard that sleeps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::journal::{Committed, Position};
+use crate::limits::{PARCEL_REPLY_BYTES, PARCEL_REQUESTS, PARCELS_PER_PAIR};
+use crate::net::{Asked, Waker};
+use crate::wire::{ReplyWriter, reply_bytes_max};
+
+/// Requests of one shard's connections for another shard, and its replies.
+pub(super) struct Parcel {
+    /// The requests, in order.
+    pub(super) asked: Vec<Asked>,
+    /// Their replies, in the same order, each a whole frame.
+    replies: Vec<u8>,
+    /// What the replies may take at most.
+    promised: usize,
+}
+
+impl Parcel {
+    fn empty() -> Self {
+        Self {
+            asked: Vec::with_capacity(PARCEL_REQUESTS),
+            replies: Vec::with_capacity(PARCEL_REPLY_BYTES),
+            promised: 0,
+        }
+    }
+
+    fn has_room(&self, asked: &Asked) -> bool {
+        self.asked.len() < PARCEL_REQUESTS
+            && self.promised + reply_bytes_max(asked.op) <= PARCEL_REPLY_BYTES
+    }
+
+    fn put(&mut self, asked: &Asked) {
+        self.promised += reply_bytes_max(asked.op);
+        self.asked.push(*asked);
+    }
+
+    /// The place for the reply to the next request.
+    #[inline]
+    pub(super) fn reply(&mut self, asked: &Asked) -> ReplyWriter<'_> {
+        ReplyWriter::new(&mut self.replies, asked.op, asked.tag)
+    }
+
+    /// Every request with its reply.
+    pub(super) fn answers(&self) -> impl Iterator<Item = (&Asked, &[u8])> {
+        let mut rest = &self.replies[..];
+        self.asked.iter().map_while(move |asked| {
+            // Every reply begins with its length.
+            let length = u16::from_le_bytes(*rest.first_chunk()?);
+            let (reply, after) = rest.split_at_checked(length.into())?;
+            rest = after;
+            Some((asked, reply))
+        })
+    }
+
+    fn clear(&mut self) {
+        self.asked.clear();
+        self.replies.clear();
+        self.promised = 0;
+    }
+}
+
+/// A shard's bell. Whoever sleeps says so first and looks at its queues once
+/// more; whoever pushes looks at the flag after the push; so one of the two
+/// sees the other.
+#[derive(Debug)]
+pub struct Bell {
+    sleeping: AtomicBool,
+    waker: Waker,
+}
+
+impl Bell {
+    /// The bell of the shard that `waker` wakes.
+    pub fn new(waker: Waker) -> Arc<Self> {
+        Arc::new(Self { sleeping: AtomicBool::new(false), waker })
+    }
+
+    fn ring_if_asleep(&self) {
+        fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) {
+            self.waker.wake();
+        }
+    }
+
+    /// About to sleep; the queues must be looked at after this.
+    pub(super) fn lie_down(&self) {
+        self.sleeping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Awake.
+    pub(super) fn get_up(&self) {
+        self.sleeping.store(false, Ordering::Relaxed);
+    }
+}
+
+type Lane = Arc<ArrayQueue<Parcel>>;
+
+/// What one shard shares with another.
+struct Peer {
+    /// Our parcels that are here and empty.
+    free: Vec<Parcel>,
+    /// The one being filled.
+    open: Option<Parcel>,
+    /// How many of ours are not here.
+    away: usize,
+    to: Lane,
+    returned: Lane,
+    from: Lane,
+    back: Lane,
+    /// Their parcels, answered, waiting for our commit.
+    answered: Vec<Parcel>,
+    bell: Arc<Bell>,
+}
+
+/// One shard's end of the mesh.
+pub struct Mesh {
+    own: usize,
+    /// By shard; the entry of our own is `None`.
+    peers: Vec<Option<Peer>>,
+    /// The highest position that an answered parcel reveals.
+    revealed: Position,
+}
+
+/// The lanes of all ordered pairs: requests go, and come back as replies.
+fn lanes(shards: usize) -> Vec<Vec<Lane>> {
+    let lane = |_| Arc::new(ArrayQueue::new(PARCELS_PER_PAIR));
+    (0..shards).map(|_| (0..shards).map(lane).collect()).collect()
+}
+
+impl Mesh {
+    /// The ends of a mesh between as many shards as there are bells.
+    pub fn between(bells: &[Arc<Bell>]) -> Vec<Self> {
+        let shards = bells.len();
+        let (asking, answering) = (lanes(shards), lanes(shards));
+        let peer = |own: usize, other: usize| {
+            (own != other).then(|| Peer {
+                free: (0..PARCELS_PER_PAIR).map(|_| Parcel::empty()).collect(),
+                open: None,
+                away: 0,
+                to: Arc::clone(&asking[own][other]),
+                returned: Arc::clone(&answering[other][own]),
+                from: Arc::clone(&asking[other][own]),
+                back: Arc::clone(&answering[own][other]),
+                answered: Vec::with_capacity(PARCELS_PER_PAIR),
+                bell: Arc::clone(&bells[other]),
+            })
+        };
+        (0..shards)
+            .map(|own| Self {
+                own,
+                peers: (0..shards).map(|other| peer(own, other)).collect(),
+                revealed: Position::default(),
+            })
+            .collect()
+    }
+
+    /// How many shards there are.
+    #[inline]
+    pub(super) fn shards(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// The shard of a partition.
+    #[inline]
+    pub(super) fn owner(&self, partition: u8) -> usize {
+        usize::from(partition) % self.peers.len()
+    }
+
+    /// Whether this shard owns it.
+    #[inline]
+    pub(super) fn is_own(&self, partition: u8) -> bool {
+        self.peers.len() == 1 || self.owner(partition) == self.own
+    }
+
+    /// Puts a request into a parcel for its owner; false when all parcels to
+    /// it are away.
+    pub(super) fn carry(&mut self, owner: usize, asked: &Asked) -> bool {
+        let Some(Some(peer)) = self.peers.get_mut(owner) else { return false };
+        if peer.open.as_ref().is_some_and(|open| !open.has_room(asked)) {
+            peer.send();
+        }
+        if peer.open.is_none() {
+            peer.open = peer.free.pop();
+        }
+        let Some(open) = &mut peer.open else { return false };
+        open.put(asked);
+        true
+    }
+
+    /// Sends every parcel that was begun.
+    pub(super) fn send(&mut self) {
+        self.peers.iter_mut().flatten().for_each(Peer::send);
+    }
+
+    /// The next parcel of requests that a peer has sent, and the peer.
+    pub(super) fn next_asked(&mut self) -> Option<(usize, Parcel)> {
+        let mut peers = self.peers.iter().enumerate();
+        peers.find_map(|(shard, peer)| Some((shard, peer.as_ref()?.from.pop()?)))
+    }
+
+    /// Holds an answered parcel, which reveals our state up to `reveals`.
+    pub(super) fn hold(&mut self, shard: usize, parcel: Parcel, reveals: Position) {
+        self.revealed = self.revealed.max(reveals);
+        if let Some(Some(peer)) = self.peers.get_mut(shard) {
+            peer.answered.push(parcel);
+        }
+    }
+
+    /// Sends the held parcels back. `committed` must cover what they reveal.
+    pub(super) fn release(&mut self, committed: Committed) {
+        assert!(committed.upto() >= self.revealed, "a reply would leave before its commit");
+        for peer in self.peers.iter_mut().flatten() {
+            let any = !peer.answered.is_empty();
+            for parcel in peer.answered.drain(..) {
+                // The lane is as long as there are parcels: this never fails.
+                let _ = peer.back.push(parcel);
+            }
+            if any {
+                peer.bell.ring_if_asleep();
+            }
+        }
+    }
+
+    /// The next of our parcels that has come back with replies, and its peer.
+    pub(super) fn next_answered(&mut self) -> Option<(usize, Parcel)> {
+        let mut peers = self.peers.iter_mut().enumerate();
+        peers.find_map(|(shard, peer)| {
+            let peer = peer.as_mut()?;
+            let parcel = peer.returned.pop()?;
+            peer.away -= 1;
+            Some((shard, parcel))
+        })
+    }
+
+    /// Takes a parcel back whose replies were taken out.
+    pub(super) fn reuse(&mut self, shard: usize, mut parcel: Parcel) {
+        parcel.clear();
+        if let Some(Some(peer)) = self.peers.get_mut(shard) {
+            peer.free.push(parcel);
+        }
+    }
+
+    /// Whether something has come for us.
+    pub(super) fn has_arrivals(&self) -> bool {
+        let mut peers = self.peers.iter().flatten();
+        peers.any(|peer| !peer.from.is_empty() || !peer.returned.is_empty())
+    }
+
+    /// Whether requests of ours are with other shards.
+    pub(super) fn has_parcels_away(&self) -> bool {
+        self.peers.iter().flatten().any(|peer| peer.away > 0 || peer.open.is_some())
+    }
+}
+
+impl Peer {
+    fn send(&mut self) {
+        let Some(parcel) = self.open.take() else { return };
+        self.away += 1;
+        // The lane is as long as there are parcels: this never fails.
+        let _ = self.to.push(parcel);
+        self.bell.ring_if_asleep();
+    }
+}
