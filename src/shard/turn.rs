@@ -109,7 +109,7 @@ impl<S: Storage> Shard<S> {
     ) -> Self {
         let ShardSettings { cell, durability, ports, seeds, wait_us_max, .. } = settings;
         let now = stamp();
-        Self {
+        let mut shard = Self {
             net,
             engine,
             journal,
@@ -128,7 +128,9 @@ impl<S: Storage> Shard<S> {
             board: settings.board,
             committed_at: Instant::now(),
             expiry_stuck: false,
-        }
+        };
+        shard.publish();
+        shard
     }
 
     /// Turns until the bell says to stop, then drains.
