@@ -106,7 +106,7 @@ fn a_deep_pipeline_through_the_wrong_door_is_answered_whole() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path(), 2);
     let mut door = at_shard(&server, 0);
-    let envelope = (0..)
+    let envelope = (0..1000)
         .map(|sender| send(&mut door, sender, 1, 100))
         .find(|envelope| envelope.partition() % 2 == 1)
         .unwrap();
@@ -160,7 +160,7 @@ fn a_drain_leaves_no_carried_request_without_its_answer() {
         let data = tempfile::tempdir().unwrap();
         let server = start(data.path(), 2);
         let mut door = at_shard(&server, 0);
-        let envelope = (0..)
+        let envelope = (0..1000)
             .map(|sender| send(&mut door, sender, 1, 100))
             .find(|envelope| envelope.partition() % 2 == 1)
             .unwrap();
