@@ -19,8 +19,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Capacity, Engine, EnvelopeLimits};
 use crate::journal::{
-    Directory, DirectoryError, Identity, Journal, MmapStorage, Recovered, Recovering,
-    RecoveryError, StorageError, check_memlock, mmap,
+    Arrangement, ArrangementError, Directory, DirectoryError, Identity, Journal, MmapStorage,
+    Recovered, Recovering, RecoveryError, StorageError, check_memlock, mmap,
 };
 use crate::net::{
     BoundListener, ListenError, Listener, Net, NetSettings, RingRefused, Waker, check_ring,
@@ -49,6 +49,9 @@ pub enum StartError {
     /// No data directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The shards' directories are not as they must be.
+    #[error(transparent)]
+    Arrangement(#[from] ArrangementError),
     /// No segments can be made ready.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -262,11 +265,13 @@ fn recover(config: &Config) -> Result<(Directory, Recovery), StartError> {
     let identity = Identity { cell: config.cell, shard: 0, shards: 1 };
     let segment_bytes = config.segment_bytes();
     let directory = Directory::open(&config.data, segment_bytes, identity.shards)?;
-    let storage = MmapStorage::new(&directory, identity, segment_bytes, config.background_core)?;
+    let arrangement = Arrangement::current_or_first(&directory, identity.shards)?;
+    let storage = MmapStorage::new(&arrangement, identity, segment_bytes, config.background_core)?;
     let recovering = Recovering::open(storage, identity, config.durability)?;
     let mut engine = engine(config);
     let now = Clock::starting_at(Time(0)).now();
     let (journal, recovered) = recovering.replay(now, |record| engine.apply(record))?;
+    arrangement.settle()?;
     Ok((directory, Recovery { engine, journal, recovered }))
 }
 
