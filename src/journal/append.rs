@@ -6,6 +6,7 @@
 use std::io;
 
 use super::batch::{self, BATCH_HEADER_BYTES, BatchHeader};
+use super::checkpoint::CheckpointStart;
 use super::scan::Chain;
 use super::storage::{NextError, Segment, SegmentBytes, Storage};
 use super::{Committed, Position, Sequence, page_up, record, widen};
@@ -201,6 +202,33 @@ impl<S: Storage> Journal<S> {
         }
         self.seal(now);
         self.sync_sealed()
+    }
+
+    /// Where a checkpoint may begin: the committed end. `None` while something
+    /// is not committed, or after a failure.
+    pub fn checkpoint_start(&self) -> Option<CheckpointStart> {
+        let at_rest = self.records == 0 && self.failure.is_none();
+        at_rest.then(|| CheckpointStart::of(self.chain))
+    }
+
+    /// Everything up to here is on the disk. Under `os` it lags behind what is
+    /// committed until a [`Journal::mark`]. A checkpoint may only finish when
+    /// this has reached its end.
+    pub fn durable_upto(&self) -> Position {
+        let retired = self.storage.retired_upto().unwrap_or_default();
+        self.synced.max(retired)
+    }
+
+    /// Removes the segments wholly before `position`, oldest first, in the
+    /// background; never the one that is written. Nothing that the older of two
+    /// checkpoints or a follower needs may lie before it.
+    pub fn free_before(&mut self, position: Position) {
+        self.storage.free_before(position, self.sequence);
+    }
+
+    /// Why segments could not be removed the last time, for the operator.
+    pub fn free_failed(&self) -> Option<String> {
+        self.storage.free_failed()
     }
 
     /// What this run has written.

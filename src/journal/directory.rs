@@ -111,7 +111,7 @@ impl Directory {
         let existing = nearest_existing(path);
         check_writable(existing)?;
         check_file_system(existing)?;
-        if files::shards(path).map_err(|e| io_error(path, e))?.is_empty() {
+        if files::arrangements(path).map_err(|e| io_error(path, e))?.is_empty() {
             let needed = widen(segment_bytes) * SEGMENTS_AT_START * u64::from(shards.max(1));
             check_room(existing, needed)?;
         }

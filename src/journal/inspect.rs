@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::batch::BatchHeader;
+use super::checkpoint::{CheckpointFault, CheckpointInfo, CheckpointNumber};
 use super::decide::Row;
+use super::read_only::JournalFiles;
 use super::recovery::{Names, RecoveryError, each_record as records_of, refuse_damage};
-use super::scan;
-use super::storage::{SegmentBytes, Source, Stored};
-use super::{Identity, Position, SegmentHeader, Sequence, files, widen};
+use super::storage::Source;
+use super::{Identity, Position, SegmentHeader, Sequence, arrangement, choose, files, scan, widen};
 use crate::engine::Record;
 use crate::limits::PAGE_BYTES;
 use crate::units::Time;
@@ -38,6 +38,38 @@ pub struct ShardReport {
     pub epochs: u32,
     /// The segments, in order.
     pub segments: Vec<SegmentReport>,
+    /// The checkpoints, in order.
+    pub checkpoints: Vec<CheckpointReport>,
+    /// The checkpoint that the walk began with: the oldest that is whole, so
+    /// that as much as possible is verified. `None`: the journal's first batch.
+    pub walked_from: Option<CheckpointNumber>,
+    /// Where the older of two whole checkpoints begins; everything before it
+    /// may be freed as far as no follower needs it.
+    pub keep_from: Position,
+    /// Bytes of segments that lie wholly before it.
+    pub freeable_bytes: u64,
+    /// The cursors of followers, which hold segments back. There are none yet.
+    pub followers: Vec<FollowerReport>,
+}
+
+/// One checkpoint file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointReport {
+    /// The file.
+    pub file: String,
+    /// Its number.
+    pub number: CheckpointNumber,
+    /// What it says, or what is wrong with it.
+    pub checked: Result<CheckpointInfo, CheckpointFault>,
+}
+
+/// How far a follower has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowerReport {
+    /// Its name.
+    pub name: String,
+    /// Its cursor.
+    pub cursor: Position,
 }
 
 /// One segment file.
@@ -53,6 +85,11 @@ pub struct SegmentReport {
     pub bytes: u64,
     /// The header page and the pages that batches take.
     pub bytes_used: u64,
+    /// Whether its batches were walked; those before the oldest whole
+    /// checkpoint are not, for nothing says how their chain begins.
+    pub walked: bool,
+    /// Whether it lies wholly before the older of two checkpoints.
+    pub freeable: bool,
     /// Its valid batches.
     pub batches: u64,
     /// Their records.
@@ -90,25 +127,45 @@ pub fn each_record(
     Ok(())
 }
 
-fn shards(data: &Path) -> Result<Vec<Files>, RecoveryError> {
+fn shards(data: &Path) -> Result<Vec<JournalFiles>, RecoveryError> {
     let failed = |e| RecoveryError::io(data.display().to_string(), e);
     fs::metadata(data).map_err(failed)?;
-    let shards = files::shards(data).map_err(failed)?;
-    Ok(shards.into_iter().map(|s| Files { shard: files::shard_path(data, s) }).collect())
+    let Some((number, path)) = arrangement::newest(data).map_err(failed)? else {
+        return Ok(Vec::new());
+    };
+    let shards = files::shards(&path).map_err(failed)?;
+    let files = |shard| JournalFiles::new(files::shard_path(&path, shard), number > 1);
+    Ok(shards.into_iter().map(files).collect())
 }
 
-/// Walks one shard. A directory without segments has nothing to report.
+/// Walks one shard. A directory without files has nothing to report.
 fn report(
-    files: &mut Files,
+    files: &mut JournalFiles,
     show: &mut dyn FnMut(Position, &BatchHeader, &Record),
 ) -> Result<Option<ShardReport>, RecoveryError> {
-    let headers = scan::headers(files, None)?;
-    let Some(first) = headers.first() else { return Ok(None) };
-    let identity = first.identity;
+    let checkpoints = checkpoints(files)?;
+    let found = scan::every_header(files)?;
+    if checkpoints.is_empty() && found.is_empty() {
+        return Ok(None);
+    }
+    let start = choose::checkpoint(files, None)?; // refuses what a start refuses
+    let whole_journal = found.first().is_some_and(|(s, _)| *s == 1) && !files.founded();
+    let from = if whole_journal { None } else { choose::oldest(files, &start)? };
+    let walk_from = scan::From {
+        chain: from.map(|one| one.0).unwrap_or_default(),
+        checkpoint_end: start.from.checkpoint_end,
+    };
+    let headers = scan::headers(files, None, walk_from.chain.end)?;
     let names = Names::of(files, &headers);
-    let mut segments: BTreeMap<Sequence, SegmentReport> =
-        headers.iter().map(|h| (h.sequence, empty_report(&names, h))).collect();
-    let walked = scan::walk(files, &headers, &mut |segment, batch, body| {
+    let mut segments: BTreeMap<Sequence, SegmentReport> = found
+        .iter()
+        .filter_map(|(_, header)| header.as_ref().ok())
+        .map(|h| (h.sequence, empty_report(files, h)))
+        .collect();
+    for header in &headers {
+        segments.entry(header.sequence).and_modify(|report| report.walked = true);
+    }
+    let walked = scan::walk(files, &headers, walk_from, &mut |segment, batch, body| {
         if let Some(report) = segments.get_mut(&segment.sequence) {
             count(report, segment, batch);
         }
@@ -118,26 +175,60 @@ fn report(
         })
     })?;
     let row = refuse_damage(&names, &headers, &walked)?;
+    let keep_from = keep_from(&checkpoints);
+    let current = walked.tail.first().map_or(0, |(header, _)| header.sequence);
+    for segment in segments.values_mut() {
+        let end = segment.base.saturating_add(segment.bytes);
+        segment.freeable = end <= keep_from.0 && segment.sequence < current;
+    }
+    let identity = headers.first().map(|h| h.identity).or(start.identity());
+    let Some(identity) = identity else { return Ok(None) };
     let segments: Vec<SegmentReport> = segments.into_values().collect();
     Ok(Some(ShardReport {
         identity,
         row,
         end: walked.chain.end,
-        durable_upto: walked.findings.durable_upto,
+        durable_upto: walked.findings.durable_upto.max(walked.findings.checkpoint_end),
         records: segments.iter().map(|s| s.records).sum(),
         batches: segments.iter().map(|s| s.batches).sum(),
         epochs: walked.chain.epoch,
+        walked_from: from.map(|one| one.1),
+        freeable_bytes: segments.iter().filter(|s| s.freeable).map(|s| s.bytes).sum(),
         segments,
+        checkpoints,
+        keep_from,
+        followers: Vec::new(),
     }))
 }
 
-fn empty_report(names: &Names, header: &SegmentHeader) -> SegmentReport {
+/// Every checkpoint, read to its last byte.
+fn checkpoints(files: &JournalFiles) -> Result<Vec<CheckpointReport>, RecoveryError> {
+    let numbers = files.checkpoints().map_err(|e| RecoveryError::io(files.place(), e))?;
+    let mut keep_from = Position(0);
+    let mut report = |number| {
+        let examined = choose::examine_one(files, number, None);
+        let checked = examined.map(|one| one.info(keep_from)).map_err(|(fault, _)| fault);
+        keep_from = checked.as_ref().map_or(keep_from, |info| info.began);
+        CheckpointReport { file: files.checkpoint_name(number), number, checked }
+    };
+    Ok(numbers.into_iter().map(&mut report).collect())
+}
+
+/// Where the second newest whole checkpoint begins; 0 without two.
+fn keep_from(checkpoints: &[CheckpointReport]) -> Position {
+    let mut whole = checkpoints.iter().rev().filter_map(|c| c.checked.as_ref().ok());
+    whole.nth(1).map_or(Position(0), |older| older.began)
+}
+
+fn empty_report(files: &JournalFiles, header: &SegmentHeader) -> SegmentReport {
     SegmentReport {
-        file: names.name(header.sequence),
+        file: files.name(header.sequence),
         sequence: header.sequence,
         base: header.base,
         bytes: header.segment_bytes,
         bytes_used: widen(PAGE_BYTES),
+        walked: false,
+        freeable: false,
         batches: 0,
         records: 0,
         first_time: None,
@@ -151,42 +242,4 @@ fn count(report: &mut SegmentReport, segment: &SegmentHeader, batch: &BatchHeade
     report.records += u64::from(batch.records);
     report.first_time.get_or_insert(batch.time);
     report.last_time = Some(batch.time);
-}
-
-/// A shard's files, read whole into memory: a mapping of a file that a running
-/// server writes would change under a shared reference.
-struct Files {
-    shard: PathBuf,
-}
-
-struct Loaded(Vec<u8>);
-
-impl SegmentBytes for Loaded {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Source for Files {
-    type Segment = Loaded;
-
-    fn sequences(&self) -> io::Result<Vec<Sequence>> {
-        files::sequences(&self.shard)
-    }
-
-    fn peek(&self, sequence: Sequence) -> io::Result<Stored> {
-        files::peek(&files::segment_path(&self.shard, sequence))
-    }
-
-    fn open(&mut self, sequence: Sequence) -> io::Result<Loaded> {
-        fs::read(files::segment_path(&self.shard, sequence)).map(Loaded)
-    }
-
-    fn place(&self) -> String {
-        self.shard.display().to_string()
-    }
-
-    fn name(&self, sequence: Sequence) -> String {
-        files::segment_path(&self.shard, sequence).display().to_string()
-    }
 }

@@ -15,10 +15,13 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::process::{Resource, getrlimit};
 
-use super::directory::Directory;
+use super::arrangement::Arrangement;
+use super::checkpoint::CheckpointNumber;
+use super::executor::executor;
+use super::files::WholeFile;
 use super::mmap::MappedSegment;
-use super::prepare::{Job, Preparer, Retired, executor, map_warm};
-use super::storage::{NextError, Source, Storage, Stored};
+use super::prepare::{Job, Preparer, Retired, map_warm};
+use super::storage::{NextError, ReadAt, Source, Storage, Stored};
 use super::{Identity, Position, SegmentBytes, Sequence, files, marker, narrow, segment, widen};
 use crate::limits::{
     MEMLOCK_BYTES_MIN, PREPARE_RETRY_MS, PREPARE_WAIT_S, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
@@ -31,9 +34,9 @@ const JOBS_MAX: usize = 8;
 /// How long an ending storage waits for its thread.
 const END_WAIT: Duration = Duration::from_secs(5);
 
-/// The segments of one shard, in `DATA/shard-NNN`.
+/// The segments and checkpoints of one shard, in its arrangement's directory.
 pub struct MmapStorage {
-    directory: Directory,
+    arrangement: Arrangement,
     shard: PathBuf,
     identity: Identity,
     ahead: Ahead,
@@ -94,7 +97,7 @@ impl MmapStorage {
     /// The segments of shard `identity.shard`; new ones get `segment_bytes`.
     /// The background thread stays on `background_core` where one is given.
     pub fn new(
-        directory: &Directory,
+        arrangement: &Arrangement,
         identity: Identity,
         segment_bytes: usize,
         background_core: Option<usize>,
@@ -103,10 +106,10 @@ impl MmapStorage {
             return Err(StorageError::SegmentBytes { bytes: segment_bytes });
         }
         check_memlock()?;
-        let shard = files::shard_path(directory.path(), identity.shard);
+        let shard = arrangement.shard_path(identity.shard);
         let (retired, cancelled) = (Arc::default(), Arc::default());
         let preparer = Preparer {
-            data: directory.path().to_owned(),
+            data: arrangement.directory().path().to_owned(),
             shard: shard.clone(),
             identity,
             segment_bytes,
@@ -115,9 +118,9 @@ impl MmapStorage {
         };
         let (jobs, ready, thread) =
             start(preparer, background_core).map_err(StorageError::Background)?;
-        let (directory, jobs, thread) = (directory.clone(), Some(jobs), Some(thread));
+        let (arrangement, jobs, thread) = (arrangement.clone(), Some(jobs), Some(thread));
         let ahead = Ahead::Unasked;
-        Ok(Self { directory, shard, identity, ahead, jobs, ready, retired, cancelled, thread })
+        Ok(Self { arrangement, shard, identity, ahead, jobs, ready, retired, cancelled, thread })
     }
 
     fn ask(&mut self, sequence: Sequence, base: u64, ahead: Ahead) {
@@ -171,7 +174,7 @@ fn start(preparer: Preparer, core: Option<usize>) -> io::Result<Started> {
     let (up, is_up) = bounded(1);
     let thread =
         std::thread::Builder::new().name("journal-next".to_owned()).spawn(
-            move || match executor(core) {
+            move || match executor("journal-next", core) {
                 Ok(executor) => {
                     let _ = up.send(Ok(()));
                     preparer.run(&executor, &jobs_in, &ready_out);
@@ -226,6 +229,30 @@ impl Source for MmapStorage {
         MappedSegment::map(&file, bytes, self.identity.shard, sequence)
     }
 
+    /// Not the last two: they may be written, and are read in their own way.
+    fn read_ahead(&mut self, sequence: Sequence) {
+        let last = self.sequences().unwrap_or_default().last().copied();
+        if last.is_some_and(|last| last.saturating_sub(sequence) >= 2) {
+            files::read_ahead(files::segment_path(&self.shard, sequence));
+        }
+    }
+
+    fn checkpoints(&self) -> io::Result<Vec<CheckpointNumber>> {
+        files::checkpoints(&self.shard)
+    }
+
+    fn checkpoint(&self, number: CheckpointNumber) -> io::Result<Box<dyn ReadAt>> {
+        Ok(Box::new(WholeFile::open(&files::checkpoint_path(&self.shard, number))?))
+    }
+
+    fn checkpoint_name(&self, number: CheckpointNumber) -> String {
+        files::checkpoint_path(&self.shard, number).display().to_string()
+    }
+
+    fn founded(&self) -> bool {
+        self.arrangement.founded()
+    }
+
     fn place(&self) -> String {
         self.shard.display().to_string()
     }
@@ -236,16 +263,22 @@ impl Source for MmapStorage {
 }
 
 impl Storage for MmapStorage {
-    fn settle(&mut self, from: Sequence) -> io::Result<()> {
-        let data = self.directory.path();
-        fs::create_dir_all(&self.shard)?;
+    fn settle(&mut self, from: Sequence, refused: &[CheckpointNumber]) -> io::Result<()> {
+        let data = self.arrangement.directory().path();
         for sequence in files::unfinished(&self.shard)? {
             fs::remove_file(files::unfinished_path(&self.shard, sequence))?;
+        }
+        for number in files::unfinished_checkpoints(&self.shard)? {
+            fs::remove_file(files::unfinished_checkpoint_path(&self.shard, number))?;
+        }
+        for number in refused {
+            fs::remove_file(files::checkpoint_path(&self.shard, *number))?;
         }
         for sequence in files::sequences(&self.shard)?.into_iter().filter(|s| *s >= from) {
             File::open(files::segment_path(&self.shard, sequence))?.sync_all()?;
         }
         files::sync_directory(&self.shard)?;
+        files::sync_directory(self.arrangement.path())?;
         files::sync_directory(data)?;
         let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty());
         files::sync_directory(parent.unwrap_or(std::path::Path::new(".")))
@@ -308,8 +341,18 @@ impl Storage for MmapStorage {
         Ok(Position(self.retired.upto.load(Ordering::Acquire)))
     }
 
+    fn free_before(&mut self, before: Position, current: Sequence) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.try_send(Job::Free { before, current }); // or with the next call
+        }
+    }
+
+    fn free_failed(&self) -> Option<String> {
+        self.retired.free_failed.lock().clone()
+    }
+
     fn note_failed_sync(&mut self, file: &str) {
-        marker::leave(self.directory.path(), file);
+        marker::leave(self.arrangement.directory().path(), file);
     }
 }
 

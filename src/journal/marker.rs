@@ -35,10 +35,13 @@ pub(super) fn found(data: &Path) -> bool {
 /// to it; then removes the note. The last two segments hold the tail: one sync
 /// was in flight, and one segment is ready ahead.
 pub(super) fn heal(data: &Path) -> io::Result<()> {
-    for shard in files::shards(data)? {
-        let shard = files::shard_path(data, shard);
-        for sequence in tail(&files::sequences(&shard)?) {
-            rewrite(&files::segment_path(&shard, *sequence))?;
+    for arrangement in files::arrangements(data)? {
+        let arrangement = files::arrangement_path(data, arrangement);
+        for shard in files::shards(&arrangement)? {
+            let shard = files::shard_path(&arrangement, shard);
+            for sequence in tail(&files::sequences(&shard)?) {
+                rewrite(&files::segment_path(&shard, *sequence))?;
+            }
         }
     }
     fs::remove_file(data.join(files::SYNC_FAILED))?;

@@ -10,17 +10,23 @@
 //! found there.
 
 mod append;
+mod arrangement;
 mod batch;
+mod checkpoint;
+mod choose;
 mod decide;
 mod directory;
+mod executor;
 mod files;
 pub mod inspect;
 mod mapped;
 mod marker;
 pub mod mmap;
 mod prepare;
+mod read_only;
 mod record;
 mod recovery;
+mod replay;
 mod scan;
 mod segment;
 pub mod simulated;
@@ -29,14 +35,24 @@ mod storage;
 use std::fmt;
 
 pub use append::{AppendError, CommitFailed, Journal, JournalStats};
+pub use arrangement::{Arrangement, ArrangementError, Building};
 pub use batch::{BATCH_HEADER_BYTES, BatchHeader};
-pub use decide::{Findings, Leftover, Row, SegmentFault, Stray, decide};
+pub use checkpoint::{
+    CheckpointFailed, CheckpointFault, CheckpointInfo, CheckpointNumber, CheckpointSettings,
+    CheckpointStart, CheckpointWriter, SLICE_BYTES_MAX, write_checkpoint,
+};
+pub use decide::{
+    CheckpointFindings, CheckpointRow, Findings, Leftover, Row, SegmentFault, Stray, decide,
+    decide_checkpoint,
+};
 pub use directory::{Directory, DirectoryError};
 pub use mapped::{MmapStorage, StorageError, check_memlock};
+pub use read_only::{JournalFiles, LoadedSegment};
 pub use record::RECORD_BYTES_MAX;
 pub use recovery::{Recovered, Recovering, RecoveryError, TornTail};
+pub use replay::{GROUP_RECORDS_MAX, Progress, Replica, Unfit};
 pub use segment::{FORMAT_VERSION, SegmentHeader};
-pub use storage::{NextError, Segment, SegmentBytes, Source, Storage, Stored};
+pub use storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
 
 use crate::limits::PAGE_BYTES;
 use crate::units::Cell;

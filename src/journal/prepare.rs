@@ -7,41 +7,27 @@
 //! folio, and every small sync within it would rewrite all of it.
 
 use std::fs::{self, File};
-use std::future::{Future, poll_fn};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender};
-use glommio::timer::Timer;
-use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
+use glommio::LocalExecutor;
+use parking_lot::Mutex;
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
+use super::executor::{be_nice, ticking};
 use super::mmap::MappedSegment;
 use super::segment::{self, SegmentHeader};
 use super::storage::Segment;
 use super::{Identity, Position, Sequence, files, marker, narrow, widen};
 use crate::limits::PAGE_BYTES;
 
-/// The priority of the filling thread: a quarter of the weight of others on
-/// its core, so that it always gets on, and never pushes.
-const NICENESS: i32 = 5;
-
 /// Pages between two syncs of a segment being made: 4 MiB.
 const PAGES_PER_SYNC: usize = 1024;
-
-/// The executor's buffers for direct I/O; it does none.
-const IO_MEMORY_BYTES: usize = 64 << 10;
-
-/// How often the executor looks at its rings while a job runs. Its sleep can
-/// miss a completion for ever (seen on Linux 6.18: about once in a thousand
-/// small segments); a timer bounds that to these milliseconds.
-const TICK: Duration = Duration::from_millis(5);
 
 const READ_BYTES: usize = 1 << 20;
 
@@ -51,6 +37,8 @@ pub(super) enum Job {
     Prepare { sequence: Sequence, base: u64 },
     /// Unmap a full segment, after a sync where `sync` says so.
     Retire { segment: MappedSegment, end: Position, sync: bool },
+    /// Remove the segments wholly before a position, none from `current` on.
+    Free { before: Position, current: Sequence },
 }
 
 /// What the background has synced, for the shard to read.
@@ -58,6 +46,8 @@ pub(super) enum Job {
 pub(super) struct Retired {
     pub(super) upto: AtomicU64,
     pub(super) failed: AtomicBool,
+    /// Why the last removal of segments did not get through.
+    pub(super) free_failed: Mutex<Option<String>>,
 }
 
 /// The thread's view of the storage.
@@ -68,17 +58,6 @@ pub(super) struct Preparer {
     pub(super) segment_bytes: usize,
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) retired: Arc<Retired>,
-}
-
-/// The executor, bound to `core` where one is given. It is made on the thread
-/// that uses it.
-pub(super) fn executor(core: Option<usize>) -> io::Result<LocalExecutor> {
-    LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
-        .name("journal-next")
-        .io_memory(IO_MEMORY_BYTES)
-        .preempt_timer(Duration::from_millis(1)) // its timers advance no faster
-        .make()
-        .map_err(plain)
 }
 
 impl Preparer {
@@ -97,6 +76,11 @@ impl Preparer {
                     }
                 }
                 Job::Retire { segment, end, sync } => self.retire(segment, end, sync),
+                Job::Free { before, current } => {
+                    let freed = free(&self.shard, before, current);
+                    let mut failed = self.retired.free_failed.lock();
+                    *failed = freed.err().map(|error| format!("{}: {error}", self.shard.display()));
+                }
             }
         }
     }
@@ -160,6 +144,24 @@ impl Preparer {
     }
 }
 
+/// Removes segments, oldest first, so that those left have no gap, whenever it
+/// is interrupted. Which they are is read from the files: whatever an earlier
+/// removal has left goes too.
+fn free(shard: &Path, before: Position, current: Sequence) -> io::Result<()> {
+    let mut removed = false;
+    for sequence in files::sequences(shard)?.into_iter().filter(|s| *s < current) {
+        let path = files::segment_path(shard, sequence);
+        let header = segment::read(sequence, &files::peek(&path)?);
+        let end = header.map(|h| h.base.saturating_add(h.segment_bytes));
+        if end.is_ok_and(|end| end > before.0) {
+            break;
+        }
+        fs::remove_file(&path)?; // one whose header is damaged lies before a sound one
+        removed = true;
+    }
+    if removed { files::sync_directory(shard) } else { Ok(()) }
+}
+
 /// The segment ahead must still be the one that recovery saw.
 fn check_base(path: &Path, sequence: Sequence, base: u64) -> io::Result<()> {
     let header = segment::read(sequence, &files::peek(path)?).ok();
@@ -189,19 +191,6 @@ pub(super) fn map_warm(path: &Path, shard: u16, sequence: Sequence) -> io::Resul
     MappedSegment::map(&file, narrow(bytes), shard, sequence)
 }
 
-/// Runs `work` with a timer always set beside it.
-async fn ticking<T>(work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    let mut tick = Timer::new(TICK);
-    poll_fn(|context| {
-        while Pin::new(&mut tick).poll(context).is_ready() {
-            tick = Timer::new(TICK);
-        }
-        work.as_mut().poll(context)
-    })
-    .await
-}
-
 /// Writes the header page and then zeros, a page per write, and syncs bit by
 /// bit, so that a commit never waits behind a whole segment.
 ///
@@ -210,8 +199,8 @@ async fn ticking<T>(work: impl Future<Output = T>) -> T {
 /// four times the processor time and goes to any core, also the shard's.
 fn fill(path: &Path, front: &[u8], pages: usize, cancelled: &AtomicBool) -> io::Result<()> {
     // A whole segment at once would take a core from whoever shares it for a
-    // third of a second. Refused only to threads that are nicer already.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
+    // third of a second.
+    be_nice();
     let file = File::create(path)?;
     match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, widen(pages * PAGE_BYTES)) {
         Err(Errno::OPNOTSUPP) | Ok(()) => {}
@@ -229,12 +218,4 @@ fn fill(path: &Path, front: &[u8], pages: usize, cancelled: &AtomicBool) -> io::
         }
     }
     file.sync_data()
-}
-
-/// The system's own error, with its number, where glommio wrapped it.
-fn plain(error: GlommioError<()>) -> io::Error {
-    match error {
-        GlommioError::EnhancedIoError { source, .. } => source,
-        other => other.into(),
-    }
 }

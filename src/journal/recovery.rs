@@ -8,20 +8,25 @@ use std::io;
 
 use super::append::{CommitFailed, Journal, Start};
 use super::batch::BatchHeader;
+use super::checkpoint::{CheckpointFault, CheckpointInfo};
+use super::choose::{self, Chosen};
 use super::decide::{Leftover, Row, SegmentFault, decide};
+use super::replay::{Feed, OneByOne, Progress, Replica, Teller, Unfit};
 use super::scan::{self, Walked};
 use super::segment::SegmentHeader;
-use super::storage::{NextError, Segment, SegmentBytes, Storage};
+use super::storage::{NextError, Segment, SegmentBytes, Source, Storage};
 use super::{Identity, Position, record, widen};
 use crate::checksum::seed_of;
 use crate::engine::{Misfit, Record};
 use crate::limits::PAGE_BYTES;
 use crate::units::{Cell, Durability, Time};
 
-/// A journal that is not recovered yet: it has no `append`.
-pub struct Recovering<S: Storage> {
+/// A journal that is not recovered yet: it has no `append`. It knows where its
+/// replay begins.
+pub struct Recovering<S: Source> {
     storage: S,
     durability: Durability,
+    chosen: Chosen,
     headers: Vec<SegmentHeader>,
 }
 
@@ -42,11 +47,24 @@ pub struct Recovered {
     pub epoch: u32,
     /// The unacknowledged batch that was cut, if there was one.
     pub torn: Option<TornTail>,
+    /// The checkpoint that the replay began with.
+    pub checkpoint: Option<CheckpointInfo>,
+    /// What was in its slices, as the replica has counted.
+    pub loaded: u64,
+    /// Where the older of two checkpoints begins: nothing from here on may be
+    /// freed.
+    pub keep_from: Position,
+    /// Damaged checkpoints that were not used, a line each; the operator must
+    /// see them.
+    pub warnings: Vec<String>,
 }
 
 impl fmt::Display for Recovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { records, batches, segments, epoch, torn, .. } = self;
+        let Self { records, batches, segments, epoch, torn, loaded, .. } = self;
+        if let Some(checkpoint) = &self.checkpoint {
+            write!(f, "{loaded} envelopes from {checkpoint}, ")?;
+        }
         write!(f, "{records} records in {batches} batches from {segments} segments; run {epoch}")?;
         if let Some(torn) = torn {
             write!(
@@ -196,6 +214,60 @@ pub enum RecoveryError {
         /// What does not fit.
         misfit: Misfit,
     },
+    /// The journal is whole, but ends before a checkpoint of it does.
+    #[error(
+        "{file}: the journal ends at position {end}, before the end of a checkpoint at position \
+         {checkpoint_end}: segments are missing, or older copies were put in their place; restore \
+         them"
+    )]
+    EndsBeforeCheckpoint {
+        /// The file it ends in.
+        file: String,
+        /// Where it ends.
+        end: Position,
+        /// Where the checkpoint does.
+        checkpoint_end: Position,
+    },
+    /// No checkpoint is whole, and the journal alone does not have everything.
+    #[error(
+        "{file}: {fault}; no checkpoint is whole and the journal does not go back to its \
+         beginning: restore this file or {others}"
+    )]
+    NoWholeCheckpoint {
+        /// The newest checkpoint.
+        file: String,
+        /// What is wrong with it.
+        fault: CheckpointFault,
+        /// The other ones, or the journal's first segment.
+        others: String,
+    },
+    /// The checkpoint that an arrangement begins with is missing.
+    #[error(
+        "{place}: has no checkpoint, and this arrangement began with one; put the files back \
+         from where they went"
+    )]
+    CheckpointGone {
+        /// The shard's directory.
+        place: String,
+    },
+    /// A checkpoint reads otherwise than a moment before.
+    #[error("{file}: was whole a moment ago, now {fault}; check the disk and start again")]
+    CheckpointChanged {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        fault: CheckpointFault,
+    },
+    /// A whole checkpoint does not fit the engine.
+    #[error("{file}: slice {slice} of the checkpoint does not fit: {reason}")]
+    UnfitSlice {
+        /// The file.
+        file: String,
+        /// The slice's number, from 0.
+        slice: u64,
+        /// What does not fit.
+        reason: Unfit,
+    },
     /// The disk failed.
     #[error("{file}: {source}; check the disk and the permissions of the data directory")]
     Io {
@@ -231,36 +303,57 @@ impl RecoveryError {
     }
 }
 
-impl<S: Storage> Recovering<S> {
-    /// Looks at the segment files and refuses what is not this shard's whole
-    /// journal.
+impl<S: Source> Recovering<S> {
+    /// Chooses a checkpoint, looks at the segment files and refuses what is not
+    /// this shard's whole journal. Every byte of the checkpoint is read.
     pub fn open(
         storage: S,
         identity: Identity,
         durability: Durability,
     ) -> Result<Self, RecoveryError> {
-        let headers = scan::headers(&storage, Some(identity))?;
-        Ok(Self { storage, durability, headers })
+        let chosen = choose::checkpoint(&storage, Some(identity))?;
+        let headers = scan::headers(&storage, Some(identity), chosen.from.chain.end)?;
+        Ok(Self { storage, durability, chosen, headers })
     }
 
-    /// Applies every recovered record in order, decides about the end, makes it
-    /// clean and durable, and begins a new epoch. `clock` is the time now.
-    pub fn replay(
+    /// The checkpoint that the replay begins with.
+    pub fn checkpoint(&self) -> Option<CheckpointInfo> {
+        self.chosen.info()
+    }
+
+    /// Replays into `replica` and decides about the end as a start would, but
+    /// writes nothing: a torn tail is passed over and stays.
+    pub fn read(
         mut self,
-        clock: Time,
-        mut apply: impl FnMut(&Record) -> Result<(), Misfit>,
-    ) -> Result<(Journal<S>, Recovered), RecoveryError> {
-        let (mut records, mut batches) = (0, 0);
+        replica: &mut impl Replica,
+        progress: &dyn Fn(Progress),
+    ) -> Result<Recovered, RecoveryError> {
+        let (_, _, recovered) = self.feed(replica, progress)?;
+        Ok(recovered)
+    }
+
+    fn feed<R: Replica>(
+        &mut self,
+        replica: &mut R,
+        progress: &dyn Fn(Progress),
+    ) -> Result<(Walked<S::Segment>, Row, Recovered), RecoveryError> {
+        let segments = self.headers.iter().map(|h| h.segment_bytes).sum::<u64>();
+        let loaded_bytes = self.checkpoint().map_or(0, |info| info.bytes);
+        let mut teller = Teller::new(progress, loaded_bytes.saturating_add(segments));
+        let loaded = self.chosen.load(&self.storage, replica, &mut teller)?;
         let names = Names::of(&self.storage, &self.headers);
-        let walked = scan::walk(&mut self.storage, &self.headers, &mut |segment, batch, body| {
-            batches += 1;
-            each_record(&names, segment, batch, body, &mut |_, record| {
-                records += 1;
-                apply(record)
-            })
-        })?;
+        let mut feed = Feed::new(replica, &names, &self.headers, teller);
+        let first = self.headers.first().map_or(0, |h| h.base);
+        let from = self.chosen.from;
+        let walked =
+            scan::walk(&mut self.storage, &self.headers, from, &mut |segment, batch, body| {
+                let read = batch.position.0.saturating_sub(first);
+                feed.batch(segment, batch, body, loaded_bytes.saturating_add(read))
+            })?;
+        let records = feed.finish()?;
+        let batches = feed.batches;
         let row = refuse_damage(&names, &self.headers, &walked)?;
-        let mut recovered = Recovered {
+        let recovered = Recovered {
             records,
             batches,
             segments: self.headers.len(),
@@ -268,9 +361,37 @@ impl<S: Storage> Recovering<S> {
             last_time: walked.chain.time,
             epoch: walked.chain.epoch.saturating_add(1),
             torn: None,
+            checkpoint: self.checkpoint(),
+            loaded,
+            keep_from: self.checkpoint().map_or(Position(0), |info| info.keep_from),
+            warnings: self.chosen.warnings.clone(),
         };
+        Ok((walked, row, recovered))
+    }
+}
+
+impl<S: Storage> Recovering<S> {
+    /// Replays the checkpoint and every record after it, decides about the end,
+    /// makes it clean and durable, and begins a new epoch. `clock` is the time
+    /// now; `progress` is called every few megabytes.
+    pub fn recover(
+        mut self,
+        clock: Time,
+        replica: &mut impl Replica,
+        progress: &dyn Fn(Progress),
+    ) -> Result<(Journal<S>, Recovered), RecoveryError> {
+        let (walked, row, mut recovered) = self.feed(replica, progress)?;
         let journal = self.restart(walked, row, clock, &mut recovered)?;
         Ok((journal, recovered))
+    }
+
+    /// The same for a caller that takes records one by one and no checkpoint.
+    pub fn replay(
+        self,
+        clock: Time,
+        apply: impl FnMut(&Record) -> Result<(), Misfit>,
+    ) -> Result<(Journal<S>, Recovered), RecoveryError> {
+        self.recover(clock, &mut OneByOne(apply), &|_| {})
     }
 
     /// From here on the disk is written: recovery has decided.
@@ -283,7 +404,7 @@ impl<S: Storage> Recovering<S> {
     ) -> Result<Journal<S>, RecoveryError> {
         // Everything from D on may be in the page cache only.
         let from = scan::first_after(&self.headers, walked.findings.durable_upto);
-        let settled = self.storage.settle(from);
+        let settled = self.storage.settle(from, &self.chosen.refused);
         settled.map_err(|e| RecoveryError::io(self.storage.name(from), e))?;
         if let Row::TornTail { from } = row {
             recovered.torn = Some(cut(&self.storage, &mut walked, from)?);
@@ -365,6 +486,10 @@ pub(super) fn refuse_damage<T>(
             let (file, offset) = place(first_invalid(walked));
             let (end, committed) = (found.end, found.durable_upto);
             Err(RecoveryError::DamageBelowCommitted { file, offset, end, committed })
+        }
+        Row::EndsBeforeCheckpoint => {
+            let (end, checkpoint_end) = (found.end, found.checkpoint_end);
+            Err(RecoveryError::EndsBeforeCheckpoint { file: place(end).0, end, checkpoint_end })
         }
         Row::DamageBeyondWindow => {
             let (file, offset) = place(found.stray.map_or(found.end, |stray| stray.position));

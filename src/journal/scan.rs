@@ -8,7 +8,7 @@ use super::decide::{Findings, Leftover, SegmentFault, Stray};
 use super::recovery::RecoveryError;
 use super::segment::{self, SegmentHeader};
 use super::storage::{SegmentBytes, Source};
-use super::{Identity, Position, Sequence, page_up, widen};
+use super::{Identity, Position, Sequence, narrow, page_up, widen};
 use crate::limits::PAGE_BYTES;
 use crate::units::Time;
 
@@ -50,34 +50,81 @@ impl Chain {
     }
 }
 
-/// The headers of all segments, or the first fault and the sequence it is at.
+/// The headers of the segments that a replay from `from` needs, or the first
+/// fault and the sequence it is at. Segments before them may be there or not:
+/// they are what a removal has not come to yet.
 ///
 /// Without an identity (the inspector has none) the first segment's is taken.
 pub(super) fn headers<S: Source>(
     source: &S,
     identity: Option<Identity>,
+    from: Position,
 ) -> Result<Vec<SegmentHeader>, RecoveryError> {
-    let sequences = source.sequences().map_err(|e| RecoveryError::io(source.place(), e))?;
-    let mut headers: Vec<SegmentHeader> = Vec::with_capacity(sequences.len());
-    let (mut expected, mut base) = (1, 0);
-    for sequence in sequences {
-        if sequence != expected {
-            return Err(RecoveryError::faulty(source.name(expected), SegmentFault::Missing));
+    let fault = |sequence, fault| RecoveryError::faulty(source.name(sequence), fault);
+    let found = every_header(source)?;
+    let needed = first_needed(&found, from);
+    let (mut expected, mut base) = match needed.first() {
+        Some((sequence, Ok(first))) if from.0 > 0 => {
+            let before = found.len() - needed.len();
+            let before = before.checked_sub(1).and_then(|index| found.get(index));
+            (
+                *sequence,
+                base_of_first(first, before, from)
+                    .ok_or_else(|| fault(sequence.saturating_sub(1), SegmentFault::Missing))?,
+            )
         }
-        let name = || source.name(sequence);
-        let stored = source.peek(sequence).map_err(|e| RecoveryError::io(name(), e))?;
+        Some((sequence, Err(_))) if from.0 > 0 => (*sequence, 0),
+        _ => (1, 0),
+    };
+    let mut headers: Vec<SegmentHeader> = Vec::with_capacity(needed.len());
+    for (sequence, header) in needed {
+        if *sequence != expected {
+            return Err(fault(expected, SegmentFault::Missing));
+        }
+        let header = (*header).map_err(|f| fault(*sequence, f))?;
         let ours = identity.or(headers.first().map(|first| first.identity));
-        let header = segment::read(sequence, &stored)
-            .and_then(|h| {
-                segment::judge(&h, ours.unwrap_or(h.identity), base)?;
-                Ok(h)
-            })
-            .map_err(|fault| RecoveryError::faulty(name(), fault))?;
+        segment::judge(&header, ours.unwrap_or(header.identity), base)
+            .map_err(|f| fault(*sequence, f))?;
         expected = sequence.saturating_add(1);
         base = header.base.saturating_add(header.segment_bytes);
         headers.push(header);
     }
     Ok(headers)
+}
+
+type Peeked = (Sequence, Result<SegmentHeader, SegmentFault>);
+
+/// Every segment's first page, as it reads.
+pub(super) fn every_header<S: Source>(source: &S) -> Result<Vec<Peeked>, RecoveryError> {
+    let sequences = source.sequences().map_err(|e| RecoveryError::io(source.place(), e))?;
+    let peek = |sequence| {
+        let stored = source.peek(sequence);
+        let stored = stored.map_err(|e| RecoveryError::io(source.name(sequence), e))?;
+        Ok((sequence, segment::read(sequence, &stored)))
+    };
+    sequences.into_iter().map(peek).collect()
+}
+
+/// The segments from the one that holds `from` on.
+fn first_needed(found: &[Peeked], from: Position) -> &[Peeked] {
+    let holds = |(_, header): &Peeked| header.is_ok_and(|h| h.base <= from.0);
+    let first = if from.0 == 0 { 0 } else { found.iter().rposition(holds).unwrap_or(0) };
+    found.get(first..).unwrap_or_default()
+}
+
+/// Where the first needed segment must begin: where the one before it ends, if
+/// that is still there. A segment that begins after `from` does only if `from`
+/// lies in the last page before it.
+fn base_of_first(first: &SegmentHeader, before: Option<&Peeked>, from: Position) -> Option<u64> {
+    if first.base > from.0 && from.0.next_multiple_of(widen(PAGE_BYTES)) != first.base {
+        return None;
+    }
+    match before {
+        Some((sequence, Ok(before))) if sequence.saturating_add(1) == first.sequence => {
+            Some(before.base.saturating_add(before.segment_bytes))
+        }
+        _ => Some(first.base),
+    }
 }
 
 /// What a walk through the journal found.
@@ -94,44 +141,70 @@ pub(super) struct Walked<T> {
 pub(super) type Visit<'a> =
     dyn FnMut(&SegmentHeader, &BatchHeader, &[u8]) -> Result<(), RecoveryError> + 'a;
 
-/// Follows the chain from the first segment to where it ends.
+/// Where a walk begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct From {
+    /// The chain there.
+    pub(super) chain: Chain,
+    /// The greatest end of a checkpoint: the journal was committed up to there.
+    pub(super) checkpoint_end: Position,
+}
+
+/// Follows the chain from where a checkpoint, or the journal, begins to where
+/// it ends.
 pub(super) fn walk<S: Source>(
     source: &mut S,
     headers: &[SegmentHeader],
+    from: From,
     visit: &mut Visit<'_>,
 ) -> Result<Walked<S::Segment>, RecoveryError> {
-    let mut chain = Chain::default();
+    let mut chain = from.chain;
     let mut durable_upto = Position(0);
     let mut tail = Vec::new();
-    let mut stop = PAGE_BYTES;
-    for header in headers {
+    let mut offset = headers.first().map_or(PAGE_BYTES, |first| page_after(first, chain.end));
+    let mut stop = offset;
+    for (index, header) in headers.iter().enumerate() {
         let name = source.name(header.sequence);
         let opened = source.open(header.sequence).map_err(|e| RecoveryError::io(name, e))?;
+        if let Some(next) = headers.get(index + 1) {
+            source.read_ahead(next.sequence);
+        }
         let before = chain.batch;
         // Once a segment does not continue the chain, no later one can.
         if tail.len() < 2 {
             let bytes = opened.bytes();
-            let reached = follow(header, bytes, &mut chain, &mut durable_upto, visit)?;
+            let reached = follow(header, bytes, offset, &mut chain, &mut durable_upto, visit)?;
             if chain.batch > before {
                 tail.clear();
                 stop = reached;
             }
         }
+        offset = PAGE_BYTES;
         tail.push((*header, opened));
     }
-    let findings = gather(&tail, stop, &chain, durable_upto);
+    // A checkpoint may begin where these segments never were.
+    let files_end = headers.last().map_or(0, |h| h.base.saturating_add(h.segment_bytes));
+    let end = Position(chain.end.0.min(files_end));
+    let mut findings = gather(&tail, stop, &chain, durable_upto);
+    findings.end = end;
+    findings.checkpoint_end = from.checkpoint_end;
     Ok(Walked { chain, findings, tail, stop })
+}
+
+/// The offset of the page after `position` in the segment that a walk begins in.
+fn page_after(segment: &SegmentHeader, position: Position) -> usize {
+    page_up(narrow(offset_of(segment, position))).max(PAGE_BYTES)
 }
 
 /// Follows the chain within one segment; returns the page after its last batch.
 fn follow(
     header: &SegmentHeader,
     bytes: &[u8],
+    mut offset: usize,
     chain: &mut Chain,
     durable_upto: &mut Position,
     visit: &mut Visit<'_>,
 ) -> Result<usize, RecoveryError> {
-    let mut offset = PAGE_BYTES;
     while let Some(page) = bytes.get(offset..) {
         let found = batch::read(page, header.sequence, Position::of(header.base, offset));
         let Some(found) = found.filter(|found| chain.continues(found)) else { break };
@@ -151,8 +224,7 @@ fn gather<T: SegmentBytes>(
     chain: &Chain,
     durable_upto: Position,
 ) -> Findings {
-    let mut findings =
-        Findings { fault: None, end: chain.end, durable_upto, stray: None, leftover: None };
+    let mut findings = Findings { end: chain.end, durable_upto, ..Findings::default() };
     let mut headers_found = false;
     for (index, (segment, opened)) in tail.iter().enumerate() {
         let start = if index == 0 { stop } else { PAGE_BYTES };

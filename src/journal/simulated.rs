@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use super::storage::{NextError, Segment, SegmentBytes, Source, Storage, Stored};
-use super::{Identity, Position, SegmentHeader, Sequence, segment, widen};
+use super::checkpoint::{CheckpointNumber, CheckpointStart, Header, Packer};
+use super::storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
+use super::{Identity, Position, SegmentHeader, Sequence, narrow, segment, widen};
 use crate::limits::PAGE_BYTES;
 use crate::units::Time;
 
@@ -37,6 +39,9 @@ struct Image {
 #[derive(Clone, Debug, Default)]
 struct State {
     segments: BTreeMap<Sequence, Image>,
+    /// Checkpoints are written past the cache and named when they are whole, so
+    /// a crash finds each as it is.
+    checkpoints: BTreeMap<CheckpointNumber, Arc<Vec<u8>>>,
     syncs: u64,
     fail_sync: Option<u64>,
     segments_max: Option<usize>,
@@ -135,6 +140,47 @@ impl Disk {
         state.segments.iter().map(|(sequence, image)| (*sequence, image.live.clone())).collect()
     }
 
+    /// Writes a whole checkpoint, as the background thread does, and removes
+    /// the one before the older of the last two.
+    pub fn checkpoint(&self, start: CheckpointStart, end: Position, slices: &[&[u8]]) {
+        let mut state = self.state.borrow_mut();
+        let last = state.checkpoints.last_key_value().map_or(0, |(last, _)| *last);
+        let number = last + 1;
+        let header = Header { identity: self.identity, number, start };
+        let (mut packer, mut bytes) = Packer::new(&header);
+        let close = |packer: &mut Packer, bytes: &mut Vec<u8>| {
+            bytes.extend_from_slice(packer.seal().map_or(&[], |(_, block)| block));
+            packer.opened();
+        };
+        for slice in slices {
+            if !packer.fits(slice.len()) {
+                close(&mut packer, &mut bytes);
+            }
+            packer.push(slice);
+        }
+        close(&mut packer, &mut bytes);
+        bytes.extend(packer.footer(end).1);
+        state.checkpoints.insert(number, Arc::new(bytes));
+        state.checkpoints.retain(|n, _| *n >= last);
+    }
+
+    /// The checkpoints, ascending.
+    pub fn checkpoints(&self) -> Vec<CheckpointNumber> {
+        self.state.borrow().checkpoints.keys().copied().collect()
+    }
+
+    /// Changes the bytes of a checkpoint behind the journal's back.
+    pub fn alter_checkpoint(&self, number: CheckpointNumber, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state.borrow_mut();
+        let found = state.checkpoints.get_mut(&number).expect("the checkpoint exists");
+        change(Arc::make_mut(found));
+    }
+
+    /// Takes a checkpoint's file away.
+    pub fn remove_checkpoint(&self, number: CheckpointNumber) {
+        self.state.borrow_mut().checkpoints.remove(&number);
+    }
+
     /// Changes the bytes of a segment behind the journal's back.
     pub fn alter(&self, sequence: Sequence, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state.borrow_mut();
@@ -192,6 +238,22 @@ pub struct SimulatedSegment {
     disk: Disk,
     sequence: Sequence,
     bytes: Vec<u8>,
+}
+
+/// A checkpoint's bytes.
+struct InMemory(Arc<Vec<u8>>);
+
+impl ReadAt for InMemory {
+    fn bytes(&self) -> u64 {
+        widen(self.0.len())
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = self.0.get(narrow(offset)..).unwrap_or_default();
+        let found = from.get(..into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        into.copy_from_slice(found);
+        Ok(())
+    }
 }
 
 impl Drop for SimulatedSegment {
@@ -252,6 +314,24 @@ impl Source for SimulatedStorage {
         Ok(SimulatedSegment { disk: self.disk.clone(), sequence, bytes })
     }
 
+    fn checkpoints(&self) -> io::Result<Vec<CheckpointNumber>> {
+        Ok(self.disk.checkpoints())
+    }
+
+    fn checkpoint(&self, number: CheckpointNumber) -> io::Result<Box<dyn ReadAt>> {
+        let state = self.disk.state.borrow();
+        let found = state.checkpoints.get(&number).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(InMemory(Arc::clone(found))))
+    }
+
+    fn checkpoint_name(&self, number: CheckpointNumber) -> String {
+        format!("simulated/{number:010}.ckp")
+    }
+
+    fn founded(&self) -> bool {
+        false
+    }
+
     fn place(&self) -> String {
         "simulated".to_owned()
     }
@@ -262,9 +342,10 @@ impl Source for SimulatedStorage {
 }
 
 impl Storage for SimulatedStorage {
-    fn settle(&mut self, from: Sequence) -> io::Result<()> {
+    fn settle(&mut self, from: Sequence, refused: &[CheckpointNumber]) -> io::Result<()> {
         let mut state = self.disk.state.borrow_mut();
         state.writes += 1;
+        state.checkpoints.retain(|number, _| !refused.contains(number));
         for (_, image) in state.segments.range_mut(from..) {
             image.durable.clone_from(&image.live);
         }
@@ -306,6 +387,20 @@ impl Storage for SimulatedStorage {
 
     fn retired_upto(&self) -> io::Result<Position> {
         Ok(Position(0))
+    }
+
+    fn free_before(&mut self, before: Position, current: Sequence) {
+        let mut state = self.disk.state.borrow_mut();
+        state.segments.retain(|sequence, image| {
+            let stored = Stored { front: image.live.clone(), bytes: widen(image.live.len()) };
+            let header = segment::read(*sequence, &stored);
+            let end = header.map_or(u64::MAX, |h| h.base + h.segment_bytes);
+            *sequence >= current || end > before.0
+        });
+    }
+
+    fn free_failed(&self) -> Option<String> {
+        None
     }
 
     fn note_failed_sync(&mut self, _file: &str) {

@@ -7,6 +7,7 @@
 use std::io;
 use std::ops::Range;
 
+use super::checkpoint::CheckpointNumber;
 use super::{Position, Sequence};
 use crate::units::Time;
 
@@ -35,7 +36,16 @@ pub struct Stored {
     pub bytes: u64,
 }
 
-/// Where segments are read from.
+/// A file that is read at any offset, from any thread.
+pub trait ReadAt: Send + Sync {
+    /// Its length.
+    fn bytes(&self) -> u64;
+
+    /// Fills `into` with what lies at `offset`.
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+/// Where segments and checkpoints are read from.
 pub trait Source {
     /// An opened segment.
     type Segment: SegmentBytes;
@@ -49,6 +59,22 @@ pub trait Source {
     /// Opens a segment whose front is sound.
     fn open(&mut self, sequence: Sequence) -> io::Result<Self::Segment>;
 
+    /// A hint that this segment will be opened next, and only be read.
+    fn read_ahead(&mut self, _sequence: Sequence) {}
+
+    /// The checkpoints that exist, ascending.
+    fn checkpoints(&self) -> io::Result<Vec<CheckpointNumber>>;
+
+    /// Opens a checkpoint.
+    fn checkpoint(&self, number: CheckpointNumber) -> io::Result<Box<dyn ReadAt>>;
+
+    /// How messages name a checkpoint's file.
+    fn checkpoint_name(&self, number: CheckpointNumber) -> String;
+
+    /// Whether the journal has begun with a checkpoint, so that one must be
+    /// there.
+    fn founded(&self) -> bool;
+
     /// How messages name the place that holds the segments.
     fn place(&self) -> String;
 
@@ -59,9 +85,10 @@ pub trait Source {
 /// Where a journal is written. Opening and reading change nothing; the first
 /// change is [`Storage::settle`].
 pub trait Storage: Source<Segment: Segment> {
-    /// Recovery has decided: leftovers of unfinished preparations go, and every
-    /// segment from `from` on is synced as it is.
-    fn settle(&mut self, from: Sequence) -> io::Result<()>;
+    /// Recovery has decided: leftovers of what was not finished go, and so do the
+    /// checkpoints that were refused; every segment from `from` on is synced as
+    /// it is.
+    fn settle(&mut self, from: Sequence, refused: &[CheckpointNumber]) -> io::Result<()>;
 
     /// The ready segment `sequence`, which begins at `base`; the one after it
     /// is begun. Waits, within bounds, for one that is being made ready.
@@ -86,6 +113,14 @@ pub trait Storage: Source<Segment: Segment> {
     /// The greatest `end` that a background sync has made durable, or its
     /// error.
     fn retired_upto(&self) -> io::Result<Position>;
+
+    /// Removes the segments wholly before `before`, oldest first, in the
+    /// background; none from `current` on. What does not get through is tried
+    /// again with the next call.
+    fn free_before(&mut self, before: Position, current: Sequence);
+
+    /// Why the last removal did not get through.
+    fn free_failed(&self) -> Option<String>;
 
     /// Leaves the note that a sync failed, for the next start. Best effort.
     fn note_failed_sync(&mut self, file: &str);

@@ -12,7 +12,7 @@ use super::refusal::StartError;
 use super::{EXIT_FATAL, ShardThread, machine};
 use crate::config::Config;
 use crate::engine::{Capacity, Engine, EnvelopeLimits};
-use crate::journal::{Directory, Identity, Journal, MmapStorage, Recovered, Recovering};
+use crate::journal::{Arrangement, Identity, Journal, MmapStorage, Recovered, Recovering};
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
 use crate::shard::{Bell, Board, Clock, Fatal, Mesh, Phase, Shard, ShardSettings};
 use crate::units::Time;
@@ -32,7 +32,7 @@ pub(super) struct Launch {
     pub(super) shards: u16,
     pub(super) core: Option<usize>,
     pub(super) background: Option<usize>,
-    pub(super) directory: Directory,
+    pub(super) arrangement: Arrangement,
     pub(super) doors: Vec<BoundListener>,
     /// The port of each shard.
     pub(super) ports: Vec<u16>,
@@ -113,7 +113,8 @@ impl Launch {
         let config = &self.config;
         let identity = Identity { cell: config.cell, shard: self.shard, shards: self.shards };
         let segment_bytes = config.segment_bytes();
-        let storage = MmapStorage::new(&self.directory, identity, segment_bytes, self.background)?;
+        let storage =
+            MmapStorage::new(&self.arrangement, identity, segment_bytes, self.background)?;
         let recovering = Recovering::open(storage, identity, config.durability)?;
         let mut engine = Engine::new(config.cell, capacity(config, self.shards), limits(config));
         let now = Clock::starting_at(Time(0)).now();

@@ -21,7 +21,7 @@ pub use refusal::{ServerError, StartError};
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::journal::{Directory, mmap};
+use crate::journal::{Arrangement, Directory, mmap};
 use crate::net::{BoundListener, Listener, Waker};
 use crate::shard::{Bell, Board, Mesh};
 use facts::Facts;
@@ -115,12 +115,13 @@ impl Starting {
         let address = doors.shared.first().map_or(config.listen, BoundListener::address);
         mmap::install_sigbus_message();
         let directory = Directory::open(&config.data, config.segment_bytes(), shards)?;
+        let arrangement = Arrangement::current_or_first(&directory, shards)?;
         let wakers = (0..shards).map(|_| Waker::new()).collect::<io::Result<Vec<_>>>()?;
         let stopper = Stopper { stop: Arc::default(), wakers };
         let boards: Vec<_> =
             stopper.wakers.iter().map(|waker| Arc::new(Board::new(waker.clone()))).collect();
         let facts = Facts::of(&config, address, &doors, &directory, tables, &placement);
-        let shards = spawn(&Arc::new(config), doors, &directory, &stopper, &boards, &placement)?;
+        let shards = spawn(&Arc::new(config), doors, &arrangement, &stopper, &boards, &placement)?;
         Ok(Self { address, facts, stopper, boards, shards })
     }
 
@@ -171,7 +172,7 @@ impl ShardThread {
 fn spawn(
     config: &Arc<Config>,
     doors: Doors,
-    directory: &Directory,
+    arrangement: &Arrangement,
     stopper: &Stopper,
     boards: &[Arc<Board>],
     placement: &machine::Placement,
@@ -194,7 +195,7 @@ fn spawn(
             shards: placement.count(),
             core: placement.shards.get(usize::from(shard)).copied().flatten(),
             background: placement.background,
-            directory: directory.clone(),
+            arrangement: arrangement.clone(),
             doors,
             ports: ports.clone(),
             mesh,

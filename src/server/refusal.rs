@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::config::ConfigError;
-use crate::journal::{DirectoryError, RecoveryError, StorageError};
+use crate::journal::{ArrangementError, DirectoryError, RecoveryError, StorageError};
 use crate::net::{ListenError, RingRefused};
 
 /// Why a server does not start; one line that says what to do.
@@ -22,6 +22,9 @@ pub enum StartError {
     /// No data directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The shards' directories are not as they must be.
+    #[error(transparent)]
+    Arrangement(#[from] ArrangementError),
     /// No segments can be made ready.
     #[error(transparent)]
     Storage(#[from] StorageError),
