@@ -9,20 +9,42 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::refusal::StartError;
+use super::replica::{Restored, rearrange, show};
 use super::{EXIT_FATAL, ShardThread, machine};
 use crate::config::Config;
 use crate::engine::{Capacity, Engine, EnvelopeLimits};
-use crate::journal::{Arrangement, Identity, Journal, MmapStorage, Recovered, Recovering};
+use crate::journal::{
+    Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal, MmapStorage,
+    Recovered, Recovering,
+};
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
-use crate::shard::{Bell, Board, Clock, Fatal, Mesh, Phase, Shard, ShardSettings};
+use crate::shard::{Bell, Board, Checkpoints, Clock, Fatal, Mesh, Phase, Shard, ShardSettings};
 use crate::units::Time;
 
 /// What a shard's thread says while it starts.
 pub(super) enum Stage {
+    /// Its part of the new arrangement is written.
+    Rearranged,
     /// The state is there.
     Recovered(Recovered),
     /// Requests are answered.
     Answering,
+}
+
+/// What a shard's thread is told while it starts; silence calls it off.
+pub(super) enum Go {
+    /// The new arrangement is the one in use.
+    Recover(Arrangement),
+    /// All shards have recovered.
+    Answer,
+}
+
+/// Where the data is, and whether it must be arranged anew first.
+#[derive(Clone)]
+pub(super) struct Lies {
+    pub(super) arrangement: Arrangement,
+    /// The arrangement for our number of shards, being built.
+    pub(super) next: Option<Arc<Building>>,
 }
 
 /// All that one shard needs.
@@ -32,7 +54,7 @@ pub(super) struct Launch {
     pub(super) shards: u16,
     pub(super) core: Option<usize>,
     pub(super) background: Option<usize>,
-    pub(super) arrangement: Arrangement,
+    pub(super) lies: Lies,
     pub(super) doors: Vec<BoundListener>,
     /// The port of each shard.
     pub(super) ports: Vec<u16>,
@@ -48,6 +70,7 @@ pub(super) struct Launch {
 struct Recovery {
     engine: Engine,
     journal: Journal<MmapStorage>,
+    checkpoints: Checkpoints,
     recovered: Recovered,
 }
 
@@ -56,10 +79,11 @@ pub(super) fn capacity(config: &Config, shards: u16) -> Capacity {
     Capacity {
         envelopes: config.envelopes_max.div_ceil(shards.into()),
         table_bytes: config.table_bytes().div_ceil(shards.into()),
+        retention_s: config.retention_s,
     }
 }
 
-fn limits(config: &Config) -> EnvelopeLimits {
+pub(super) fn limits(config: &Config) -> EnvelopeLimits {
     EnvelopeLimits {
         shares_max: config.shares_max,
         total_fen_max: config.total_fen_max,
@@ -88,13 +112,14 @@ impl Launch {
     fn live(
         self,
         say: &Sender<Result<Stage, StartError>>,
-        may_go: &Receiver<()>,
+        may_go: &Receiver<Go>,
     ) -> Result<(), StartError> {
         if let Some(core) = self.core {
             machine::pin(core)?;
         }
         self.board.enter(Phase::Recovering);
-        let recovery = self.recover()?;
+        let Some(arrangement) = self.arranged(say, may_go)? else { return Ok(()) };
+        let recovery = self.recover(&arrangement)?;
         let _ = say.send(Ok(Stage::Recovered(recovery.recovered.clone())));
         if may_go.recv().is_err() {
             return Ok(()); // another shard cannot start
@@ -109,17 +134,44 @@ impl Launch {
         Ok(())
     }
 
-    fn recover(&self) -> Result<Recovery, StartError> {
+    /// The arrangement for our number of shards; `None` if the start was called
+    /// off before it was there.
+    fn arranged(
+        &self,
+        say: &Sender<Result<Stage, StartError>>,
+        may_go: &Receiver<Go>,
+    ) -> Result<Option<Arrangement>, StartError> {
+        let Lies { arrangement, next } = &self.lies;
+        let Some(building) = next else { return Ok(Some(arrangement.clone())) };
+        let (shard, shards) = (self.shard, self.shards);
+        rearrange(&self.config, arrangement, building, shard, shards, &self.board)?;
+        let _ = say.send(Ok(Stage::Rearranged));
+        match may_go.recv() {
+            Ok(Go::Recover(arrangement)) => Ok(Some(arrangement)),
+            Ok(Go::Answer) | Err(_) => Ok(None),
+        }
+    }
+
+    fn recover(&self, arrangement: &Arrangement) -> Result<Recovery, StartError> {
         let config = &self.config;
         let identity = Identity { cell: config.cell, shard: self.shard, shards: self.shards };
         let segment_bytes = config.segment_bytes();
-        let storage =
-            MmapStorage::new(&self.arrangement, identity, segment_bytes, self.background)?;
+        let storage = MmapStorage::new(arrangement, identity, segment_bytes, self.background)?;
+        let settings = CheckpointSettings {
+            bytes_per_s: Some(u64::from(config.checkpoint_mib_s) << 20),
+            background_core: self.background,
+        };
+        let writer = CheckpointWriter::new(arrangement, identity, settings)?;
         let recovering = Recovering::open(storage, identity, config.durability)?;
-        let mut engine = Engine::new(config.cell, capacity(config, self.shards), limits(config));
+        let mut restored = Restored::new(config, self.shard, self.shards);
         let now = Clock::starting_at(Time(0)).now();
-        let (journal, recovered) = recovering.replay(now, |record| engine.apply(record))?;
-        Ok(Recovery { engine, journal, recovered })
+        let progress = |progress| show(&self.board, progress);
+        let (mut journal, recovered) = recovering.recover(now, &mut restored, &progress)?;
+        journal.free_before(recovered.keep_from);
+        let engine = restored.finish()?;
+        let interval_ms = u64::from(config.checkpoint_interval_s) * 1000;
+        let checkpoints = Checkpoints::new(writer, interval_ms, now, recovered.records);
+        Ok(Recovery { engine, journal, checkpoints, recovered })
     }
 
     /// Opens the doors on the shard's own thread.
@@ -134,20 +186,21 @@ impl Launch {
         let net = Net::new(listeners, net_settings, self.waker)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
+        let Recovery { engine, journal, checkpoints, recovered } = recovery;
         let settings = ShardSettings {
             cell: config.cell,
             durability: config.durability,
             ports: self.ports,
             seeds: ChaCha12Rng::from_seed(seed),
             wait_us_max: config.wait_us_max,
+            checkpoint: recovered.checkpoint,
             stop: self.stop,
             quiet: self.quiet,
             bell: self.bell,
             board: self.board,
         };
-        let Recovery { engine, journal, recovered } = recovery;
         let clock = Clock::starting_at(recovered.last_time);
-        Ok(Shard::new(net, engine, journal, self.mesh, clock, settings))
+        Ok(Shard::new(net, engine, journal, self.mesh, checkpoints, clock, settings))
     }
 }
 

@@ -8,6 +8,7 @@ mod facts;
 mod launch;
 mod machine;
 mod refusal;
+mod replica;
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,17 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, Sender};
 
 pub use refusal::{ServerError, StartError};
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::journal::{Arrangement, Directory, mmap};
+use crate::journal::{Arrangement, Directory, Recovered, mmap};
 use crate::net::{BoundListener, Listener, Waker};
 use crate::shard::{Bell, Board, Mesh};
 use facts::Facts;
-use launch::{Launch, Stage};
+use launch::{Go, Launch, Lies, Stage};
 
 /// The exit code of a process that its disk or its ring has ended.
 pub const EXIT_FATAL: i32 = 74;
@@ -37,6 +38,7 @@ pub struct Starting {
     stopper: Stopper,
     boards: Vec<Arc<Board>>,
     shards: Vec<ShardThread>,
+    lies: Lies,
 }
 
 /// A running server. Dropping it drains it.
@@ -68,7 +70,7 @@ struct ShardThread {
     thread: JoinHandle<()>,
     says: Receiver<Result<Stage, StartError>>,
     /// Sent when all shards have recovered; dropped to call the start off.
-    go: crossbeam::channel::Sender<()>,
+    go: Sender<Go>,
 }
 
 /// The sockets, bound before the data directory is touched.
@@ -115,14 +117,14 @@ impl Starting {
         let address = doors.shared.first().map_or(config.listen, BoundListener::address);
         mmap::install_sigbus_message();
         let directory = Directory::open(&config.data, config.segment_bytes(), shards)?;
-        let arrangement = Arrangement::current_or_first(&directory, shards)?;
+        let lies = lies(&config, &directory, shards)?;
         let wakers = (0..shards).map(|_| Waker::new()).collect::<io::Result<Vec<_>>>()?;
         let stopper = Stopper { stop: Arc::default(), wakers };
         let boards: Vec<_> =
             stopper.wakers.iter().map(|waker| Arc::new(Board::new(waker.clone()))).collect();
         let facts = Facts::of(&config, address, &doors, &directory, tables, &placement);
-        let shards = spawn(&Arc::new(config), doors, &arrangement, &stopper, &boards, &placement)?;
-        Ok(Self { address, facts, stopper, boards, shards })
+        let shards = spawn(&Arc::new(config), doors, &lies, &stopper, &boards, &placement)?;
+        Ok(Self { address, facts, stopper, boards, shards, lies })
     }
 
     /// Where each shard shows how far it is.
@@ -132,37 +134,70 @@ impl Starting {
 
     /// Waits until every shard has recovered and answers.
     pub fn finish(self) -> Result<Server, StartError> {
-        let Self { address, facts, stopper, boards, shards } = self;
-        let mut recovered = Vec::new();
-        let mut failed = None;
-        for shard in &shards {
-            match shard.hear() {
-                Ok(Stage::Recovered(found)) => recovered.push(found),
-                Ok(Stage::Answering) => {}
-                Err(error) => failed = failed.or(Some(error)),
+        let Self { address, facts, stopper, boards, shards, lies } = self;
+        let recovered = recover(&shards, lies).and_then(|recovered| {
+            for shard in &shards {
+                shard.tell(Go::Answer);
+                shard.hear()?;
             }
-        }
-        for shard in &shards {
-            if failed.is_none() {
-                let _ = shard.go.send(());
-                failed = shard.hear().err();
-            }
-        }
+            Ok(recovered)
+        });
+        // Without their ends of the channels all threads come home.
         let threads: Vec<_> = shards.into_iter().map(|shard| shard.thread).collect();
-        if let Some(error) = failed {
-            // Their ends of the channels are gone, so all of them come home.
-            stopper.stop();
-            for thread in threads {
-                let _ = thread.join(); // its own error was told first
+        match recovered {
+            Ok(recovered) => {
+                let facts = facts.lines(&recovered);
+                Ok(Server { address, facts, stopper, boards, shards: threads })
             }
-            return Err(error);
+            Err(error) => {
+                stopper.stop();
+                for thread in threads {
+                    let _ = thread.join(); // its own error was told first
+                }
+                Err(error)
+            }
         }
-        let facts = facts.lines(&recovered);
-        Ok(Server { address, facts, stopper, boards, shards: threads })
     }
 }
 
+/// Where the data is. For another number of shards than ours the next
+/// arrangement is begun; nothing of the one in use is changed.
+fn lies(config: &Config, directory: &Directory, shards: u16) -> Result<Lies, StartError> {
+    let arrangement = Arrangement::current_or_first(directory, shards)?;
+    let fits = arrangement.shards() == shards;
+    let next = (!fits).then(|| arrangement.build_next(config.cell, shards)).transpose()?;
+    Ok(Lies { arrangement, next: next.map(Arc::new) })
+}
+
+/// Waits for every shard to recover; where the data must be arranged anew, for
+/// every shard's part of that before.
+fn recover(shards: &[ShardThread], lies: Lies) -> Result<Vec<Recovered>, StartError> {
+    let Lies { mut arrangement, next } = lies;
+    if let Some(building) = next {
+        for shard in shards {
+            shard.hear()?;
+        }
+        arrangement = launch::publish(building)?;
+        for shard in shards {
+            shard.tell(Go::Recover(arrangement.clone()));
+        }
+    }
+    let mut recovered = Vec::new();
+    for shard in shards {
+        if let Stage::Recovered(found) = shard.hear()? {
+            recovered.push(found);
+        }
+    }
+    arrangement.settle()?;
+    Ok(recovered)
+}
+
 impl ShardThread {
+    /// A thread that has ended hears nothing, and has said why.
+    fn tell(&self, go: Go) {
+        let _ = self.go.send(go);
+    }
+
     fn hear(&self) -> Result<Stage, StartError> {
         let gone = || io::Error::other("a shard has ended before it began");
         self.says.recv().map_err(|_| gone())?
@@ -172,7 +207,7 @@ impl ShardThread {
 fn spawn(
     config: &Arc<Config>,
     doors: Doors,
-    arrangement: &Arrangement,
+    lies: &Lies,
     stopper: &Stopper,
     boards: &[Arc<Board>],
     placement: &machine::Placement,
@@ -195,7 +230,7 @@ fn spawn(
             shards: placement.count(),
             core: placement.shards.get(usize::from(shard)).copied().flatten(),
             background: placement.background,
-            arrangement: arrangement.clone(),
+            lies: lies.clone(),
             doors,
             ports: ports.clone(),
             mesh,

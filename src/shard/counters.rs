@@ -2,7 +2,7 @@
 //! once a turn.
 
 use crate::engine::Totals;
-use crate::journal::JournalStats;
+use crate::journal::{CheckpointInfo, JournalStats};
 use crate::limits::{OPS, STATUSES};
 use crate::net::NetCounters;
 
@@ -79,6 +79,15 @@ pub struct CheckpointCounters {
     pub position: u64,
     /// Whether one is under way.
     pub under_way: bool,
+}
+
+impl CheckpointCounters {
+    /// A valid checkpoint is there.
+    pub(super) fn note(&mut self, info: &CheckpointInfo) {
+        self.began_at_ms = info.began_at.0;
+        self.bytes = info.bytes;
+        self.position = info.began.0;
+    }
 }
 
 /// What a shard publishes about itself.

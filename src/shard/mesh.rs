@@ -172,6 +172,11 @@ impl Mesh {
         self.peers.len()
     }
 
+    /// Which of them this is.
+    pub(super) fn own(&self) -> usize {
+        self.own
+    }
+
     /// The shard of a partition.
     #[inline]
     pub(super) fn owner(&self, partition: u8) -> usize {

@@ -6,6 +6,7 @@
 
 mod answer;
 mod board;
+mod checkpoint;
 mod clock;
 mod counters;
 mod decide;
@@ -14,6 +15,7 @@ mod pressure;
 mod turn;
 
 pub use board::{Board, Phase};
+pub use checkpoint::Checkpoints;
 pub use clock::Clock;
 pub use counters::{CheckpointCounters, HISTOGRAM_BUCKETS, Histogram, ShardCounters, TableFill};
 pub use mesh::{Bell, Mesh};

@@ -10,18 +10,22 @@ use rand_chacha::ChaCha12Rng;
 
 use super::answer::Facts;
 use super::board::{Board, Phase};
+use super::checkpoint::Checkpoints;
 use super::clock::Clock;
-use super::counters::ShardCounters;
+use super::counters::{ShardCounters, TableFill};
 use super::mesh::{Bell, Mesh};
 use super::pressure::Pressure;
 use crate::engine::{Engine, Misfit};
-use crate::journal::{CommitFailed, Committed, Journal, Storage};
+use crate::journal::{CheckpointInfo, CommitFailed, Committed, Journal, Storage};
 use crate::limits::IDLE_MARK_AFTER;
 use crate::net::{Inbox, Net, stamp};
 use crate::units::{Cell, Durability, Stamp, Time};
 
 /// Expiries that one turn makes at most: a crowd of them waits, claims do not.
 const EXPIRIES_PER_TURN: usize = 512;
+
+/// Slots that one turn frees at most.
+const RECYCLED_PER_TURN: usize = 256;
 
 /// How long an expiry that found no room in the journal waits for its next try.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(500);
@@ -44,6 +48,8 @@ pub struct ShardSettings {
     pub seeds: ChaCha12Rng,
     /// What a request may wait before work is refused, in microseconds.
     pub wait_us_max: u32,
+    /// The checkpoint the state was recovered from.
+    pub checkpoint: Option<CheckpointInfo>,
     /// Set, with the bells rung, to begin a drain.
     pub stop: Arc<AtomicBool>,
     /// How many shards have nothing on its way any more, while draining.
@@ -79,6 +85,7 @@ pub struct Shard<S: Storage> {
     pub(super) mesh: Mesh,
     pub(super) inbox: Inbox,
     pub(super) pressure: Pressure,
+    pub(super) checkpoints: Checkpoints,
     pub(super) facts: Facts,
     pub(super) seeds: ChaCha12Rng,
     pub(super) counters: ShardCounters,
@@ -104,21 +111,27 @@ impl<S: Storage> Shard<S> {
         engine: Engine,
         journal: Journal<S>,
         mesh: Mesh,
+        checkpoints: Checkpoints,
         clock: Clock,
         settings: ShardSettings,
     ) -> Self {
         let ShardSettings { cell, durability, ports, seeds, wait_us_max, .. } = settings;
         let now = stamp();
+        let mut counters = ShardCounters::default();
+        if let Some(info) = &settings.checkpoint {
+            counters.checkpoints.note(info);
+        }
         let mut shard = Self {
             net,
             engine,
             journal,
             mesh,
+            checkpoints,
             inbox: Inbox::new(),
             pressure: Pressure::new(wait_us_max, now),
             facts: Facts { cell, durability, ports },
             seeds,
-            counters: ShardCounters::default(),
+            counters,
             round_at: now,
             answered: 0,
             clock,
@@ -167,6 +180,7 @@ impl<S: Storage> Shard<S> {
         let committed = self.commit(now)?;
         self.net.release(&committed)?;
         self.mesh.release(committed);
+        self.checkpoint(now)?;
         self.mark_when_idle(appended, now)?;
         self.publish();
         Ok(())
@@ -195,13 +209,22 @@ impl<S: Storage> Shard<S> {
         Ok(committed)
     }
 
+    /// Closes what is over, and frees the slots of what has been closed for
+    /// long enough. A crowd of either is spread over turns.
     fn expire_due(&mut self, now: Time) -> Result<(), Fatal> {
         self.expiry_stuck = false;
         for _ in 0..EXPIRIES_PER_TURN {
             let Some(expiry) = self.engine.due(now) else { break };
             if !self.make_true(&expiry, now)? {
                 self.expiry_stuck = true;
-                break;
+                return Ok(());
+            }
+        }
+        for _ in 0..RECYCLED_PER_TURN {
+            let Some(recycled) = self.engine.recyclable(now) else { break };
+            if !self.make_true(&recycled, now)? {
+                self.expiry_stuck = true;
+                return Ok(());
             }
         }
         Ok(())
@@ -220,15 +243,14 @@ impl<S: Storage> Shard<S> {
 
     /// How long the next wait may sleep; `None` is until something comes.
     fn sleep_at_most(&mut self) -> Option<Duration> {
+        let now = self.clock.now();
         let mark = self.journal.mark_wanted().then_some(IDLE_MARK_AFTER);
         let due = self.engine.next_due().map(|due| {
-            let wait = (u64::from(due) * 1000).saturating_sub(self.clock.now().0);
+            let wait = (u64::from(due) * 1000).saturating_sub(now.0);
             if self.expiry_stuck { EXPIRY_PAUSE } else { Duration::from_millis(wait) }
         });
-        match (mark, due) {
-            (Some(mark), Some(due)) => Some(mark.min(due)),
-            (mark, due) => mark.or(due),
-        }
+        let checkpoint = self.checkpoints.sleep_at_most(now);
+        [mark, due, checkpoint].into_iter().flatten().min()
     }
 
     /// The turn is over: what it has cost is noted and shown.
@@ -244,6 +266,13 @@ impl<S: Storage> Shard<S> {
         self.counters.net = self.net.counters();
         self.counters.totals = self.engine.totals();
         self.counters.journal = self.journal.stats();
+        let fill = self.engine.fill();
+        self.counters.tables = TableFill {
+            envelopes: fill.envelopes.into(),
+            envelopes_max: fill.envelopes_max.into(),
+            pages: fill.pages.into(),
+            pages_max: fill.pages_max.into(),
+        };
         self.counters.pressure = self.pressure.level();
         self.board.publish(&self.counters);
     }

@@ -1,0 +1,77 @@
+//! What a shard's checkpoint and journal are replayed into, and how another
+//! number of shards comes about.
+
+use std::sync::atomic::Ordering;
+
+use super::launch::{capacity, limits};
+use super::refusal::StartError;
+use crate::config::Config;
+use crate::engine::{Engine, Misfit, Record, Restoring};
+use crate::journal::{
+    Arrangement, Building, Identity, Position, Progress, Recovering, Replica, Unfit,
+};
+use crate::shard::Board;
+use crate::units::Time;
+
+/// The state of one shard while it comes to be.
+pub(super) struct Restored(Restoring);
+
+impl Restored {
+    /// Nothing yet.
+    pub(super) fn new(config: &Config, shard: u16, shards: u16) -> Self {
+        let capacity = capacity(config, shards);
+        Self(Restoring::new(config.cell, capacity, limits(config), shard, shards))
+    }
+
+    /// All is in.
+    pub(super) fn finish(self) -> Result<Engine, StartError> {
+        self.0.finish().map_err(StartError::Unsound)
+    }
+}
+
+impl Replica for Restored {
+    fn load(&mut self, slice: &[u8]) -> Result<u64, Unfit> {
+        Ok(self.0.load(slice)?)
+    }
+
+    fn apply(&mut self, records: &[(Position, Record)]) -> Result<(), (Position, Misfit)> {
+        self.0.apply(records)
+    }
+}
+
+/// Shows on a board how far a recovery is.
+pub(super) fn show(board: &Board, progress: Progress) {
+    board.recovery_bytes.store(progress.bytes_total, Ordering::Relaxed);
+    board.recovered_bytes.store(progress.bytes_done, Ordering::Relaxed);
+    board.recovered_records.store(progress.records, Ordering::Relaxed);
+}
+
+/// Makes one shard of a new arrangement: reads every old shard, keeps the
+/// partitions that are its own, and writes them as a checkpoint.
+pub(super) fn rearrange(
+    config: &Config,
+    old: &Arrangement,
+    building: &Building,
+    shard: u16,
+    shards: u16,
+    board: &Board,
+) -> Result<(), StartError> {
+    let mut restored = Restored::new(config, shard, shards);
+    let mut last_time = Time(0);
+    for from in 0..old.shards() {
+        let identity = Identity { cell: config.cell, shard: from, shards: old.shards() };
+        let recovering = Recovering::open(old.source(from), identity, config.durability)?;
+        let recovered = recovering.read(&mut restored, &|progress| show(board, progress))?;
+        last_time = last_time.max(recovered.last_time);
+    }
+    let mut engine = restored.finish()?;
+    let mut cursor = engine.begin_image();
+    let slices = std::iter::from_fn(|| {
+        let mut slice = Vec::new();
+        engine.next_slice(&mut cursor, 0, &mut slice).then_some(slice)
+    });
+    let written = building.write_shard(shard, last_time, slices);
+    written.map_err(crate::journal::ArrangementError::from)?;
+    engine.end_image(cursor);
+    Ok(())
+}

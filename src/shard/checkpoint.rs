@@ -1,0 +1,155 @@
+//! Taking checkpoints: a few slices a turn, while the shard goes on.
+//!
+//! A slice is copied right after a commit, so a checkpoint never has anything
+//! that is not committed. The background plane writes and verifies; what comes
+//! back is how it ended. A failed checkpoint costs nothing but a longer restart.
+
+use std::time::Duration;
+
+use super::turn::{Fatal, Shard};
+use crate::engine::ImageCursor;
+use crate::journal::{CheckpointFailed, CheckpointInfo, CheckpointWriter, Position, Storage};
+use crate::units::Time;
+
+/// Slices of 64 KiB that one turn copies at most: some tens of microseconds.
+const SLICES_PER_TURN: usize = 4;
+
+/// How soon a shard without requests turns again while it copies.
+const COPY_PAUSE: Duration = Duration::from_millis(1);
+
+/// How soon it looks whether the background is done.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Where the checkpoint under way stands.
+enum Stage {
+    Idle,
+    /// Slices are being copied.
+    Copying(ImageCursor),
+    /// All are copied; the journal must be durable up to here.
+    Copied(Position),
+    /// The background writes the rest and verifies.
+    Closing,
+}
+
+/// One shard's checkpoints.
+pub struct Checkpoints {
+    writer: CheckpointWriter,
+    interval_ms: u64,
+    next_at: Time,
+    stage: Stage,
+    /// Records the journal had when the last one was begun.
+    records: u64,
+}
+
+impl Checkpoints {
+    /// Checkpoints every `interval_ms`, the first so long after `now`; 0 takes
+    /// none. `records_replayed` says whether there is anything new to take.
+    pub fn new(writer: CheckpointWriter, interval_ms: u64, now: Time, records_replayed: u64) -> Self {
+        let next_at = Time(now.0.saturating_add(interval_ms));
+        // What was replayed is not in a checkpoint: the first is due for it.
+        let records = if records_replayed > 0 { u64::MAX } else { 0 };
+        Self { writer, interval_ms, next_at, stage: Stage::Idle, records }
+    }
+
+    /// How long the shard may sleep for the sake of this.
+    pub(super) fn sleep_at_most(&self, now: Time) -> Option<Duration> {
+        match self.stage {
+            Stage::Idle if self.interval_ms == 0 => None,
+            Stage::Idle => Some(Duration::from_millis(self.next_at.0.saturating_sub(now.0))),
+            Stage::Copying(_) => Some(COPY_PAUSE),
+            Stage::Copied(_) | Stage::Closing => Some(LOOK_PAUSE),
+        }
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        self.interval_ms > 0 && now >= self.next_at
+    }
+
+    fn wait_for_next(&mut self, now: Time) {
+        self.next_at = Time(now.0.saturating_add(self.interval_ms));
+        self.stage = Stage::Idle;
+    }
+}
+
+impl<S: Storage> Shard<S> {
+    /// Does this turn's part of a checkpoint; everything appended is committed.
+    pub(super) fn checkpoint(&mut self, now: Time) -> Result<(), Fatal> {
+        match std::mem::replace(&mut self.checkpoints.stage, Stage::Idle) {
+            Stage::Idle => self.begin_checkpoint(now),
+            Stage::Copying(cursor) => self.copy_slices(cursor),
+            Stage::Copied(end) => self.close_checkpoint(end, now)?,
+            Stage::Closing => self.checkpoints.stage = Stage::Closing,
+        }
+        if let Some(ended) = self.checkpoints.writer.poll() {
+            self.end_checkpoint(ended, now);
+        }
+        Ok(())
+    }
+
+    fn begin_checkpoint(&mut self, now: Time) {
+        if !self.checkpoints.is_due(now) {
+            return;
+        }
+        let records = self.journal.stats().records;
+        let Some(start) = self.journal.checkpoint_start() else { return };
+        if records == self.checkpoints.records {
+            return self.checkpoints.wait_for_next(now); // nothing is new
+        }
+        self.checkpoints.records = records;
+        self.checkpoints.writer.begin(start.at(now));
+        self.counters.checkpoints.under_way = true;
+        let cursor = self.engine.begin_image();
+        self.copy_slices(cursor);
+    }
+
+    fn copy_slices(&mut self, mut cursor: ImageCursor) {
+        let position = self.journal.appended();
+        for _ in 0..SLICES_PER_TURN {
+            let Some(mut slice) = self.checkpoints.writer.buffer() else { break };
+            let copied = self.engine.next_slice(&mut cursor, position.0, &mut slice);
+            self.checkpoints.writer.put(slice);
+            if !copied {
+                self.engine.end_image(cursor);
+                self.checkpoints.stage = Stage::Copied(position);
+                return;
+            }
+        }
+        self.checkpoints.stage = Stage::Copying(cursor);
+    }
+
+    /// Under `os` the journal is behind what was copied: it is synced first, or
+    /// the checkpoint could know more than the journal after a power cut.
+    fn close_checkpoint(&mut self, end: Position, now: Time) -> Result<(), Fatal> {
+        if self.journal.durable_upto() < end {
+            self.journal.mark(now)?;
+        }
+        self.checkpoints.stage = if self.journal.durable_upto() < end {
+            Stage::Copied(end)
+        } else {
+            self.checkpoints.writer.finish(end);
+            Stage::Closing
+        };
+        Ok(())
+    }
+
+    fn end_checkpoint(&mut self, ended: Result<CheckpointInfo, CheckpointFailed>, now: Time) {
+        if let Stage::Copying(cursor) = std::mem::replace(&mut self.checkpoints.stage, Stage::Idle) {
+            self.engine.end_image(cursor);
+        }
+        self.checkpoints.wait_for_next(now);
+        let counters = &mut self.counters.checkpoints;
+        counters.under_way = false;
+        match ended {
+            Ok(info) => {
+                counters.taken += 1;
+                counters.note(&info);
+                self.journal.free_before(info.keep_from);
+            }
+            Err(failed) => {
+                counters.failed += 1;
+                self.checkpoints.records = u64::MAX; // try again in any case
+                eprintln!("hongbao: shard {}: {failed}", self.mesh.own());
+            }
+        }
+    }
+}
