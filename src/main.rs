@@ -4,10 +4,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use hongbao::Server;
+use hongbao::admin::{Progress, Systemd};
 use hongbao::config::{Given, Resolved};
+use hongbao::server::{StartError, Starting};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -44,6 +48,9 @@ struct Settings {
     flags: Given,
 }
 
+/// How often a long recovery says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
@@ -69,7 +76,12 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     let resolved = resolve(settings)?;
     // Registered before the start, so that no moment of it is deaf.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let server = Server::start(resolved.config)?;
+    let starting = Starting::begin(resolved.config)?;
+    let systemd = Systemd::from_variables(|name| std::env::var_os(name), std::process::id());
+    // Told to stop when this goes, after the drain.
+    let _notifying =
+        systemd.map(|systemd| systemd.start(starting.boards().to_vec())).transpose()?;
+    let server = tell_progress(starting)?;
     for fact in server.facts() {
         say(fact);
     }
@@ -83,6 +95,21 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     server.wait()?;
     say("drained: everything acknowledged is durable");
     Ok(())
+}
+
+/// Waits for the recovery, with a line a second about how far it is.
+fn tell_progress(starting: Starting) -> Result<Server, StartError> {
+    let mut progress = Progress::of(starting.boards().to_vec());
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let teller = std::thread::spawn(move || {
+        while is_done.recv_timeout(PROGRESS_EVERY) == Err(RecvTimeoutError::Timeout) {
+            say(&format!("recovering  {}", progress.line(Instant::now())));
+        }
+    });
+    let server = starting.finish();
+    drop(done);
+    let _ = teller.join();
+    server
 }
 
 /// A line on standard output. Whoever read it may be gone; the server stays.

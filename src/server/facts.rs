@@ -1,13 +1,15 @@
 //! What a start says of itself: one line per fact.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use super::Doors;
 use super::machine::Placement;
+use crate::admin::{BoundAdmin, ServerFacts};
 use crate::config::Config;
 use crate::journal::{Directory, Recovered};
-use crate::units::Durability;
+use crate::net::BoundListener;
+use crate::shard::Clock;
+use crate::units::{Durability, Time};
 
 /// What is known before recovery.
 pub(super) struct Facts {
@@ -18,12 +20,13 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn of(
         config: &Config,
-        address: SocketAddr,
         doors: &Doors,
         directory: &Directory,
         table_bytes: usize,
         placement: &Placement,
+        admin: Option<&BoundAdmin>,
     ) -> Self {
+        let address = doors.address();
         let shards = placement.count();
         let plural = if shards == 1 { "" } else { "s" };
         let mut rest = vec![
@@ -46,6 +49,10 @@ impl Facts {
         if let Some(path) = &config.unix {
             rest.push(format!("listen      {} (unix)", shown(path)));
         }
+        if let Some(admin) = admin {
+            rest.push(format!("admin       http://{}", admin.address()));
+            rest.extend(admin.warning());
+        }
         let data = format!("data        {} ({})", shown(&config.data), directory.file_system());
         Self { data, rest }
     }
@@ -60,6 +67,30 @@ impl Facts {
         }
         lines.extend(self.rest);
         lines
+    }
+}
+
+/// What the control plane tells.
+pub(super) fn server(
+    config: &Config,
+    doors: &Doors,
+    table_bytes: usize,
+    shards: u16,
+) -> ServerFacts {
+    let own = doors.own.iter().map(BoundListener::address);
+    let tcp = std::iter::once(doors.address()).chain(own).map(|address| address.to_string());
+    let unix = config.unix.iter().map(|path| shown(path).to_string());
+    ServerFacts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cell: config.cell,
+        shards,
+        durability: config.durability,
+        listen: tcp.chain(unix).collect(),
+        data: config.data.clone(),
+        started_at: Clock::starting_at(Time(0)).now(),
+        envelopes_max: config.envelopes_max.into(),
+        table_bytes: u64::try_from(table_bytes).unwrap_or(u64::MAX),
+        connections_max: u64::from(config.connections_max) * u64::from(shards),
     }
 }
 

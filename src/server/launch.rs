@@ -110,7 +110,7 @@ impl Launch {
 
     /// The life of the thread. The directory's lock is held as long.
     fn live(
-        self,
+        mut self,
         say: &Sender<Result<Stage, StartError>>,
         may_go: &Receiver<Go>,
     ) -> Result<(), StartError> {
@@ -137,14 +137,15 @@ impl Launch {
     /// The arrangement for our number of shards; `None` if the start was called
     /// off before it was there.
     fn arranged(
-        &self,
+        &mut self,
         say: &Sender<Result<Stage, StartError>>,
         may_go: &Receiver<Go>,
     ) -> Result<Option<Arrangement>, StartError> {
-        let Lies { arrangement, next } = &self.lies;
-        let Some(building) = next else { return Ok(Some(arrangement.clone())) };
+        let arrangement = &self.lies.arrangement;
+        let Some(building) = self.lies.next.take() else { return Ok(Some(arrangement.clone())) };
         let (shard, shards) = (self.shard, self.shards);
-        rearrange(&self.config, arrangement, building, shard, shards, &self.board)?;
+        rearrange(&self.config, arrangement, &building, shard, shards, &self.board)?;
+        drop(building); // whoever publishes it must be the only one to hold it
         let _ = say.send(Ok(Stage::Rearranged));
         match may_go.recv() {
             Ok(Go::Recover(arrangement)) => Ok(Some(arrangement)),
@@ -202,6 +203,14 @@ impl Launch {
         let clock = Clock::starting_at(recovered.last_time);
         Ok(Shard::new(net, engine, journal, self.mesh, checkpoints, clock, settings))
     }
+}
+
+/// The new arrangement becomes the one in use. Every shard has written its
+/// part and holds the building no more.
+pub(super) fn publish(building: Arc<Building>) -> Result<Arrangement, StartError> {
+    let building = Arc::into_inner(building)
+        .ok_or_else(|| io::Error::other("a shard still writes its part of the arrangement"))?;
+    Ok(building.commit()?)
 }
 
 /// A shard that cannot make anything durable must not run on, and neither must

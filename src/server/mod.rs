@@ -20,7 +20,8 @@ use crossbeam::channel::{Receiver, Sender};
 
 pub use refusal::{ServerError, StartError};
 
-use crate::config::Config;
+use crate::admin::{Admin, AdminSettings, BoundAdmin, Watched};
+use crate::config::{Config, MaybeListen};
 use crate::engine::Engine;
 use crate::journal::{Arrangement, Directory, Recovered, mmap};
 use crate::net::{BoundListener, Listener, Waker};
@@ -39,6 +40,7 @@ pub struct Starting {
     boards: Vec<Arc<Board>>,
     shards: Vec<ShardThread>,
     lies: Lies,
+    admin: Option<Admin>,
 }
 
 /// A running server. Dropping it drains it.
@@ -48,6 +50,8 @@ pub struct Server {
     stopper: Stopper,
     boards: Vec<Arc<Board>>,
     shards: Vec<JoinHandle<()>>,
+    /// Ends with the server; the last to go, so that a drain can be watched.
+    admin: Option<Admin>,
 }
 
 /// Begins a drain, from any thread.
@@ -98,6 +102,12 @@ impl Doors {
         Ok(Self { shared, own })
     }
 
+    /// The address that all shards share.
+    fn address(&self) -> SocketAddr {
+        // There is at least one shard.
+        self.shared.first().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), BoundListener::address)
+    }
+
     /// The port of each shard, as `hello` tells it.
     fn ports(&self) -> Vec<u16> {
         let own = if self.own.is_empty() { &self.shared } else { &self.own };
@@ -114,7 +124,8 @@ impl Starting {
         let tables = Engine::memory_bytes(&launch::capacity(&config, shards)) * usize::from(shards);
         machine::check(&config, shards, tables)?;
         let doors = Doors::bind(&config, shards)?;
-        let address = doors.shared.first().map_or(config.listen, BoundListener::address);
+        let admin = bind_admin(&config, placement.background)?;
+        let address = doors.address();
         mmap::install_sigbus_message();
         let directory = Directory::open(&config.data, config.segment_bytes(), shards)?;
         let lies = lies(&config, &directory, shards)?;
@@ -122,9 +133,16 @@ impl Starting {
         let stopper = Stopper { stop: Arc::default(), wakers };
         let boards: Vec<_> =
             stopper.wakers.iter().map(|waker| Arc::new(Board::new(waker.clone()))).collect();
-        let facts = Facts::of(&config, address, &doors, &directory, tables, &placement);
+        let facts = Facts::of(&config, &doors, &directory, tables, &placement, admin.as_ref());
+        let admin = admin.map(|admin| {
+            let stopper = stopper.clone();
+            let drain = Box::new(move || stopper.stop());
+            let facts = facts::server(&config, &doors, tables, shards);
+            admin.start(Watched { boards: boards.clone(), facts, drain })
+        });
+        let admin = admin.transpose()?;
         let shards = spawn(&Arc::new(config), doors, &lies, &stopper, &boards, &placement)?;
-        Ok(Self { address, facts, stopper, boards, shards, lies })
+        Ok(Self { address, facts, stopper, boards, shards, lies, admin })
     }
 
     /// Where each shard shows how far it is.
@@ -134,7 +152,7 @@ impl Starting {
 
     /// Waits until every shard has recovered and answers.
     pub fn finish(self) -> Result<Server, StartError> {
-        let Self { address, facts, stopper, boards, shards, lies } = self;
+        let Self { address, facts, stopper, boards, shards, lies, admin } = self;
         let recovered = recover(&shards, lies).and_then(|recovered| {
             for shard in &shards {
                 shard.tell(Go::Answer);
@@ -147,7 +165,7 @@ impl Starting {
         match recovered {
             Ok(recovered) => {
                 let facts = facts.lines(&recovered);
-                Ok(Server { address, facts, stopper, boards, shards: threads })
+                Ok(Server { address, facts, stopper, boards, shards: threads, admin })
             }
             Err(error) => {
                 stopper.stop();
@@ -157,6 +175,13 @@ impl Starting {
                 Err(error)
             }
         }
+    }
+}
+
+fn bind_admin(config: &Config, core: Option<usize>) -> Result<Option<BoundAdmin>, StartError> {
+    match config.admin {
+        MaybeListen::Nowhere => Ok(None),
+        MaybeListen::At(listen) => Ok(Some(BoundAdmin::bind(AdminSettings { listen, core })?)),
     }
 }
 
@@ -255,6 +280,11 @@ impl Server {
     /// chose for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the control plane, if there is one.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// One line per fact: data, capacity, memory, durability, ports.

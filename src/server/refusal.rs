@@ -3,6 +3,7 @@
 
 use std::io;
 
+use crate::admin::AdminError;
 use crate::config::ConfigError;
 use crate::engine::Misfit;
 use crate::journal::{ArrangementError, DirectoryError, RecoveryError, StorageError};
@@ -20,6 +21,9 @@ pub enum StartError {
     /// No socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// No control plane.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// No data directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),

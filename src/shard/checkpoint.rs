@@ -44,7 +44,12 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Checkpoints every `interval_ms`, the first so long after `now`; 0 takes
     /// none. `records_replayed` says whether there is anything new to take.
-    pub fn new(writer: CheckpointWriter, interval_ms: u64, now: Time, records_replayed: u64) -> Self {
+    pub fn new(
+        writer: CheckpointWriter,
+        interval_ms: u64,
+        now: Time,
+        records_replayed: u64,
+    ) -> Self {
         let next_at = Time(now.0.saturating_add(interval_ms));
         // What was replayed is not in a checkpoint: the first is due for it.
         let records = if records_replayed > 0 { u64::MAX } else { 0 };
@@ -133,7 +138,8 @@ impl<S: Storage> Shard<S> {
     }
 
     fn end_checkpoint(&mut self, ended: Result<CheckpointInfo, CheckpointFailed>, now: Time) {
-        if let Stage::Copying(cursor) = std::mem::replace(&mut self.checkpoints.stage, Stage::Idle) {
+        if let Stage::Copying(cursor) = std::mem::replace(&mut self.checkpoints.stage, Stage::Idle)
+        {
             self.engine.end_image(cursor);
         }
         self.checkpoints.wait_for_next(now);
