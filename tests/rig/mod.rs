@@ -4,6 +4,8 @@
 #![allow(unreachable_pub)] // and sees it as a module of its own
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
+pub mod acknowledged;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
