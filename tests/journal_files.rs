@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use hongbao::engine::{Claimed, Record};
 use hongbao::journal::{
-    AppendError, Directory, DirectoryError, Identity, Journal, MmapStorage, NextError, Recovered,
-    Recovering, RecoveryError, Row, StorageError, inspect, mmap,
+    AppendError, Arrangement, Directory, DirectoryError, Identity, Journal, MmapStorage, NextError,
+    Recovered, Recovering, RecoveryError, Row, StorageError, inspect, mmap,
 };
 use hongbao::limits::{MEMLOCK_BYTES_MIN, PAGE_BYTES};
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
@@ -53,7 +53,8 @@ fn open_with(
     durability: Durability,
 ) -> Result<Opened, RecoveryError> {
     let directory = Directory::open(path, segment_bytes, identity.shards).unwrap();
-    let storage = MmapStorage::new(&directory, identity, segment_bytes, None).unwrap();
+    let arrangement = Arrangement::current_or_first(&directory, 1).unwrap();
+    let storage = MmapStorage::new(&arrangement, identity, segment_bytes, None).unwrap();
     let mut users = Vec::new();
     let recovering = Recovering::open(storage, identity, durability)?;
     let (journal, recovered) = recovering.replay(NOW, |record| {
@@ -63,6 +64,12 @@ fn open_with(
         Ok(())
     })?;
     Ok((journal, recovered, users))
+}
+
+/// The arrangement of a new directory; it keeps the directory locked.
+fn first_arrangement(path: &Path) -> Arrangement {
+    let directory = Directory::open(path, SMALL, 1).unwrap();
+    Arrangement::current_or_first(&directory, 1).unwrap()
 }
 
 fn open(path: &Path) -> Result<Opened, RecoveryError> {
@@ -90,7 +97,7 @@ fn closed() -> Data {
 }
 
 fn segment(data: &Path, sequence: u32) -> PathBuf {
-    data.join(format!("shard-000/{sequence:010}.seg"))
+    data.join(format!("arrangement-000001/shard-000/{sequence:010}.seg"))
 }
 
 /// Every name and every byte, except the pid in the lock file.
@@ -348,7 +355,7 @@ fn a_file_truncated_anywhere_refuses() {
 #[test]
 fn damage_refuses_and_leaves_even_unfinished_files_alone() {
     let data = closed();
-    fs::write(data.path.join("shard-000/0000000009.seg.tmp"), b"half").unwrap();
+    fs::write(data.path.join("arrangement-000001/shard-000/0000000009.seg.tmp"), b"half").unwrap();
     let mut bytes = fs::read(segment(&data.path, 1)).unwrap();
     bytes[2 * PAGE_BYTES + 700] ^= 1;
     fs::write(segment(&data.path, 1), bytes).unwrap();
@@ -360,7 +367,7 @@ fn damage_refuses_and_leaves_even_unfinished_files_alone() {
 #[test]
 fn unfinished_segments_are_removed_at_a_start() {
     let data = closed();
-    let unfinished = data.path.join("shard-000/0000000009.seg.tmp");
+    let unfinished = data.path.join("arrangement-000001/shard-000/0000000009.seg.tmp");
     fs::write(&unfinished, b"half").unwrap();
     open(&data.path).unwrap();
     assert!(!unfinished.exists());
@@ -440,9 +447,9 @@ fn a_running_journal_can_be_inspected() {
 #[test]
 fn impossible_segment_sizes_are_refused() {
     let data = data();
-    let directory = Directory::open(&data.path, SMALL, 1).unwrap();
+    let arrangement = first_arrangement(&data.path);
     for bytes in [0, 4096, SMALL + 1, (1 << 31) + 4096] {
-        let error = MmapStorage::new(&directory, US, bytes, None).err().unwrap();
+        let error = MmapStorage::new(&arrangement, US, bytes, None).err().unwrap();
         assert!(matches!(error, StorageError::SegmentBytes { .. }), "{error}");
     }
 }
@@ -450,10 +457,10 @@ fn impossible_segment_sizes_are_refused() {
 #[test]
 fn a_background_core_that_does_not_exist_is_refused() {
     let data = data();
-    let directory = Directory::open(&data.path, SMALL, 1).unwrap();
-    let error = MmapStorage::new(&directory, US, SMALL, Some(4000)).err().unwrap();
+    let arrangement = first_arrangement(&data.path);
+    let error = MmapStorage::new(&arrangement, US, SMALL, Some(4000)).err().unwrap();
     assert!(matches!(error, StorageError::Background(_)), "{error}");
-    MmapStorage::new(&directory, US, SMALL, Some(0)).unwrap();
+    MmapStorage::new(&arrangement, US, SMALL, Some(0)).unwrap();
 }
 
 /// A small file system of its own, unmounted at the end.
@@ -495,7 +502,7 @@ fn a_full_disk_refuses_records_and_keeps_what_is_committed() {
     };
     assert!(matches!(full, AppendError::NoSpace), "{full}");
     assert_eq!(journal.commit(now).unwrap().upto(), journal.appended());
-    let names = fs::read_dir(path.join("shard-000")).unwrap();
+    let names = fs::read_dir(path.join("arrangement-000001/shard-000")).unwrap();
     assert!(names.into_iter().all(|n| n.unwrap().path().extension().unwrap() == "seg"));
     fs::remove_file(&ballast).unwrap();
     for _ in 0..100 {
@@ -516,9 +523,9 @@ fn a_full_disk_refuses_records_and_keeps_what_is_committed() {
 fn a_first_segment_that_does_not_fit_is_told() {
     let Some(disk) = Mounted::tmpfs(300) else { return };
     let path = disk.0.path().join("data");
-    let directory = Directory::open(&path, SMALL, 1).unwrap();
+    let arrangement = first_arrangement(&path);
     fs::write(disk.0.path().join("ballast"), vec![1; 290 << 10]).unwrap();
-    let storage = MmapStorage::new(&directory, US, SMALL, None).unwrap();
+    let storage = MmapStorage::new(&arrangement, US, SMALL, None).unwrap();
     let recovering = Recovering::open(storage, US, Durability::Sync).unwrap();
     let error = recovering.replay(NOW, |_| Ok(())).err().unwrap();
     assert!(matches!(error, RecoveryError::Next(NextError::Full)), "{error}");
@@ -556,8 +563,8 @@ fn child_memlock(path: &Path) {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let limit = Some(MEMLOCK_BYTES_MIN - 1);
     setrlimit(Resource::Memlock, Rlimit { current: limit, maximum: limit }).unwrap();
-    let directory = Directory::open(path, SMALL, 1).unwrap();
-    let error = MmapStorage::new(&directory, US, SMALL, None).err().unwrap();
+    let arrangement = first_arrangement(path);
+    let error = MmapStorage::new(&arrangement, US, SMALL, None).err().unwrap();
     assert!(matches!(error, StorageError::Memlock { .. }));
     println!("{error}");
 }

@@ -424,12 +424,14 @@ impl<S: Storage> Recovering<S> {
 
 /// The file names of segments, taken before the storage is borrowed for long.
 pub(super) struct Names {
+    place: String,
     base: Vec<(u32, String)>,
 }
 
 impl Names {
     pub(super) fn of<S: super::Source>(source: &S, headers: &[SegmentHeader]) -> Self {
-        Self { base: headers.iter().map(|h| (h.sequence, source.name(h.sequence))).collect() }
+        let base = headers.iter().map(|h| (h.sequence, source.name(h.sequence))).collect();
+        Self { place: source.place(), base }
     }
 
     pub(super) fn name(&self, sequence: u32) -> String {
@@ -476,9 +478,10 @@ pub(super) fn refuse_damage<T>(
 ) -> Result<Row, RecoveryError> {
     let found = &walked.findings;
     let place = |position| {
-        scan::segment_at(headers, position)
-            .map(|h| (names.name(h.sequence), scan::offset_of(h, position)))
-            .unwrap_or_default()
+        scan::segment_at(headers, position).map_or_else(
+            || (names.place.clone(), 0),
+            |h| (names.name(h.sequence), scan::offset_of(h, position)),
+        )
     };
     match decide(found) {
         Row::Faulty(fault) => Err(RecoveryError::faulty(place(found.end).0, fault)),

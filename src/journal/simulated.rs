@@ -67,7 +67,7 @@ impl Disk {
 
     /// The storage to open a journal on.
     pub fn storage(&self) -> SimulatedStorage {
-        SimulatedStorage { disk: self.clone(), tried: None }
+        SimulatedStorage { disk: self.clone(), tried: None, retired: Position(0) }
     }
 
     /// An independent copy of the disk as it is.
@@ -229,6 +229,7 @@ impl Draw {
 pub struct SimulatedStorage {
     disk: Disk,
     tried: Option<Time>,
+    retired: Position,
 }
 
 /// A segment the process has mapped; its bytes return to the disk's live image
@@ -378,15 +379,15 @@ impl Storage for SimulatedStorage {
 
     fn tend(&mut self, _sequence: Sequence, _base: u64, _now: Time) {}
 
-    fn retire(&mut self, mut full: SimulatedSegment, _end: Position, sync: bool) {
-        if sync {
-            let all = 0..full.bytes.len();
-            let _ = full.sync(all); // as if the background had not come to it
+    fn retire(&mut self, mut full: SimulatedSegment, end: Position, sync: bool) {
+        let all = 0..full.bytes.len();
+        if sync && full.sync(all).is_ok() {
+            self.retired = end; // without it, as if the background had not come to it
         }
     }
 
     fn retired_upto(&self) -> io::Result<Position> {
-        Ok(Position(0))
+        Ok(self.retired)
     }
 
     fn free_before(&mut self, before: Position, current: Sequence) {

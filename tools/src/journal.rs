@@ -3,12 +3,16 @@
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use hongbao::engine::Record;
-use hongbao::journal::inspect::{self, SegmentReport, ShardReport};
+use hongbao::journal::inspect::{
+    self, CheckpointReport, FollowerReport, SegmentReport, ShardReport,
+};
 use hongbao::journal::{BatchHeader, Position, RecoveryError, Row};
+use hongbao::units::Time;
 use serde_json::{Value, json};
 
 use crate::exit::AuditFailed;
@@ -45,6 +49,7 @@ pub(crate) fn run(command: &JournalCommand, output: Output) -> Result<()> {
 
 fn verify(data: &Path, output: Output) -> Result<()> {
     let reports = some(data, inspect::verify(data).map_err(failed)?)?;
+    refuse_damaged_checkpoints(&reports)?;
     let shards: Vec<Value> = reports.iter().map(shard_json).collect();
     output.print(&json!({ "ok": true, "shards": shards }), || {
         reports.iter().map(shard_words).collect::<Vec<_>>().join("\n")
@@ -57,8 +62,10 @@ fn stat(data: &Path, output: Output) -> Result<()> {
     let shards: Vec<Value> = reports.iter().map(shard_with_segments_json).collect();
     output.print(&json!({ "shards": shards }), || {
         let words = |report: &ShardReport| {
-            let segments = report.segments.iter().map(segment_words).collect::<String>();
-            shard_words(report) + &segments
+            let checkpoints = report.checkpoints.iter().map(checkpoint_words);
+            let segments = report.segments.iter().map(segment_words);
+            let words = checkpoints.chain(segments).collect::<String>();
+            shard_words(report) + &words + &kept_words(report)
         };
         reports.iter().map(words).collect::<Vec<_>>().join("\n")
     });
@@ -83,6 +90,19 @@ fn dump(data: &Path, output: Output) -> Result<()> {
         other => other?,
     }
     walked.map_err(failed)
+}
+
+/// A start survives a damaged checkpoint if it has another; a verification
+/// does not pass it.
+fn refuse_damaged_checkpoints(reports: &[ShardReport]) -> Result<()> {
+    let mut all = reports.iter().flat_map(|report| &report.checkpoints);
+    match all.find_map(|one| one.checked.as_ref().err().map(|fault| (&one.file, fault))) {
+        None => Ok(()),
+        Some((file, fault)) => {
+            let fix = "a start uses another one and removes this; check the disk";
+            Err(AuditFailed(format!("{file}: {fault}; {fix}")).into())
+        }
+    }
 }
 
 /// Damage is what a verification looks for; a disk that cannot be read is not.
@@ -125,7 +145,49 @@ fn shard_words(report: &ShardReport) -> String {
 
 fn segment_words(segment: &SegmentReport) -> String {
     let SegmentReport { file, bytes, bytes_used, batches, records, .. } = segment;
-    format!("\n  {file}: {bytes_used} of {bytes} bytes, {records} records in {batches} batches")
+    if !segment.walked {
+        return format!("\n  {file}: {bytes} bytes, before the oldest whole checkpoint, not read");
+    }
+    let freeable = if segment.freeable { ", may be freed" } else { "" };
+    format!(
+        "\n  {file}: {bytes_used} of {bytes} bytes, {records} records in {batches} \
+         batches{freeable}"
+    )
+}
+
+fn checkpoint_words(checkpoint: &CheckpointReport) -> String {
+    let file = &checkpoint.file;
+    match &checkpoint.checked {
+        Ok(info) => format!(
+            "\n  {file}: whole, {} bytes, begun at position {} {} s ago, ends at {}",
+            info.bytes,
+            info.began,
+            age_s(info.began_at),
+            info.end
+        ),
+        Err(fault) => format!("\n  {file}: DAMAGED: {fault}"),
+    }
+}
+
+fn kept_words(report: &ShardReport) -> String {
+    let followers = match report.followers.len() {
+        0 => "none".to_owned(),
+        _ => {
+            let words = report.followers.iter().map(|f| format!("{} at {}", f.name, f.cursor));
+            words.collect::<Vec<_>>().join(", ")
+        }
+    };
+    format!(
+        "\n  followers: {followers}\n  kept from position {}; {} bytes of segments before it may \
+         be freed",
+        report.keep_from, report.freeable_bytes
+    )
+}
+
+/// Whole seconds since `time`, by this machine's clock.
+fn age_s(time: Time) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_secs().saturating_sub(time.0 / 1000)
 }
 
 fn shard_json(report: &ShardReport) -> Value {
@@ -146,14 +208,39 @@ fn shard_with_segments_json(report: &ShardReport) -> Value {
     let segment = |s: &SegmentReport| {
         json!({
             "file": s.file, "sequence": s.sequence, "base": s.base, "bytes": s.bytes,
-            "bytes_used": s.bytes_used, "batches": s.batches, "records": s.records,
+            "bytes_used": s.bytes_used, "read": s.walked, "freeable": s.freeable, "batches": s.batches, "records": s.records,
             "first_time_ms": s.first_time.map(|time| time.0),
             "last_time_ms": s.last_time.map(|time| time.0),
         })
     };
     let mut shard = shard_json(report);
+    shard["walked_from_checkpoint"] = report.walked_from.into();
+    shard["keep_from"] = report.keep_from.0.into();
+    shard["freeable_bytes"] = report.freeable_bytes.into();
+    let follower = |f: &FollowerReport| json!({ "name": f.name, "cursor": f.cursor.0 });
+    shard["followers"] = report.followers.iter().map(follower).collect();
+    shard["checkpoints"] = report.checkpoints.iter().map(checkpoint_json).collect();
     shard["segments"] = report.segments.iter().map(segment).collect();
     shard
+}
+
+fn checkpoint_json(checkpoint: &CheckpointReport) -> Value {
+    let mut json = json!({ "file": checkpoint.file, "number": checkpoint.number });
+    match &checkpoint.checked {
+        Ok(info) => {
+            json["valid"] = true.into();
+            json["begin"] = info.began.0.into();
+            json["end"] = info.end.0.into();
+            json["bytes"] = info.bytes.into();
+            json["began_at_ms"] = info.began_at.0.into();
+            json["age_s"] = age_s(info.began_at).into();
+        }
+        Err(fault) => {
+            json["valid"] = false.into();
+            json["fault"] = fault.to_string().into();
+        }
+    }
+    json
 }
 
 fn record_words(record: &Record) -> String {
