@@ -31,6 +31,9 @@ use crate::units::{Durability, Time};
 /// The exit code of a process that its disk or its ring has ended.
 pub const EXIT_FATAL: i32 = 74;
 
+/// How long a closed envelope is kept: 7 days, until it is a setting.
+const RETENTION_S: u32 = 7 * 86_400;
+
 /// Descriptors besides the connections: ring, bell, journal, standard streams.
 const SPARE_DESCRIPTORS: u64 = 64;
 
@@ -254,7 +257,8 @@ fn engine(config: &Config) -> Engine {
 }
 
 fn capacity(config: &Config) -> Capacity {
-    Capacity { envelopes: config.envelopes_max, table_bytes: config.table_bytes() }
+    let retention_s = RETENTION_S;
+    Capacity { envelopes: config.envelopes_max, table_bytes: config.table_bytes(), retention_s }
 }
 
 fn recover(config: &Config) -> Result<(Directory, Recovery), StartError> {
