@@ -1,89 +1,114 @@
 //! Zeroed memory for large tables, on huge pages where the kernel gives them.
 //!
 //! A table that is read at random costs a walk of the page tables at nearly
-//! every read with pages of 4 KiB; with pages of 2 MiB it does not. Nothing is
-//! touched here: the kernel takes memory as it is used.
+//! every read with pages of 4 KiB; with pages of 2 MiB it does not. Everything
+//! is touched at the start, so what a server will ever use it has from the
+//! beginning: no page faults later, and no surprise for its neighbours.
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 #[cfg(not(miri))]
 mod pages {
     use memmap2::{Advice, MmapMut};
-    use zerocopy::FromBytes;
 
-    /// An anonymous private mapping, whole words long.
+    /// What a mapping is touched by, where the kernel cannot do it itself.
+    const MACHINE_PAGE: usize = 4096;
+
+    /// An anonymous private mapping.
     pub(super) struct Pages(MmapMut);
 
     impl Pages {
-        pub(super) fn zeroed(words: usize) -> Option<Self> {
-            let map = MmapMut::map_anon(words.max(1).checked_mul(8)?).ok()?;
+        pub(super) fn touched(bytes: usize) -> Option<Self> {
+            let mut map = MmapMut::map_anon(bytes.max(8)).ok()?;
             // Refused where the kernel has no huge pages; it works without.
             let _ = map.advise(Advice::HugePage);
+            // Kernels before 5.14 do not know it; then every page is written.
+            if map.advise(Advice::PopulateWrite).is_err() {
+                map.iter_mut().step_by(MACHINE_PAGE).for_each(|byte| *byte = 0);
+            }
             Some(Self(map))
         }
 
         #[inline]
-        pub(super) fn words(&self) -> &[u64] {
-            // A mapping begins at a page, so this never fails.
-            <[u64]>::ref_from_bytes(&self.0).unwrap_or_default()
+        pub(super) fn bytes(&self) -> &[u8] {
+            &self.0
         }
 
         #[inline]
-        pub(super) fn words_mut(&mut self) -> &mut [u64] {
-            <[u64]>::mut_from_bytes(&mut self.0).unwrap_or_default()
+        pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+            &mut self.0
         }
     }
 }
 
 #[cfg(miri)]
 mod pages {
+    use zerocopy::IntoBytes;
+
     /// The interpreter has no huge pages and is slow with mappings.
     pub(super) struct Pages(Vec<u64>);
 
     impl Pages {
-        pub(super) fn zeroed(words: usize) -> Option<Self> {
-            Some(Self(vec![0; words.max(1)]))
+        pub(super) fn touched(bytes: usize) -> Option<Self> {
+            Some(Self(vec![0; bytes.max(8).div_ceil(8)]))
         }
 
-        pub(super) fn words(&self) -> &[u64] {
-            &self.0
+        pub(super) fn bytes(&self) -> &[u8] {
+            self.0.as_bytes()
         }
 
-        pub(super) fn words_mut(&mut self) -> &mut [u64] {
-            &mut self.0
+        pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+            self.0.as_mut_bytes()
         }
     }
 }
 
-/// A fixed number of 64-bit words, all zero at first, beginning at a page of
-/// the machine.
-pub struct Words(pages::Pages);
+/// A fixed number of integers, all zero at first, beginning at a page of the
+/// machine.
+pub struct Table<T>(pages::Pages, PhantomData<T>);
 
-impl Words {
-    /// `count` zeroed words.
+/// 64-bit words.
+pub type Words = Table<u64>;
+
+/// 32-bit words.
+pub type Halves = Table<u32>;
+
+impl<T> Table<T> {
+    /// `count` zeroes (and at least a word), every page of them touched.
     ///
     /// # Panics
     ///
     /// If the system has no room for them in the address space; a server
     /// compares with the machine's memory before it comes to this.
     pub fn zeroed(count: usize) -> Self {
-        Self(pages::Pages::zeroed(count).expect("room for the tables in the address space"))
+        let bytes = count.checked_mul(size_of::<T>());
+        let pages = bytes.and_then(pages::Pages::touched);
+        Self(pages.expect("room for the tables in the address space"), PhantomData)
+    }
+
+    /// The bytes that [`Table::zeroed`] takes.
+    pub fn bytes_for(count: usize) -> usize {
+        count.saturating_mul(size_of::<T>())
     }
 }
 
-impl Deref for Words {
-    type Target = [u64];
+impl<T: FromBytes + Immutable> Deref for Table<T> {
+    type Target = [T];
 
     #[inline]
-    fn deref(&self) -> &[u64] {
-        self.0.words()
+    fn deref(&self) -> &[T] {
+        // A mapping begins at a page, so this never fails.
+        <[T]>::ref_from_bytes(self.0.bytes()).unwrap_or_default()
     }
 }
 
-impl DerefMut for Words {
+impl<T: FromBytes + IntoBytes + Immutable> DerefMut for Table<T> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut [u64] {
-        self.0.words_mut()
+    fn deref_mut(&mut self) -> &mut [T] {
+        <[T]>::mut_from_bytes(self.0.bytes_mut()).unwrap_or_default()
     }
 }
 
@@ -97,5 +122,24 @@ mod tests {
         assert!(words.len() >= 1000 && words.iter().all(|&word| word == 0));
         words[999] = 7;
         assert_eq!(words[999], 7);
+        let mut halves = Halves::zeroed(1000);
+        assert!(halves.len() >= 1000 && halves.iter().all(|&half| half == 0));
+        halves[999] = 7;
+        assert_eq!((halves[998], halves[999]), (0, 7));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[cfg_attr(miri, ignore = "reads the process's own memory map")]
+    fn what_is_reserved_is_resident_from_the_start() {
+        let resident_kib = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        let before = resident_kib();
+        let words = Words::zeroed(8 << 20);
+        assert!(resident_kib() >= before + (60 << 10), "64 MiB, less what other tests give back");
+        assert_eq!(words[4 << 20], 0);
     }
 }

@@ -19,8 +19,14 @@ const BUSY: &[&str] =
 
 /// Busy, with two shards.
 const TWO: &[&str] = &[
-    "--envelopes-max", "400000", "--segment-kib", "128", "--checkpoint-interval-s", "1",
-    "--shards", "2",
+    "--envelopes-max",
+    "400000",
+    "--segment-kib",
+    "128",
+    "--checkpoint-interval-s",
+    "1",
+    "--shards",
+    "2",
 ];
 
 fn kills(default: u64) -> u64 {
@@ -66,7 +72,12 @@ fn walk(directory: &Path) -> Vec<PathBuf> {
 
 /// Kills a loaded server when `reached` says that the point is there, some
 /// times, and looks after each whether everything acknowledged is.
-fn kill_when(point: &str, rounds: u64, flags: &[&str], reached: impl Fn(&Path, &[PathBuf]) -> bool) {
+fn kill_when(
+    point: &str,
+    rounds: u64,
+    flags: &[&str],
+    reached: impl Fn(&Path, &[PathBuf]) -> bool,
+) {
     let data = tempfile::tempdir().unwrap();
     let mut all = Acknowledged::new();
     let mut hits = 0;

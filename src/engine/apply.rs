@@ -1,15 +1,13 @@
 //! The only way the state changes: a record is applied, or refused whole.
 //!
-//! The same function runs after a decision and in recovery. It decides
-//! nothing; it checks that the record fits before it touches anything.
+//! The same transitions run after a decision and in recovery. Nothing is
+//! decided here; it is checked that the record fits before anything is touched,
+//! and the tables derived from envelopes are kept in step.
 
-use super::header::Header;
-use super::orders::Order;
-use super::rules::is_sound;
-use super::slots::Slots;
-use super::{Cause, Claimed, Closed, Engine, Funded, Misfit, Record, split};
-use crate::units::EnvelopeState;
-use crate::wire::Row;
+use super::class::SlotRef;
+use super::slots::Vacancy;
+use super::{Claimed, Closed, Engine, Funded, Misfit, Record, Recycled};
+use crate::units::UnixSeconds;
 
 impl Engine {
     /// Applies a record. On `Err` nothing has changed; no record whatsoever
@@ -20,101 +18,82 @@ impl Engine {
             Record::Claimed(claimed) => self.apply_claimed(claimed),
             Record::Funded(funded) => self.apply_funded(funded),
             Record::Closed(closed) => self.apply_closed(closed),
+            Record::Recycled(recycled) => self.apply_recycled(recycled),
         }
     }
 
+    /// The envelope gets the slot that its id names, whichever would be next:
+    /// records are not decided again.
     fn apply_funded(&mut self, record: &Funded) -> Result<(), Misfit> {
-        let &Funded { envelope, sender, order, total, shares, share_max, split, .. } = record;
-        if !is_sound(total, shares, share_max, split) || self.orders.find(sender, order).is_some() {
-            return Err(Misfit::Contradiction(envelope));
+        if self.orders.find(&self.slots, record.sender, record.order).is_some() {
+            return Err(Misfit::Contradiction(record.envelope));
         }
-        let vacancy = self.vacancy(sender, shares).ok_or(Misfit::Full)?;
-        if vacancy.envelope != envelope {
-            return Err(Misfit::EnvelopeOutOfTurn(envelope));
+        let vacancy = self.slots.vacancy_for(record)?;
+        if self.live >= self.capacity.envelopes {
+            return Err(Misfit::Full);
         }
-        let order_ref = self.orders.len();
-        let header = header_of(record, order_ref);
-        self.slots.take(&vacancy, &header).ok_or(Misfit::Full)?;
-        self.orders.push(order_of(record));
-        self.expiries.push(header.expires_at, envelope);
-        self.totals.fund(total);
+        let page = match vacancy.page {
+            Some(page) => page,
+            None => self.make_page(&vacancy)?,
+        };
+        if vacancy.run_order.is_some() {
+            self.vacancies.saw_large(&vacancy);
+        } else {
+            self.vacancies.take(&mut self.slots, SlotRef::new(page, vacancy.block.slot()));
+        }
+        let slot = self.slots.open(&vacancy, page, record).ok_or(Misfit::Full)?;
+        let expires_at = record.at.saturating_add(record.lifetime_s);
+        self.wheel.link(&mut self.slots, slot, expires_at, record.at);
+        self.orders.insert(&self.slots, slot);
+        self.totals.fund(record.total);
+        self.live += 1;
         Ok(())
+    }
+
+    fn make_page(&mut self, vacancy: &Vacancy) -> Result<u32, Misfit> {
+        let key = vacancy.block.page_key(u32::from(vacancy.envelope.partition()));
+        let page = self.slots.make_page(key).ok_or(Misfit::Full)?;
+        self.vacancies.add_page(&mut self.slots, page);
+        Ok(page)
     }
 
     #[inline]
     fn apply_claimed(&mut self, record: &Claimed) -> Result<(), Misfit> {
-        let &Claimed { envelope, user, amount, rank, at } = record;
-        let mut slot = self.slots.get(envelope).ok_or(Misfit::NotOpen(envelope))?;
-        if !slot.header.is_open() {
-            return Err(Misfit::NotOpen(envelope));
+        let exhausted = self.slots.claim(record)?;
+        if let Some(slot) = exhausted {
+            self.retain(slot, record.at);
         }
-        let header = &slot.header;
-        let fen = u64::from(amount);
-        let (least, most) = split::bounds(header.unclaimed, header.shares_left(), header.share_max);
-        let in_step = rank == rank_check(header.claimed) && (least..=most).contains(&fen);
-        if !in_step || self.slots.rank_of(&slot, user).is_some() {
-            return Err(Misfit::Contradiction(envelope));
-        }
-        self.slots.seat(&slot, Row { user, amount, at });
-        slot.header.claimed += 1;
-        slot.header.unclaimed -= fen;
-        let exhausted = slot.header.shares_left() == 0;
-        if exhausted {
-            slot.header.state = EnvelopeState::Exhausted;
-        }
-        self.slots.put_header(&slot);
-        self.totals.claim(fen, exhausted);
+        self.totals.claim(u64::from(record.amount), exhausted.is_some());
         Ok(())
+    }
+
+    /// Notes that an envelope is closed; it is recycled when its retention is
+    /// over.
+    #[inline]
+    fn retain(&mut self, slot: SlotRef, closed_at: UnixSeconds) {
+        let class = self.slots.key(slot.page()).class();
+        self.retained_of(class).push(slot, closed_at);
     }
 
     fn apply_closed(&mut self, record: &Closed) -> Result<(), Misfit> {
-        let &Closed { envelope, refunded, cause, .. } = record;
-        let mut slot = self.slots.get(envelope).ok_or(Misfit::NotOpen(envelope))?;
-        if !slot.header.is_open() {
-            return Err(Misfit::NotOpen(envelope));
-        }
-        if refunded != slot.header.unclaimed {
-            return Err(Misfit::Contradiction(envelope));
-        }
-        slot.header.state = match cause {
-            Cause::Expired => EnvelopeState::Expired,
-            Cause::Cancelled => EnvelopeState::Cancelled,
-        };
-        self.slots.put_header(&slot);
-        self.totals.close(refunded);
+        let slot = self.slots.close(record)?;
+        self.retain(slot, record.at);
+        self.totals.close(record.refunded);
         Ok(())
     }
-}
 
-/// The low 16 bits of a rank, as claim records carry them.
-#[inline]
-pub(super) fn rank_check(rank: u32) -> u16 {
-    u16::try_from(rank & 0xffff).unwrap_or(u16::MAX)
-}
-
-fn header_of(record: &Funded, order_ref: u32) -> Header {
-    Header {
-        generation: Slots::generation(),
-        state: EnvelopeState::Open,
-        split: record.split,
-        shares: record.shares,
-        claimed: 0,
-        expires_at: record.at.saturating_add(record.lifetime_s),
-        unclaimed: record.total,
-        seed: record.seed,
-        order_ref,
-        share_max: record.share_max,
-    }
-}
-
-fn order_of(record: &Funded) -> Order {
-    Order {
-        sender: record.sender,
-        number: record.order,
-        payment: record.payment,
-        envelope: record.envelope,
-        total: record.total,
-        created_at: record.at,
-        lifetime_s: record.lifetime_s,
+    /// After this the envelope's id names nothing, its order is forgotten, and
+    /// what it came to is in the archive of its partition.
+    fn apply_recycled(&mut self, record: &Recycled) -> Result<(), Misfit> {
+        let slot = self.slots.recyclable(record)?;
+        let reference = slot.reference();
+        self.wheel.unlink(&mut self.slots, reference);
+        self.orders.remove(&self.slots, reference);
+        self.retained_of(slot.class).remove(reference);
+        self.slots.free(&slot);
+        self.vacancies.put(&mut self.slots, reference);
+        self.archive(record);
+        self.live -= 1;
+        Ok(())
     }
 }

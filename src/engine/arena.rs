@@ -1,13 +1,22 @@
 //! The one block of memory that envelopes and their claims live in.
 //!
-//! It is taken once, zeroed by the system and touched lazily; this room gives
-//! out no pages (that is `buddy`) and knows nothing of envelopes.
+//! It is taken once, zeroed by the system; this room gives out no pages (that
+//! is `buddy`) and knows nothing of envelopes.
+
+use zerocopy::IntoBytes;
 
 use super::words::index;
 use crate::memory::Words;
 
 /// 64-bit words of one page of the arena: 64 KiB.
-pub(super) const PAGE_WORDS: usize = 8192;
+pub(super) const PAGE_WORDS: usize = 1 << PAGE_SHIFT;
+
+/// log2 of [`PAGE_WORDS`].
+pub(super) const PAGE_SHIFT: u32 = 13;
+
+/// The most pages of an arena: page and slot are one 32-bit reference, and the
+/// highest references mean other things (see `wheel`). Nearly 256 GiB.
+pub(super) const PAGES_MAX: u32 = (1 << 22) - 256;
 
 /// Users that a scan compares at a time; the last may reach so far beyond the
 /// last block.
@@ -22,10 +31,9 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// How many pages fit in `bytes`. Page numbers are 32 bits and the
-    /// directory keeps them plus one.
+    /// How many pages fit in `bytes`.
     pub(super) fn pages_in(bytes: usize) -> u32 {
-        u32::try_from(bytes / (8 * PAGE_WORDS)).unwrap_or(u32::MAX).min(u32::MAX - 1)
+        u32::try_from(bytes / (8 * PAGE_WORDS)).unwrap_or(u32::MAX).min(PAGES_MAX)
     }
 
     /// The bytes that [`Arena::new`] reserves.
@@ -41,7 +49,7 @@ impl Arena {
     /// Where a page begins.
     #[inline]
     pub(super) fn page_at(page: u32) -> usize {
-        index(page) * PAGE_WORDS
+        index(page) << PAGE_SHIFT
     }
 
     /// The word at a place.
@@ -66,5 +74,20 @@ impl Arena {
     #[inline]
     pub(super) fn put_chunk<const N: usize>(&mut self, at: usize, words: &[u64; N]) {
         self.words[at..at + N].copy_from_slice(words);
+    }
+
+    /// Some words from a place.
+    pub(super) fn words(&self, at: usize, count: usize) -> &[u64] {
+        &self.words[at..at + count]
+    }
+
+    /// The bytes of some words from a place, to be written over.
+    pub(super) fn bytes_mut(&mut self, at: usize, count: usize) -> &mut [u8] {
+        self.words[at..at + count].as_mut_bytes()
+    }
+
+    /// Makes some words from a place zero again.
+    pub(super) fn zero(&mut self, at: usize, count: usize) {
+        self.words[at..at + count].fill(0);
     }
 }

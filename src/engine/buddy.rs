@@ -113,7 +113,6 @@ impl Buddy {
 
     /// Takes back a run as it was allocated, and joins it with its free
     /// buddies. Its words are as its user left them: the next user zeroes them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "slots are not recycled yet"))]
     pub(super) fn free(&mut self, page: u32, order: u32) {
         self.free_pages += 1 << order;
         let (mut run, mut order) = (page >> order, order);

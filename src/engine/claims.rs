@@ -44,7 +44,7 @@ impl Slot {
     pub(super) fn claim_places(&self, user: UserId) -> [usize; 4] {
         let rank = index(self.header.claimed.min(self.header.shares - 1));
         let (seat, meta) = (self.users_at + rank, self.metas_at() + rank);
-        if self.large {
+        if self.class.is_large() {
             let bucket = self.index_at() + self.first_bucket(user) / 2;
             return [seat, meta, bucket, bucket];
         }
@@ -57,7 +57,7 @@ impl Slots {
     /// The rank of a user's claim.
     #[inline]
     pub(super) fn rank_of(&self, slot: &Slot, user: UserId) -> Option<u32> {
-        if slot.large {
+        if slot.class.is_large() {
             return self.rank_in_index(slot, user);
         }
         if slot.header.shares == 1 {
@@ -132,10 +132,15 @@ impl Slots {
     /// The header is the caller's to count up.
     #[inline]
     pub(super) fn seat(&mut self, slot: &Slot, row: Row) {
-        let rank = slot.header.claimed;
+        self.seat_at(slot, slot.header.claimed, row);
+    }
+
+    /// Adds the claim of a rank within the shares that has none yet.
+    #[inline]
+    pub(super) fn seat_at(&mut self, slot: &Slot, rank: u32, row: Row) {
         self.arena.put(slot.users_at + index(rank), row.user.0);
         self.arena.put(slot.metas_at() + index(rank), pair(row.amount, row.at));
-        if slot.large {
+        if slot.class.is_large() {
             self.seat_in_index(slot, row.user, rank);
         }
     }

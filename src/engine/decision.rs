@@ -87,6 +87,21 @@ pub enum Record {
     Claimed(Claimed),
     /// An envelope was closed and its rest refunded.
     Closed(Closed),
+    /// A closed envelope was forgotten and its slot made free.
+    Recycled(Recycled),
+}
+
+impl Record {
+    /// The envelope that it changes.
+    #[inline]
+    pub fn envelope(&self) -> EnvelopeId {
+        match self {
+            Self::Funded(funded) => funded.envelope,
+            Self::Claimed(claimed) => claimed.envelope,
+            Self::Closed(closed) => closed.envelope,
+            Self::Recycled(recycled) => recycled.envelope,
+        }
+    }
 }
 
 /// See [`Record::Funded`].
@@ -144,6 +159,23 @@ pub struct Closed {
     pub at: UnixSeconds,
 }
 
+/// See [`Record::Recycled`]. It carries what the envelope came to (total less
+/// claimed was refunded), because after an image was taken only this record
+/// may still know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recycled {
+    /// Which envelope.
+    pub envelope: EnvelopeId,
+    /// How many of its shares were claimed.
+    pub shares_claimed: u32,
+    /// The money that was claimed, in fen.
+    pub claimed: Fen,
+    /// The money that was put in, in fen.
+    pub total: Fen,
+    /// When.
+    pub at: UnixSeconds,
+}
+
 /// Why an envelope was closed with money left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -160,13 +192,17 @@ pub enum Misfit {
     /// The tables are smaller than the journal needs.
     #[error("the tables are full; start with more capacity (envelopes_max, table_mib)")]
     Full,
-    /// The record's id is not the one the tables give out next.
-    #[error("envelope id {0} is not the next of its kind")]
+    /// The record's id names no slot of its size, or one that is taken, or a
+    /// generation that is over.
+    #[error("envelope id {0} cannot be given out")]
     EnvelopeOutOfTurn(EnvelopeId),
     /// The envelope is not there, or not open.
     #[error("envelope {0} is not open")]
     NotOpen(EnvelopeId),
-    /// The rank, the amount or the user contradicts the state.
-    #[error("a claim or refund contradicts the state of envelope {0}")]
+    /// The envelope is not there, or still open.
+    #[error("envelope {0} is not closed")]
+    NotClosed(EnvelopeId),
+    /// The rank, the amount, the user or the order contradicts the state.
+    #[error("a record contradicts the state of envelope {0}")]
     Contradiction(EnvelopeId),
 }

@@ -1,31 +1,37 @@
-//! One number for the whole state, so that a replay can be compared.
+//! A hash of the whole state, so that a replay can be compared.
 //!
-//! It is made of what envelopes mean and not of where they are, and it is a
-//! sum over the envelopes: the digests of several engines that share the
-//! partitions of a cell add up to the same, however they share them.
+//! It is made of what envelopes mean and not of where they are in memory, and
+//! it is a sum over the envelopes: the digests of several engines that share
+//! the partitions of a cell add up to the same, however they share them.
+//! Recycled envelopes are gone from it; the totals still hold what they came to.
 
 use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
 use super::Engine;
-use super::orders::Order;
+use super::slots::Slot;
+use crate::units::EnvelopeId;
 
 impl Engine {
     /// A hash of all envelopes with their orders and claims. Slow: it reads
     /// everything.
     pub fn digest(&self) -> u64 {
-        self.orders.iter().fold(0, |sum, order| sum.wrapping_add(self.digest_of(order)))
+        let hashes = self.slots.iter().map(|(envelope, slot)| self.digest_of(envelope, slot));
+        hashes.fold(0, u64::wrapping_add)
     }
 
-    fn digest_of(&self, order: &Order) -> u64 {
+    fn digest_of(&self, envelope: EnvelopeId, slot: Slot) -> u64 {
         let mut hash = SipHasher24::new_with_keys(0, 0);
-        hash_order(&mut hash, order);
-        let Some(slot) = self.slots.get(order.envelope) else {
-            return hash.finish();
-        };
         let header = slot.header;
-        for word in [header.unclaimed, header.seed.0[0], header.seed.0[1]] {
+        if let Some(cold) = self.slots.cold(slot.reference()) {
+            for word in [cold.sender.0, cold.order, cold.payment, cold.total] {
+                hash.write_u64(word);
+            }
+            hash.write_u32(cold.created_at);
+            hash.write_u32(cold.closed_at);
+        }
+        for word in [envelope.0, header.unclaimed, header.seed.0[0], header.seed.0[1]] {
             hash.write_u64(word);
         }
         for word in [header.shares, header.claimed, header.expires_at, header.share_max] {
@@ -40,13 +46,4 @@ impl Engine {
         }
         hash.finish()
     }
-}
-
-fn hash_order(hash: &mut SipHasher24, order: &Order) {
-    let Order { sender, number, payment, envelope, total, created_at, lifetime_s } = *order;
-    for word in [sender.0, number, payment, envelope.0, total] {
-        hash.write_u64(word);
-    }
-    hash.write_u32(created_at);
-    hash.write_u32(lifetime_s);
 }

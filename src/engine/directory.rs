@@ -3,7 +3,9 @@
 //! An open-addressing table of one word an entry, small enough to stay in the
 //! cache: every request on an envelope begins here. Entries are never removed.
 
+use super::class::PageKey;
 use super::words::{high, index, index_of_word, low, pair};
+use crate::memory::Words;
 
 /// Multiplying by 2^64/φ spreads consecutive keys evenly over the top bits.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -11,7 +13,7 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// The table: `arena page + 1` in the low half, the key in the high half; 0 is
 /// an empty entry.
 pub(super) struct Directory {
-    entries: Vec<u64>,
+    entries: Words,
     shift: u32,
 }
 
@@ -22,20 +24,20 @@ impl Directory {
 
     /// The bytes that [`Directory::new`] reserves.
     pub(super) fn bytes(pages: u32) -> usize {
-        8 * Self::entries_for(pages)
+        Words::bytes_for(Self::entries_for(pages))
     }
 
     /// A directory with room for every page of an arena, never more than half
     /// full.
     pub(super) fn new(pages: u32) -> Self {
-        let entries = vec![0; Self::entries_for(pages)];
+        let entries = Words::zeroed(Self::entries_for(pages));
         let shift = u64::BITS - entries.len().trailing_zeros();
         Self { entries, shift }
     }
 
     #[inline]
-    fn first(&self, key: u32) -> usize {
-        index_of_word(u64::from(key).wrapping_mul(SPREAD) >> self.shift)
+    fn first(&self, key: PageKey) -> usize {
+        index_of_word(u64::from(key.0).wrapping_mul(SPREAD) >> self.shift)
     }
 
     #[inline]
@@ -45,14 +47,14 @@ impl Directory {
 
     /// The arena page of a key.
     #[inline]
-    pub(super) fn find(&self, key: u32) -> Option<u32> {
+    pub(super) fn find(&self, key: PageKey) -> Option<u32> {
         let mut at = self.first(key);
         loop {
             let entry = self.entries[at];
             if entry == 0 {
                 return None;
             }
-            if high(entry) == key {
+            if high(entry) == key.0 {
                 return Some(low(entry) - 1);
             }
             at = self.after(at);
@@ -60,12 +62,12 @@ impl Directory {
     }
 
     /// Adds a key that is not there yet.
-    pub(super) fn insert(&mut self, key: u32, page: u32) {
+    pub(super) fn insert(&mut self, key: PageKey, page: u32) {
         let mut at = self.first(key);
         while self.entries[at] != 0 {
             at = self.after(at);
         }
-        self.entries[at] = pair(page + 1, key);
+        self.entries[at] = pair(page + 1, key.0);
     }
 }
 
@@ -82,17 +84,17 @@ mod tests {
         let mut twin = HashMap::new();
         for page in 0..pages {
             let key = low(mix(u64::from(page)));
-            directory.insert(key, page);
+            directory.insert(PageKey(key), page);
             twin.insert(key, page);
         }
         for (&key, &page) in &twin {
-            assert_eq!(directory.find(key), Some(page));
-            assert_eq!(directory.find(key ^ 1), twin.get(&(key ^ 1)).copied());
+            assert_eq!(directory.find(PageKey(key)), Some(page));
+            assert_eq!(directory.find(PageKey(key ^ 1)), twin.get(&(key ^ 1)).copied());
         }
     }
 
     #[test]
     fn an_empty_directory_finds_nothing() {
-        assert_eq!(Directory::new(0).find(0), None);
+        assert_eq!(Directory::new(0).find(PageKey(0)), None);
     }
 }

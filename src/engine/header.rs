@@ -5,9 +5,11 @@
 //! 1 claimed u32 | expires_at u32
 //! 2 unclaimed u64
 //! 3 seed, two words
-//! 5 order_ref u32 | share_max u32
+//! 5 next link u32 | share_max u32
 //! ```
 //!
+//! A slot without an envelope keeps the generation it gave out last, with the
+//! state 0, and word 1 is for the links of the list of free slots (`vacancies`).
 //! Only this room knows where what is; it decides nothing.
 
 use super::words::{high, low, pair};
@@ -16,6 +18,23 @@ use crate::units::{EnvelopeState, Fen, Seed, Split, UnixSeconds};
 /// 64-bit words of a header; with blocks aligned to 64 bytes it never crosses
 /// a cache line.
 pub(super) const HEADER_WORDS: usize = 6;
+
+/// Which of them holds the next link, in its low half.
+pub(super) const NEXT_WORD: usize = 5;
+
+/// How many of them change after the funding, links aside; the first ones.
+const PROGRESS_WORDS: usize = 3;
+
+/// The generation in a header's first word, also of a slot without an envelope.
+pub(super) fn generation_in(word: u64) -> u16 {
+    let [g0, g1, ..] = word.to_le_bytes();
+    u16::from_le_bytes([g0, g1])
+}
+
+/// Whether a header's first word is that of a slot without an envelope.
+pub(super) fn is_free(word: u64) -> bool {
+    word.to_le_bytes()[2] == 0
+}
 
 /// A header, decoded.
 #[derive(Clone, Copy)]
@@ -38,8 +57,6 @@ pub(super) struct Header {
     pub(super) unclaimed: Fen,
     /// The secret of its draws.
     pub(super) seed: Seed,
-    /// Its place in the orders.
-    pub(super) order_ref: u32,
     /// The sender's cap of one share, in fen; 0 is none.
     pub(super) share_max: u32,
 }
@@ -58,25 +75,24 @@ impl Header {
             expires_at: high(words[1]),
             unclaimed: words[2],
             seed: Seed([words[3], words[4]]),
-            order_ref: low(words[5]),
             share_max: high(words[5]),
         })
     }
 
-    /// The words of this header.
+    /// The words of this header, with a link.
+    pub(super) fn words(&self, next: u32) -> [u64; HEADER_WORDS] {
+        let [w0, w1, w2] = self.progress();
+        [w0, w1, w2, self.seed.0[0], self.seed.0[1], pair(next, self.share_max)]
+    }
+
+    /// The first words of this header: all that claims and closing change.
     #[inline]
-    pub(super) fn words(&self) -> [u64; HEADER_WORDS] {
+    pub(super) fn progress(&self) -> [u64; PROGRESS_WORDS] {
         let [g0, g1] = self.generation.to_le_bytes();
         let [s0, s1, s2, s3] = self.shares.to_le_bytes();
         let (state, split) = (self.state.code(), self.split.code());
-        [
-            u64::from_le_bytes([g0, g1, state, split, s0, s1, s2, s3]),
-            pair(self.claimed, self.expires_at),
-            self.unclaimed,
-            self.seed.0[0],
-            self.seed.0[1],
-            pair(self.order_ref, self.share_max),
-        ]
+        let first = u64::from_le_bytes([g0, g1, state, split, s0, s1, s2, s3]);
+        [first, pair(self.claimed, self.expires_at), self.unclaimed]
     }
 
     /// How many shares nobody has claimed.
@@ -112,7 +128,9 @@ mod tests {
         let header = Header::load(&words).unwrap();
         assert_eq!((header.generation, header.shares), (1, 509));
         assert_eq!((header.state, header.split), (EnvelopeState::Expired, Split::LineCutting));
-        assert_eq!(header.words(), words);
+        assert_eq!(header.words(9), words);
+        assert_eq!(generation_in(words[0]), 1);
+        assert!(!is_free(words[0]) && is_free(0xffff));
     }
 
     #[test]

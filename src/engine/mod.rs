@@ -5,46 +5,90 @@
 //! decision changes nothing and `apply` decides nothing. There is no I/O here,
 //! no clock, no source of randomness, no thread and no unsafe code. After
 //! [`Engine::new`] no method allocates.
+//!
+//! An envelope is two sides in one page: the hot one (header and claims) is all
+//! that a claim touches, the cold one is for sending, showing and closing. The
+//! pages are the state; the index of orders, the wheel of expiries, the ring of
+//! closed envelopes and the lists of free slots are derived from them. So an
+//! image of the state is a walk over the pages (`image`), each as of the
+//! position at which it was copied, and what is derived is made anew when an
+//! engine is restored (`restore`). A closed envelope is recycled by a record
+//! when its retention is over; its slot is given out again under another
+//! generation.
 
 mod apply;
 mod arena;
+mod bits;
 mod buddy;
 mod claims;
 mod class;
+mod cold;
 mod decision;
 mod digest;
 mod directory;
-mod expiries;
+mod due;
 mod hash;
 mod header;
+mod image;
 mod orders;
+mod restore;
+mod retained;
 mod rules;
+mod slice;
 mod slots;
+mod sound;
 pub mod split;
 mod totals;
+mod transition;
+mod vacancies;
 mod validate;
+mod wheel;
 mod words;
 
-pub use decision::{Cause, Claimed, Closed, Decision, Funded, Misfit, Outcome, Record};
+pub use decision::{Cause, Claimed, Closed, Decision, Funded, Misfit, Outcome, Record, Recycled};
 pub use hash::partition_of;
+pub use image::{IMAGE_SLICE_BYTES_MAX, ImageCursor};
+pub use restore::Restoring;
 pub use rules::EnvelopeLimits;
+pub use slice::BadImage;
 pub use totals::Totals;
 pub use words::index;
 
-use expiries::Expiries;
 use orders::Orders;
+use retained::Retained;
 use slots::Slots;
+use vacancies::Vacancies;
+use wheel::Wheel;
 
-use crate::units::{Cell, EnvelopeId, UserId};
+use crate::units::{Cell, EnvelopeId, PARTITIONS, UserId};
 
-/// What the tables are sized for; all of it is reserved at the start.
+/// What the tables are sized for; all of it is reserved and touched at the
+/// start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// The most envelopes, ever.
+    /// The most envelopes at a time: open ones, and closed ones until they are
+    /// recycled.
     pub envelopes: u32,
     /// Bytes for envelopes with their claims, in whole pages of 64 KiB. Each
     /// pair of partition and size in use takes at least one page.
     pub table_bytes: usize,
+    /// How long a closed envelope is kept, in seconds. So long its claims can
+    /// be read, and so long its sender's order number is remembered: a repeat
+    /// of the order after that is a new order.
+    pub retention_s: u32,
+}
+
+/// How full the tables are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Envelopes that are kept.
+    pub envelopes: u32,
+    /// The most there may be.
+    pub envelopes_max: u32,
+    /// Pages of 64 KiB in use.
+    pub pages: u32,
+    /// The most there may be.
+    pub pages_max: u32,
 }
 
 /// Where an envelope may be; only good for [`Engine::touch`].
@@ -54,40 +98,78 @@ pub struct Place(usize);
 /// All envelopes of some partitions of a cell.
 pub struct Engine {
     slots: Slots,
+    vacancies: Vacancies,
     orders: Orders,
-    expiries: Expiries,
+    wheel: Wheel,
+    retained: Retained,
+    retained_large: Retained,
+    capacity: Capacity,
     limits: EnvelopeLimits,
     totals: Totals,
+    /// What recycled envelopes came to, by partition.
+    archived: Vec<Totals>,
+    /// Envelopes that are kept.
+    live: u32,
+    /// Images that are being taken.
+    images: u32,
+    /// Closed envelopes at the head of their ring whose lines were loaded.
+    touched: usize,
 }
 
 impl Engine {
     /// An engine without envelopes. Everything it will ever use is reserved
-    /// here: [`Engine::memory_bytes`], touched by the system as it is used.
+    /// here, and touched: [`Engine::memory_bytes`].
     pub fn new(cell: Cell, capacity: Capacity, limits: EnvelopeLimits) -> Self {
+        let slots = Slots::new(cell, capacity.table_bytes);
         Self {
-            slots: Slots::new(cell, capacity.table_bytes),
+            vacancies: Vacancies::new(),
             orders: Orders::new(capacity.envelopes),
-            expiries: Expiries::new(capacity.envelopes),
+            wheel: Wheel::new(),
+            retained: Retained::new(capacity.envelopes),
+            // Each has a page of its own at least.
+            retained_large: Retained::new(slots.page_count()),
+            slots,
+            capacity,
             limits,
             totals: Totals::default(),
+            archived: vec![Totals::default(); usize::from(PARTITIONS)],
+            live: 0,
+            images: 0,
+            touched: 0,
         }
     }
 
     /// The bytes that [`Engine::new`] reserves for this capacity.
     pub fn memory_bytes(capacity: &Capacity) -> usize {
+        let archived = usize::from(PARTITIONS) * size_of::<Totals>();
         Slots::bytes(capacity.table_bytes)
+            + Vacancies::BYTES
             + Orders::bytes(capacity.envelopes)
-            + Expiries::bytes(capacity.envelopes)
+            + Wheel::bytes()
+            + Retained::bytes(capacity.envelopes)
+            + Retained::bytes(arena::Arena::pages_in(capacity.table_bytes))
+            + archived
     }
 
-    /// The running sums.
+    /// The running sums, of recycled envelopes too.
     pub fn totals(&self) -> Totals {
         self.totals
     }
 
-    /// All envelopes, in the order in which they were funded.
+    /// How full the tables are.
+    pub fn fill(&self) -> Fill {
+        let pages_max = self.slots.page_count();
+        Fill {
+            envelopes: self.live,
+            envelopes_max: self.capacity.envelopes,
+            pages: pages_max - self.slots.free_pages(),
+            pages_max,
+        }
+    }
+
+    /// All envelopes that are kept, page by page.
     pub fn envelopes(&self) -> impl Iterator<Item = EnvelopeId> + '_ {
-        self.orders.iter().map(|order| order.envelope)
+        self.slots.iter().map(|(envelope, _)| envelope)
     }
 
     /// Where the envelope's header lies, for [`Engine::touch`].

@@ -1,101 +1,126 @@
-//! What each sender ordered, found again by (sender, order number).
+//! The index of what each sender ordered, by (sender, order number).
 //!
-//! This is what makes sending idempotent, for ever: orders are never removed.
-//! All memory is taken in `new`.
+//! This is what makes sending idempotent, as long as the envelope is kept. It
+//! holds references only; what was ordered lies on the cold sides.
 
+use super::class::SlotRef;
 use super::hash::mix;
-use super::words::{buckets_for, first_bucket, index, narrow};
-use crate::units::{EnvelopeId, Fen, UnixSeconds, UserId};
+use super::slots::Slots;
+use super::words::{buckets_for, first_bucket};
+use crate::memory::Halves;
+use crate::units::UserId;
 
-/// What an envelope's header does not hold: the cold side of it.
-#[derive(Clone, Copy)]
-pub(super) struct Order {
-    /// Who paid.
-    pub(super) sender: UserId,
-    /// The sender's number for the order.
-    pub(super) number: u64,
-    /// The payment's reference.
-    pub(super) payment: u64,
-    /// The envelope that was funded.
-    pub(super) envelope: EnvelopeId,
-    /// The money that was put in, in fen.
-    pub(super) total: Fen,
-    /// When.
-    pub(super) created_at: UnixSeconds,
-    /// How long it may be claimed, in seconds.
-    pub(super) lifetime_s: u32,
-}
-
-/// All orders, in the order of funding.
+/// The index. A crowd of colliding orders would cost its sender a funded
+/// envelope each, so the hash needs no secret.
 pub(super) struct Orders {
-    slab: Vec<Order>,
-    capacity: u32,
-    /// Place in the slab + 1, by hash of (sender, order); 0 is empty. A crowd
-    /// of colliding orders would cost its sender a funded envelope each, so
-    /// the hash needs no secret.
-    buckets: Vec<u32>,
+    /// Slot reference + 1, by hash of (sender, order); 0 is empty.
+    buckets: Halves,
 }
 
 impl Orders {
     /// The bytes that [`Orders::new`] reserves.
     pub(super) fn bytes(capacity: u32) -> usize {
-        index(capacity) * size_of::<Order>() + buckets_for(capacity) * size_of::<u32>()
+        Halves::bytes_for(buckets_for(capacity))
     }
 
     /// No orders, and room for `capacity`.
     pub(super) fn new(capacity: u32) -> Self {
-        let slab = Vec::with_capacity(index(capacity));
-        Self { slab, capacity, buckets: vec![0; buckets_for(capacity)] }
+        Self { buckets: Halves::zeroed(buckets_for(capacity)) }
     }
 
-    /// Whether there is no room for another.
-    pub(super) fn is_full(&self) -> bool {
-        self.slab.len() >= index(self.capacity)
-    }
-
-    /// The order that an envelope's header refers to.
-    pub(super) fn get(&self, order_ref: u32) -> Option<&Order> {
-        self.slab.get(index(order_ref))
-    }
-
-    /// All orders, in the order of funding.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Order> {
-        self.slab.iter()
-    }
-
-    /// The sender's order of that number.
-    pub(super) fn find(&self, sender: UserId, number: u64) -> Option<&Order> {
-        let is_it = |found: &&Order| found.sender == sender && found.number == number;
-        let mut at = self.first(sender, number);
+    /// The envelope of the sender's order of that number.
+    pub(super) fn find(&self, slots: &Slots, sender: UserId, order: u64) -> Option<SlotRef> {
+        let mut bucket = self.first(sender, order);
         loop {
-            let found = self.get(self.buckets[at].checked_sub(1)?)?;
-            if is_it(&found) {
+            let found = self.at(bucket)?;
+            if is_order(slots, found, sender, order) {
                 return Some(found);
             }
-            at = self.after(at);
+            bucket = self.after(bucket);
         }
     }
 
-    /// How many there are; also the reference of the next one.
-    pub(super) fn len(&self) -> u32 {
-        narrow(self.slab.len())
-    }
-
-    /// Adds an order that is not there yet, while there is room.
-    pub(super) fn push(&mut self, order: Order) {
-        let mut at = self.first(order.sender, order.number);
-        while self.buckets[at] != 0 {
-            at = self.after(at);
+    /// Adds the order of an envelope; false if it is there already.
+    pub(super) fn insert(&mut self, slots: &Slots, slot: SlotRef) -> bool {
+        let Some((sender, order)) = order_of(slots, slot) else {
+            return false;
+        };
+        let mut bucket = self.first(sender, order);
+        while let Some(found) = self.at(bucket) {
+            if is_order(slots, found, sender, order) {
+                return false;
+            }
+            bucket = self.after(bucket);
         }
-        self.slab.push(order);
-        self.buckets[at] = self.len();
+        self.buckets[bucket] = slot.0 + 1;
+        true
     }
 
-    fn first(&self, sender: UserId, number: u64) -> usize {
-        first_bucket(mix(mix(sender.0) ^ number), self.buckets.len())
+    /// Removes the order of an envelope. What follows is moved up, so that no
+    /// search ever meets a gap and none has to skip what was removed.
+    pub(super) fn remove(&mut self, slots: &Slots, slot: SlotRef) {
+        let Some(mut hole) = self.bucket_of(slots, slot) else {
+            return;
+        };
+        let mut bucket = self.after(hole);
+        while let Some(found) = self.at(bucket) {
+            let home = order_of(slots, found).map_or(bucket, |(s, order)| self.first(s, order));
+            if self.distance(home, bucket) >= self.distance(hole, bucket) {
+                self.buckets[hole] = self.buckets[bucket];
+                hole = bucket;
+            }
+            bucket = self.after(bucket);
+        }
+        self.buckets[hole] = 0;
     }
 
-    fn after(&self, at: usize) -> usize {
-        (at + 1) & (self.buckets.len() - 1)
+    fn bucket_of(&self, slots: &Slots, slot: SlotRef) -> Option<usize> {
+        let (sender, order) = order_of(slots, slot)?;
+        let mut bucket = self.first(sender, order);
+        while self.at(bucket)? != slot {
+            bucket = self.after(bucket);
+        }
+        Some(bucket)
     }
+
+    /// Loads the bucket where a search begins, and gives its number.
+    pub(super) fn touch_first(&self, slots: &Slots, slot: SlotRef) -> (usize, u32) {
+        let bucket = order_of(slots, slot).map_or(0, |(sender, order)| self.first(sender, order));
+        (bucket, self.buckets[bucket])
+    }
+
+    /// Loads the cold sides that a search from this bucket compares.
+    pub(super) fn touch_chain(&self, slots: &Slots, mut bucket: usize) -> u64 {
+        let mut seen = 0;
+        while let Some(found) = self.at(bucket) {
+            seen ^= slots.touch(found.cold_at());
+            bucket = self.after(bucket);
+        }
+        seen
+    }
+
+    fn at(&self, bucket: usize) -> Option<SlotRef> {
+        self.buckets[bucket].checked_sub(1).map(SlotRef)
+    }
+
+    fn first(&self, sender: UserId, order: u64) -> usize {
+        first_bucket(mix(mix(sender.0) ^ order), self.buckets.len())
+    }
+
+    fn after(&self, bucket: usize) -> usize {
+        (bucket + 1) & (self.buckets.len() - 1)
+    }
+
+    /// How far a search from `home` goes until it is at `bucket`.
+    fn distance(&self, home: usize, bucket: usize) -> usize {
+        bucket.wrapping_sub(home) & (self.buckets.len() - 1)
+    }
+}
+
+fn order_of(slots: &Slots, slot: SlotRef) -> Option<(UserId, u64)> {
+    slots.cold(slot).map(|cold| (cold.sender, cold.order))
+}
+
+fn is_order(slots: &Slots, slot: SlotRef, sender: UserId, order: u64) -> bool {
+    order_of(slots, slot) == Some((sender, order))
 }

@@ -3,9 +3,9 @@
 //! Two sets of rules: the operator's, which a new order must keep, and the
 //! format's, which every record must keep whatever the operator has set since.
 
-use super::split;
+use super::{Funded, split};
 use crate::limits::{LINE_CUTTING_SHARES_MAX, TOTAL_FEN_MAX};
-use crate::units::{Fen, Split};
+use crate::units::{Fen, Split, Time};
 use crate::wire::{BadRequest, SendOrder};
 
 /// The operator's limits for one envelope.
@@ -22,16 +22,22 @@ pub struct EnvelopeLimits {
 }
 
 impl EnvelopeLimits {
-    /// The first rule that the order breaks, if it breaks one.
-    pub(super) fn check(&self, order: &SendOrder) -> Result<(), BadRequest> {
+    /// The first rule that the order breaks, if it breaks one. The lifetime
+    /// must end before the seconds do.
+    pub(super) fn check(&self, order: &SendOrder, now: Time) -> Result<(), BadRequest> {
         let shares = u64::from(order.shares);
         let rules = [
             (self.allows_shares(order), BadRequest::Shares),
             ((shares..=self.total_max(shares)).contains(&order.total), BadRequest::Total),
             (order.total <= shares * split::cap(order.share_max), BadRequest::ShareMax),
-            ((1..=self.lifetime_s_max).contains(&order.lifetime_s), BadRequest::Lifetime),
+            (self.allows_lifetime(order.lifetime_s, now), BadRequest::Lifetime),
         ];
         rules.into_iter().find(|&(kept, _)| !kept).map_or(Ok(()), |(_, broken)| Err(broken))
+    }
+
+    fn allows_lifetime(&self, lifetime_s: u32, now: Time) -> bool {
+        (1..=self.lifetime_s_max).contains(&lifetime_s)
+            && now.seconds().checked_add(lifetime_s).is_some()
     }
 
     fn allows_shares(&self, order: &SendOrder) -> bool {
@@ -49,9 +55,15 @@ fn is_drawable(split: Split, shares: u32) -> bool {
     split != Split::LineCutting || shares <= LINE_CUTTING_SHARES_MAX
 }
 
-/// Whether money and shares of a record are such that every share can be drawn
-/// and every sum stays in range.
-pub(super) fn is_sound(total: Fen, shares: u32, share_max: u32, split: Split) -> bool {
+/// Whether money, shares and lifetime of a record are such that every share
+/// can be drawn and every sum stays in range.
+pub(super) fn is_sound(record: &Funded) -> bool {
+    let &Funded { total, shares, share_max, split, lifetime_s, at, .. } = record;
+    is_drawable_total(total, shares, share_max, split) && at.checked_add(lifetime_s).is_some()
+}
+
+/// Whether so much money can be cut into so many shares.
+pub(super) fn is_drawable_total(total: Fen, shares: u32, share_max: u32, split: Split) -> bool {
     split::feasible(total, shares, share_max)
         && total <= TOTAL_FEN_MAX
         && is_drawable(split, shares)
@@ -61,6 +73,8 @@ pub(super) fn is_sound(total: Fen, shares: u32, share_max: u32, split: Split) ->
 mod tests {
     use super::*;
     use crate::units::UserId;
+
+    const NOW: Time = Time(1_700_000_000_000);
 
     const LIMITS: EnvelopeLimits = EnvelopeLimits {
         shares_max: 2000,
@@ -75,7 +89,7 @@ mod tests {
     }
 
     fn check(total: Fen, shares: u32, share_max: u32, split: Split) -> Result<(), BadRequest> {
-        LIMITS.check(&order(total, shares, share_max, split))
+        LIMITS.check(&order(total, shares, share_max, split), NOW)
     }
 
     #[test]
@@ -107,7 +121,17 @@ mod tests {
     fn lifetime_is_from_1_to_the_limit() {
         for (lifetime_s, kept) in [(0, false), (1, true), (86_400, true), (86_401, false)] {
             let order = SendOrder { lifetime_s, ..order(100, 10, 0, Split::Equal) };
-            assert_eq!(LIMITS.check(&order).is_ok(), kept);
+            assert_eq!(LIMITS.check(&order, NOW).is_ok(), kept);
+        }
+    }
+
+    #[test]
+    fn lifetimes_beyond_the_last_second_are_refused() {
+        let endless = EnvelopeLimits { lifetime_s_max: u32::MAX, ..LIMITS };
+        for (lifetime_s, kept) in [(9, true), (10, false), (u32::MAX, false)] {
+            let order = SendOrder { lifetime_s, ..order(100, 10, 0, Split::Equal) };
+            let late = Time(1000 * (u64::from(u32::MAX) - 9));
+            assert_eq!(endless.check(&order, late).is_ok(), kept);
         }
     }
 
@@ -120,7 +144,7 @@ mod tests {
             lifetime_s_max: u32::MAX,
         };
         let order = order(TOTAL_FEN_MAX + 1, u32::MAX, u32::MAX, Split::Equal);
-        assert_eq!(endless.check(&order), Err(BadRequest::Total));
-        assert_eq!(endless.check(&SendOrder { total: TOTAL_FEN_MAX, ..order }), Ok(()));
+        assert_eq!(endless.check(&order, NOW), Err(BadRequest::Total));
+        assert_eq!(endless.check(&SendOrder { total: TOTAL_FEN_MAX, ..order }, NOW), Ok(()));
     }
 }

@@ -1,41 +1,64 @@
-//! Where envelopes are: ids, blocks and headers.
+//! Where envelopes are: ids, pages, blocks and headers.
 //!
-//! An id names a block without any search but the directory's one probe. Ids
-//! are given out in sequence within partition and class, so the same records
-//! give the same ids again. What the claims are is `claims`' matter.
+//! An id names a block without any search but the directory's one probe. Which
+//! slot a new envelope gets is `vacancies`' matter, what its claims are is
+//! `claims`', and what records do to it is `transition`'s.
 
-use super::arena::Arena;
+use super::Misfit;
+use super::arena::{Arena, PAGE_SHIFT, PAGE_WORDS};
 use super::buddy::Buddy;
-use super::class::{Block, CLASSES, Class, run_pages};
+use super::class::{Block, Class, PageKey, SlotRef, index_words, row_words, run_pages};
+use super::cold::{CLOSED_WORD, COLD_WORDS, Cold, PREVIOUS_WORD};
 use super::directory::Directory;
-use super::header::{HEADER_WORDS, Header};
-use super::words::{index, low};
-use crate::units::{Cell, EnvelopeId, PARTITIONS};
+use super::header::{HEADER_WORDS, Header, NEXT_WORD, generation_in, is_free};
+use super::words::{high, index, low, narrow, pair};
+use crate::units::{Cell, EnvelopeId, UnixSeconds};
 
-/// Slots are not reused yet, so every one is in its first generation.
-const GENERATION: u16 = 1;
+/// The word of a large envelope's block that holds the first page of its run.
+pub(super) const RUN_WORD: usize = HEADER_WORDS;
+
+/// The word of a large envelope's block that says, while an image is loaded,
+/// as of which position.
+pub(super) const POSITION_WORD: usize = HEADER_WORDS + 1;
+
+/// No link: the end of a list, or an envelope in no list.
+pub(super) const NO_LINK: u32 = u32::MAX;
 
 /// An envelope that was found: its header, decoded, and where things are.
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
     /// The place of its block in the arena.
-    at: usize,
+    pub(super) at: usize,
     /// The place of its first user; the metas and, where it is large, the hash
     /// index follow.
     pub(super) users_at: usize,
-    /// Whether its claims are in a run of their own with a hash index.
-    pub(super) large: bool,
+    /// Its size class.
+    pub(super) class: Class,
     /// Its header.
     pub(super) header: Header,
 }
 
+impl Slot {
+    /// Its reference.
+    #[inline]
+    pub(super) fn reference(&self) -> SlotRef {
+        let offset = self.at & (PAGE_WORDS - 1);
+        let slot = narrow(offset >> self.class.block_shift());
+        SlotRef::new(narrow(self.at >> PAGE_SHIFT), slot)
+    }
+}
+
 /// A place for a new envelope, found but not taken.
+#[derive(Clone, Copy)]
 pub(super) struct Vacancy {
     /// The id it would get.
     pub(super) envelope: EnvelopeId,
-    block: Block,
+    /// The block.
+    pub(super) block: Block,
+    /// The arena page, if there is one already.
+    pub(super) page: Option<u32>,
     /// The order of the page run for its claims, if it is large.
-    run_order: Option<u32>,
+    pub(super) run_order: Option<u32>,
 }
 
 /// The table of envelopes.
@@ -44,16 +67,18 @@ pub(super) struct Slots {
     pub(super) arena: Arena,
     pages: Buddy,
     directory: Directory,
-    /// The next index by partition and class.
-    next: Vec<u32>,
+    /// The name of every arena page.
+    keys: Vec<PageKey>,
+    /// Arena pages from here on were never given out, so they are still zero.
+    untouched: u32,
 }
 
 impl Slots {
     /// The bytes that [`Slots::new`] reserves.
     pub(super) fn bytes(table_bytes: usize) -> usize {
         let pages = Arena::pages_in(table_bytes);
-        let next = usize::from(PARTITIONS) * CLASSES * size_of::<u32>();
-        Arena::bytes(pages) + Buddy::bytes(pages) + Directory::bytes(pages) + next
+        let keys = index(pages) * size_of::<PageKey>();
+        Arena::bytes(pages) + Buddy::bytes(pages) + Directory::bytes(pages) + keys
     }
 
     /// An empty table whose arena has as many whole pages as `table_bytes`.
@@ -64,21 +89,49 @@ impl Slots {
             arena: Arena::new(pages),
             pages: Buddy::new(pages),
             directory: Directory::new(pages),
-            next: vec![0; usize::from(PARTITIONS) * CLASSES],
+            keys: vec![PageKey::NONE; index(pages)],
+            untouched: 0,
         }
+    }
+
+    /// The cell of all ids.
+    pub(super) fn cell(&self) -> Cell {
+        self.cell
+    }
+
+    /// How many pages the arena has.
+    pub(super) fn page_count(&self) -> u32 {
+        narrow(self.keys.len())
+    }
+
+    /// How many of them nothing is in.
+    pub(super) fn free_pages(&self) -> u32 {
+        self.pages.free_pages()
+    }
+
+    /// The name of an arena page; [`PageKey::NONE`] if it has no blocks.
+    #[inline]
+    pub(super) fn key(&self, page: u32) -> PageKey {
+        self.keys.get(index(page)).copied().unwrap_or(PageKey::NONE)
+    }
+
+    /// The arena page of a name.
+    #[inline]
+    pub(super) fn page(&self, key: PageKey) -> Option<u32> {
+        self.directory.find(key)
     }
 
     /// Where the block of an id is, if its page exists. The parts of the id are
     /// taken by shifts: the fewer instructions a lookup has, the more of a
     /// group's cache misses the processor overlaps.
     #[inline]
-    fn locate(&self, id: EnvelopeId) -> Option<(usize, Block)> {
+    pub(super) fn locate(&self, id: EnvelopeId) -> Option<(usize, Class)> {
         if id.0 >> 56 != u64::from(self.cell) {
             return None;
         }
         let block = Class::block_of(low(id.0 >> 16))?;
         let page = self.directory.find(block.page_key(low(id.0 >> 48)))?;
-        Some((Arena::page_at(page) + block.offset, block))
+        Some((Arena::page_at(page) + block.offset, block.class))
     }
 
     /// The place of an envelope's block; any other place for an id that has none.
@@ -87,46 +140,111 @@ impl Slots {
         self.locate(id).map_or(0, |(at, _)| at)
     }
 
-    /// The first word of the block at a place, so that its cache line is loaded.
+    /// The place of a slot's block.
+    #[inline]
+    pub(super) fn place_of(&self, slot: SlotRef) -> usize {
+        let class = self.key(slot.page()).class();
+        Arena::page_at(slot.page()) + (index(slot.slot()) << class.block_shift())
+    }
+
+    /// The word at a place, so that its cache line is loaded.
     #[inline]
     pub(super) fn touch(&self, place: usize) -> u64 {
         self.arena.word(place)
     }
 
-    /// The envelope of an id; `None` for another cell, a slot that was never
-    /// given out, and a generation that is not the slot's.
+    /// The envelope of an id; `None` for another cell, a slot without an
+    /// envelope, and a generation that is not the slot's.
     #[inline]
     pub(super) fn get(&self, id: EnvelopeId) -> Option<Slot> {
-        let (at, block) = self.locate(id)?;
-        let header = Header::load(self.arena.chunk(at)?)?;
-        if header.generation != id.generation() {
-            return None;
-        }
-        let large = block.class.is_large();
-        let inline_at = at + HEADER_WORDS;
-        let users_at =
-            if large { Arena::page_at(low(self.arena.word(inline_at))) } else { inline_at };
-        Some(Slot { at, users_at, large, header })
+        let (at, class) = self.locate(id)?;
+        let slot = self.read(at, class)?;
+        (slot.header.generation == id.generation()).then_some(slot)
     }
 
-    /// Writes the slot's header back.
+    /// The envelope in a slot, if there is one.
+    pub(super) fn at(&self, slot: SlotRef) -> Option<Slot> {
+        self.read(self.place_of(slot), self.key(slot.page()).class())
+    }
+
     #[inline]
-    pub(super) fn put_header(&mut self, slot: &Slot) {
-        self.arena.put_chunk(slot.at, &slot.header.words());
+    fn read(&self, at: usize, class: Class) -> Option<Slot> {
+        let header = Header::load(self.arena.chunk(at)?)?;
+        let users_at = if class.is_large() {
+            Arena::page_at(low(self.arena.word(at + RUN_WORD)))
+        } else {
+            at + HEADER_WORDS
+        };
+        Some(Slot { at, users_at, class, header })
     }
 
-    /// The id that the next envelope of this partition and size gets, if there
-    /// is room for it: bits in the id, a page for the block, a run for the
-    /// claims. Changes nothing.
-    pub(super) fn vacancy(&self, partition: u8, shares: u32) -> Option<Vacancy> {
-        let class = Class::of_shares(shares);
-        let block = class.block(self.next[next_at(partition, class)])?;
-        let run_order = class.is_large().then(|| Buddy::order_for(run_pages(shares)));
-        if !self.has_pages(block.is_first_of_page(), run_order) {
-            return None;
+    /// The id that an envelope in this slot has in a generation; `None` for a
+    /// slot of a page without blocks.
+    pub(super) fn id_of(&self, slot: SlotRef, generation: u16) -> Option<EnvelopeId> {
+        let key = self.key(slot.page());
+        let block = key.block(slot.slot())?;
+        Some(EnvelopeId::new(self.cell, key.partition(), block.id_slot(), generation))
+    }
+
+    /// The first word of a slot's block; it holds the generation.
+    pub(super) fn first_word(&self, slot: SlotRef) -> u64 {
+        self.arena.word(self.place_of(slot))
+    }
+
+    /// The cold side of a slot.
+    pub(super) fn cold(&self, slot: SlotRef) -> Option<Cold> {
+        self.arena.chunk::<COLD_WORDS>(slot.cold_at()).map(Cold::load)
+    }
+
+    /// Writes down when an envelope was closed with money left.
+    pub(super) fn put_closed_at(&mut self, slot: SlotRef, closed_at: UnixSeconds) {
+        self.arena.put(slot.cold_at() + CLOSED_WORD, pair(closed_at, 0));
+    }
+
+    /// Writes back what of the slot's header has changed.
+    #[inline]
+    pub(super) fn put_progress(&mut self, slot: &Slot) {
+        self.arena.put_chunk(slot.at, &slot.header.progress());
+    }
+
+    /// The next link of an envelope.
+    pub(super) fn next(&self, slot: SlotRef) -> u32 {
+        low(self.arena.word(self.place_of(slot) + NEXT_WORD))
+    }
+
+    /// Changes the next link of an envelope.
+    pub(super) fn put_next(&mut self, slot: SlotRef, next: u32) {
+        let at = self.place_of(slot) + NEXT_WORD;
+        self.arena.put(at, pair(next, high(self.arena.word(at))));
+    }
+
+    /// The previous link of an envelope.
+    pub(super) fn previous(&self, slot: SlotRef) -> u32 {
+        Cold::previous(self.arena.word(slot.cold_at() + PREVIOUS_WORD))
+    }
+
+    /// Changes the previous link of an envelope.
+    pub(super) fn put_previous(&mut self, slot: SlotRef, previous: u32) {
+        let at = slot.cold_at() + PREVIOUS_WORD;
+        self.arena.put(at, Cold::relinked(self.arena.word(at), previous));
+    }
+
+    /// The place that an id names for so many shares: its slot is free, its
+    /// generation was never given out, and there is room for its claims.
+    pub(super) fn vacancy(&self, envelope: EnvelopeId, shares: u32) -> Result<Vacancy, Misfit> {
+        let out_of_turn = Misfit::EnvelopeOutOfTurn(envelope);
+        let block = Class::block_of(envelope.slot()).ok_or(out_of_turn)?;
+        let fits = envelope.cell() == self.cell && block.class == Class::of_shares(shares);
+        let page = self.directory.find(block.page_key(u32::from(envelope.partition())));
+        let before = page.map_or(0, |page| self.arena.word(Arena::page_at(page) + block.offset));
+        if !fits || !is_free(before) || envelope.generation() <= generation_in(before) {
+            return Err(out_of_turn);
         }
-        let envelope = EnvelopeId::new(self.cell, partition, block.slot(), GENERATION);
-        Some(Vacancy { envelope, block, run_order })
+        let run_order = block.class.is_large().then(|| Buddy::order_for(run_pages(shares)));
+        if !self.has_pages(page.is_none(), run_order) {
+            return Err(Misfit::Full);
+        }
+        Ok(Vacancy { envelope, block, page, run_order })
     }
 
     /// Whether a run of that order and then one page more can be allocated.
@@ -138,34 +256,42 @@ impl Slots {
         run_fits && u64::from(self.pages.free_pages()) >= run_pages + u64::from(single)
     }
 
-    /// Takes a vacancy that was found just before. `None`, with nothing but
-    /// free pages lost, only if it was not.
-    pub(super) fn take(&mut self, vacancy: &Vacancy, header: &Header) -> Option<()> {
-        let Vacancy { envelope, block, run_order } = vacancy;
-        let run = match run_order {
-            Some(order) => Some(self.pages.allocate(*order)?),
-            None => None,
-        };
-        if block.is_first_of_page() {
-            let page = self.pages.allocate(0)?;
-            self.directory.insert(block.page_key(u32::from(envelope.partition())), page);
+    /// Makes a page of blocks, all free and of no generation yet.
+    pub(super) fn make_page(&mut self, key: PageKey) -> Option<u32> {
+        let page = self.pages.allocate(0)?;
+        if page < self.untouched {
+            self.arena.zero(Arena::page_at(page), PAGE_WORDS);
         }
-        let (at, _) = self.locate(*envelope)?;
-        self.arena.put_chunk(at, &header.words());
-        if let Some(run) = run {
-            self.arena.put(at + HEADER_WORDS, u64::from(run));
-        }
-        self.next[next_at(envelope.partition(), block.class)] += 1;
-        Some(())
+        self.untouched = self.untouched.max(page + 1);
+        self.keys[index(page)] = key;
+        self.directory.insert(key, page);
+        Some(page)
     }
 
-    /// The generation that a vacancy's header gets.
-    pub(super) fn generation() -> u16 {
-        GENERATION
+    /// Takes a run of pages for the claims of a large envelope.
+    pub(super) fn make_run(&mut self, order: u32, shares: u32) -> Option<u32> {
+        let page = self.pages.allocate(order)?;
+        if page < self.untouched {
+            // Users and metas are written before they are read.
+            self.arena.zero(Arena::page_at(page) + row_words(shares), index_words(shares));
+        }
+        self.untouched = self.untouched.max(page + (1 << order));
+        Some(page)
     }
-}
 
-/// The place of the next index by partition and class.
-fn next_at(partition: u8, class: Class) -> usize {
-    index(u32::from(partition)) * CLASSES + class.number()
+    /// Gives back the run of a large envelope.
+    pub(super) fn free_run(&mut self, slot: &Slot) {
+        let order = Buddy::order_for(run_pages(slot.header.shares));
+        self.pages.free(low(self.arena.word(slot.at + RUN_WORD)), order);
+    }
+
+    /// All envelopes, page by page.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (EnvelopeId, Slot)> + '_ {
+        let pages = (0..self.page_count()).map(|page| (page, self.key(page).class().slots()));
+        let slots = pages.flat_map(|(page, slots)| (0..slots).map(move |s| SlotRef::new(page, s)));
+        slots.filter_map(|reference| {
+            let slot = self.at(reference)?;
+            Some((self.id_of(reference, slot.header.generation)?, slot))
+        })
+    }
 }

@@ -1,5 +1,6 @@
 //! Running sums over all envelopes, kept in step with every record.
 
+use super::Recycled;
 use crate::units::Fen;
 
 /// What all envelopes come to; `funded = claimed + refunded + left` at every
@@ -7,7 +8,7 @@ use crate::units::Fen;
 /// envelopes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Envelopes ever funded.
+    /// Envelopes ever funded, recycled ones included.
     pub envelopes: u64,
     /// Envelopes of which shares may be claimed.
     pub open: u64,
@@ -37,6 +38,26 @@ impl Totals {
         self.open -= u64::from(exhausted);
         self.claimed += u128::from(amount);
         self.left -= u128::from(amount);
+    }
+
+    /// Adds an envelope that is no longer anywhere else.
+    pub(super) fn archive(&mut self, record: &Recycled) {
+        self.envelopes += 1;
+        self.claims += u64::from(record.shares_claimed);
+        self.funded += u128::from(record.total);
+        self.claimed += u128::from(record.claimed);
+        self.refunded += u128::from(record.total.saturating_sub(record.claimed));
+    }
+
+    /// Adds other sums.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.envelopes += other.envelopes;
+        self.open += other.open;
+        self.claims += other.claims;
+        self.funded += other.funded;
+        self.claimed += other.claimed;
+        self.refunded += other.refunded;
+        self.left += other.left;
     }
 
     pub(super) fn close(&mut self, refunded: Fen) {

@@ -1,17 +1,16 @@
 //! What is decided: outcomes, and the records that would make them so.
 //!
-//! Nothing here changes the state (but `due` forgets expiries of envelopes
-//! that are closed anyway). A user's own share is looked for before anything
-//! else, so that a repeated claim never takes from the stock.
+//! Nothing here changes the state. A user's own share is looked for before
+//! anything else, so that a repeated claim never takes from the stock.
 
-use super::apply::rank_check;
-use super::orders::Order;
+use super::class::SlotRef;
 use super::slots::{Slot, Vacancy};
+use super::transition::rank_check;
 use super::{
     Cause, Claimed, Closed, Decision, Engine, Funded, Outcome, Record, partition_of, split,
 };
 use crate::limits::DETAIL_ROWS_MAX;
-use crate::units::{EnvelopeId, EnvelopeState, Seed, Time, UnixSeconds, UserId};
+use crate::units::{EnvelopeId, EnvelopeState, Seed, Time, UserId};
 use crate::wire::{Row, SendOrder, Summary};
 
 impl Decision {
@@ -25,10 +24,10 @@ impl Engine {
     /// Decides about an order. The seed becomes the envelope's secret if it is
     /// new; `now` is when its lifetime begins.
     pub fn fund(&self, order: &SendOrder, seed: Seed, now: Time) -> Decision {
-        if let Some(earlier) = self.orders.find(order.sender, order.order) {
-            return Decision::only(self.fund_again(earlier, order));
+        if let Some(earlier) = self.orders.find(&self.slots, order.sender, order.order) {
+            return Decision::only(self.fund_again(earlier, order).unwrap_or(Outcome::Conflict));
         }
-        if let Err(broken) = self.limits.check(order) {
+        if let Err(broken) = self.limits.check(order, now) {
             return Decision::only(Outcome::Invalid(broken));
         }
         let Some(vacancy) = self.vacancy(order.sender, order.shares) else {
@@ -51,29 +50,25 @@ impl Engine {
         Decision { outcome: Outcome::Funded { envelope, repeated: false }, record: Some(record) }
     }
 
-    fn fund_again(&self, earlier: &Order, order: &SendOrder) -> Outcome {
-        let envelope = earlier.envelope;
-        let same_header = self.slots.get(envelope).is_some_and(|slot| {
-            let header = &slot.header;
-            (header.shares, header.split, header.share_max)
-                == (order.shares, order.split, order.share_max)
-        });
-        let same_order = (earlier.total, earlier.lifetime_s, earlier.payment)
+    fn fund_again(&self, earlier: SlotRef, order: &SendOrder) -> Option<Outcome> {
+        let (slot, cold) = (self.slots.at(earlier)?, self.slots.cold(earlier)?);
+        let header = &slot.header;
+        let same_header = (header.shares, header.split, header.share_max)
+            == (order.shares, order.split, order.share_max);
+        let lifetime_s = header.expires_at.saturating_sub(cold.created_at);
+        let same_order = (cold.total, lifetime_s, cold.payment)
             == (order.total, order.lifetime_s, order.payment);
-        if same_header && same_order {
-            Outcome::Funded { envelope, repeated: true }
-        } else {
-            Outcome::Conflict
-        }
+        let envelope = self.slots.id_of(earlier, header.generation)?;
+        (same_header && same_order).then_some(Outcome::Funded { envelope, repeated: true })
     }
 
     /// The place that a sender's next envelope of this size gets, if there is
     /// room in all tables.
-    pub(super) fn vacancy(&self, sender: UserId, shares: u32) -> Option<Vacancy> {
-        if self.orders.is_full() {
+    fn vacancy(&self, sender: UserId, shares: u32) -> Option<Vacancy> {
+        if self.live >= self.capacity.envelopes {
             return None;
         }
-        self.slots.vacancy(partition_of(sender), shares)
+        self.vacancies.find(&self.slots, partition_of(sender), shares)
     }
 
     /// The cheap look: is anything left for this user? Nothing is won by it.
@@ -137,19 +132,19 @@ impl Engine {
     }
 
     fn summary(&self, envelope: EnvelopeId) -> Option<Summary> {
-        let header = self.slots.get(envelope)?.header;
-        let order = self.orders.get(header.order_ref)?;
+        let slot = self.slots.get(envelope)?;
+        let (header, cold) = (slot.header, self.slots.cold(slot.reference())?);
         Some(Summary {
-            sender: order.sender,
-            order: order.number,
-            payment: order.payment,
-            total: order.total,
+            sender: cold.sender,
+            order: cold.order,
+            payment: cold.payment,
+            total: cold.total,
             left: header.left(),
             refunded: header.refunded(),
             shares: header.shares,
             claimed: header.claimed,
             share_max: header.share_max,
-            created_at: order.created_at,
+            created_at: cold.created_at,
             expires_at: header.expires_at,
             state: header.state,
             split: header.split,
@@ -180,7 +175,7 @@ impl Engine {
             return Decision::only(Outcome::NotFound);
         };
         let header = &slot.header;
-        if self.orders.get(header.order_ref).is_none_or(|order| order.sender != sender) {
+        if self.slots.cold(slot.reference()).is_none_or(|cold| cold.sender != sender) {
             return Decision::only(Outcome::Denied);
         }
         let amount = header.unclaimed;
@@ -199,29 +194,14 @@ impl Engine {
     /// touches a due one expires it.
     #[inline]
     pub fn overdue(&self, envelope: EnvelopeId, now: Time) -> Option<Record> {
-        let slot = self.slots.get(envelope)?;
-        is_overdue(&slot, now).then(|| closed(envelope, &slot, Cause::Expired, now))
+        overdue(envelope, &self.slots.get(envelope)?, now)
     }
+}
 
-    /// When to ask [`Engine::due`] next: no later than the next open envelope
-    /// expires.
-    pub fn next_due(&self) -> Option<UnixSeconds> {
-        self.expiries.head().map(|(expires_at, _)| expires_at)
-    }
-
-    /// The record that expires the envelope that is due first, if one is. It
-    /// is the same one until the record is applied.
-    pub fn due(&mut self, now: Time) -> Option<Record> {
-        while let Some((expires_at, envelope)) = self.expiries.head() {
-            let open = self.slots.get(envelope).filter(|slot| slot.header.is_open());
-            if let Some(slot) = open {
-                return (expires_at <= now.seconds())
-                    .then(|| closed(envelope, &slot, Cause::Expired, now));
-            }
-            self.expiries.drop_head();
-        }
-        None
-    }
+/// The record that expires an envelope that was found, if its time is over.
+#[inline]
+pub(super) fn overdue(envelope: EnvelopeId, slot: &Slot, now: Time) -> Option<Record> {
+    is_overdue(slot, now).then(|| closed(envelope, slot, Cause::Expired, now))
 }
 
 #[inline]

@@ -8,12 +8,13 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::crc32c_seeded;
-use crate::engine::{Cause, Claimed, Closed, Funded, Record};
+use crate::engine::{Cause, Claimed, Closed, Funded, Record, Recycled};
 use crate::units::{EnvelopeId, Seed, Split, UserId};
 
 const KIND_CLAIMED: u8 = 1;
 const KIND_FUNDED: u8 = 2;
 const KIND_CLOSED: u8 = 3;
+const KIND_RECYCLED: u8 = 4;
 
 /// The length of the longest record.
 pub const RECORD_BYTES_MAX: usize = size_of::<FundedBytes>();
@@ -76,9 +77,25 @@ struct ClosedBytes {
     reserved_tail: U32,
 }
 
+/// `crc 4 | kind 1, reserved 3 | envelope 8 | claimed 8 | total 8 |
+/// shares_claimed 4 | at 4`.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RecycledBytes {
+    crc: U32,
+    kind: u8,
+    reserved: [u8; 3],
+    envelope: U64,
+    claimed: U64,
+    total: U64,
+    shares_claimed: U32,
+    at: U32,
+}
+
 const _: () = assert!(size_of::<ClaimedBytes>() == 32);
 const _: () = assert!(size_of::<FundedBytes>() == 80);
 const _: () = assert!(size_of::<ClosedBytes>() == 32);
+const _: () = assert!(size_of::<RecycledBytes>() == 40);
 
 /// Bytes that are no record of this format version, in a batch whose checksum
 /// holds: another version wrote them.
@@ -92,6 +109,7 @@ pub(super) fn encoded_bytes(record: &Record) -> usize {
         Record::Claimed(_) => size_of::<ClaimedBytes>(),
         Record::Funded(_) => size_of::<FundedBytes>(),
         Record::Closed(_) => size_of::<ClosedBytes>(),
+        Record::Recycled(_) => size_of::<RecycledBytes>(),
     }
 }
 
@@ -103,6 +121,7 @@ pub(super) fn encode(record: &Record, seed: u32, out: &mut [u8]) {
         Record::Claimed(c) => claimed_bytes(c).write_to(out).is_ok(),
         Record::Funded(f) => funded_bytes(f).write_to(out).is_ok(),
         Record::Closed(c) => closed_bytes(c).write_to(out).is_ok(),
+        Record::Recycled(r) => recycled_bytes(r).write_to(out).is_ok(),
     };
     debug_assert!(fits, "a record's slot is as long as the record");
     if let Some((crc, rest)) = out.split_first_chunk_mut::<4>() {
@@ -158,6 +177,19 @@ fn closed_bytes(c: &Closed) -> ClosedBytes {
     }
 }
 
+fn recycled_bytes(r: &Recycled) -> RecycledBytes {
+    RecycledBytes {
+        crc: U32::ZERO,
+        kind: KIND_RECYCLED,
+        reserved: [0; 3],
+        envelope: U64::new(r.envelope.0),
+        claimed: U64::new(r.claimed),
+        total: U64::new(r.total),
+        shares_claimed: U32::new(r.shares_claimed),
+        at: U32::new(r.at),
+    }
+}
+
 /// Reads the record at the front of `bytes`: its length and meaning.
 pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreadable> {
     let (head, _) = Head::ref_from_prefix(bytes).map_err(|_| Unreadable)?;
@@ -165,6 +197,7 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreada
         KIND_CLAIMED => size_of::<ClaimedBytes>(),
         KIND_FUNDED => size_of::<FundedBytes>(),
         KIND_CLOSED => size_of::<ClosedBytes>(),
+        KIND_RECYCLED => size_of::<RecycledBytes>(),
         _ => return Err(Unreadable),
     };
     let bytes = bytes.get(..length).ok_or(Unreadable)?;
@@ -174,7 +207,8 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreada
     let record = match head.kind {
         KIND_CLAIMED => Record::Claimed(decode_claimed(bytes)?),
         KIND_FUNDED => Record::Funded(decode_funded(bytes)?),
-        _ => Record::Closed(decode_closed(bytes)?),
+        KIND_CLOSED => Record::Closed(decode_closed(bytes)?),
+        _ => Record::Recycled(decode_recycled(bytes)?),
     };
     Ok((length, record))
 }
@@ -232,6 +266,20 @@ fn decode_closed(bytes: &[u8]) -> Result<Closed, Unreadable> {
     })
 }
 
+fn decode_recycled(bytes: &[u8]) -> Result<Recycled, Unreadable> {
+    let r = RecycledBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
+    if r.reserved != [0; 3] {
+        return Err(Unreadable);
+    }
+    Ok(Recycled {
+        envelope: EnvelopeId(r.envelope.get()),
+        shares_claimed: r.shares_claimed.get(),
+        claimed: r.claimed.get(),
+        total: r.total.get(),
+        at: r.at.get(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,7 +310,11 @@ mod tests {
             let cause = if expired { Cause::Expired } else { Cause::Cancelled };
             Record::Closed(Closed { envelope: EnvelopeId(e), refunded, cause, at })
         });
-        prop_oneof![claimed, funded, closed]
+        let recycled = any::<([u64; 3], [u32; 2])>().prop_map(|([e, claimed, total], b)| {
+            let (envelope, [shares_claimed, at]) = (EnvelopeId(e), b);
+            Record::Recycled(Recycled { envelope, shares_claimed, claimed, total, at })
+        });
+        prop_oneof![claimed, funded, closed, recycled]
     }
 
     proptest! {

@@ -214,7 +214,8 @@ impl<S: Storage> Shard<S> {
     fn expire_due(&mut self, now: Time) -> Result<(), Fatal> {
         self.expiry_stuck = false;
         for _ in 0..EXPIRIES_PER_TURN {
-            let Some(expiry) = self.engine.due(now) else { break };
+            let due = self.engine.due(now).or_else(|| self.engine.recyclable(now));
+            let Some(expiry) = due else { break };
             if !self.make_true(&expiry, now)? {
                 self.expiry_stuck = true;
                 return Ok(());

@@ -1,13 +1,13 @@
 //! What fits and what does not: records against the state, one at a time.
 
 use hongbao::engine::{
-    Capacity, Cause, Claimed, Closed, Decision, Engine, Funded, Misfit, Outcome, Record,
+    Cause, Claimed, Closed, Decision, Engine, Funded, Misfit, Outcome, Record, Recycled,
     partition_of,
 };
 use hongbao::units::{EnvelopeId, Seed, Split, Time, UserId};
 use hongbao::wire::SendOrder;
 
-use crate::{CELL, Dice, START, engine};
+use crate::{CELL, Dice, START, capacity, engine};
 
 /// One open envelope of 5 shares of 100 fen in all.
 fn with_one_envelope() -> (Engine, Funded) {
@@ -119,17 +119,25 @@ fn fundings_that_do_not_fit_are_refused_and_change_nothing() {
         Funded { share_max: 19, ..next },
         Funded { shares: 1001, total: 9999, split: Split::LineCutting, ..next },
         Funded { order: first.order, ..next },
+        Funded { lifetime_s: u32::MAX, ..next },
     ];
     for funded in money {
         assert_refused(&mut engine, Record::Funded(funded), Misfit::Contradiction(envelope));
     }
-    let after = EnvelopeId(envelope.0 + (1 << 16));
-    for id in [first.envelope, after, EnvelopeId(envelope.0 ^ 1 << 60), EnvelopeId(0)] {
+    let beyond_the_page = EnvelopeId(envelope.0 | 0x1ff << 16);
+    let other_size = EnvelopeId(envelope.0 ^ 1 << 44);
+    let other_sender = EnvelopeId(envelope.0 ^ 1 << 48);
+    let generation_0 = EnvelopeId(envelope.0 & !0xffff);
+    let ids = [first.envelope, beyond_the_page, other_size, other_sender, generation_0];
+    for id in ids.into_iter().chain([EnvelopeId(envelope.0 ^ 1 << 60), EnvelopeId(0)]) {
         let funded = Record::Funded(Funded { envelope: id, ..next });
         assert_refused(&mut engine, funded, Misfit::EnvelopeOutOfTurn(id));
     }
     let large = Funded { shares: 1 << 20, total: 1 << 20, ..next };
     assert_refused(&mut engine, Record::Funded(large), Misfit::Full);
+    let after = Funded { envelope: EnvelopeId(envelope.0 + (1 << 16)), ..next };
+    engine.apply(&Record::Funded(after)).expect("a funding goes where it says");
+    let next = Funded { order: 3, ..next };
     engine.apply(&Record::Funded(next)).expect("fits");
 }
 
@@ -151,6 +159,7 @@ fn no_record_whatsoever_makes_apply_panic() {
         let totals = engine.totals();
         assert_eq!(totals.funded, totals.claimed + totals.refunded + totals.left);
         engine.due(Time(dice.below(1 << 43)));
+        engine.recyclable(Time(dice.below(1 << 43)));
     }
     assert!(applied > 0);
 }
@@ -179,7 +188,7 @@ fn wild_record(dice: &mut Dice, first: &Funded) -> Record {
         _ => EnvelopeId(u64::from(CELL) << 56 | partition | class | index | 1),
     };
     let at = wild_32(dice);
-    match dice.below(3) {
+    match dice.below(4) {
         0 => Record::Funded(Funded {
             envelope,
             sender: if dice.one_in(3) { UserId(wild(dice)) } else { first.sender },
@@ -202,9 +211,16 @@ fn wild_record(dice: &mut Dice, first: &Funded) -> Record {
             rank: u16::try_from(wild(dice) & 0xf).expect("4 bits"),
             at,
         }),
+        2 => Record::Recycled(Recycled {
+            envelope,
+            shares_claimed: u32::try_from(dice.below(3)).expect("2 bits"),
+            claimed: if dice.one_in(2) { 0 } else { wild(dice) },
+            total: if dice.one_in(2) { first.total } else { wild(dice) },
+            at,
+        }),
         _ => Record::Closed(Closed {
             envelope,
-            refunded: wild(dice),
+            refunded: if dice.one_in(4) { first.total } else { wild(dice) },
             cause: if dice.one_in(2) { Cause::Expired } else { Cause::Cancelled },
             at,
         }),
@@ -279,9 +295,11 @@ fn the_order_of_a_full_server_is_still_known() {
 
 #[test]
 fn memory_is_said_before_it_is_reserved() {
-    let small = Capacity { envelopes: 1000, table_bytes: 1 << 20 };
-    let large = Capacity { envelopes: 2000, table_bytes: 1 << 30 };
+    let small = capacity(1000, 1 << 20);
+    let large = capacity(2000, 1 << 30);
     assert!(Engine::memory_bytes(&small) > small.table_bytes);
     assert!(Engine::memory_bytes(&large) > Engine::memory_bytes(&small));
     assert!(Engine::memory_bytes(&large) < large.table_bytes + (8 << 20));
+    let ten_million = capacity(10_000_000, 10_000_000 / 372 * 65_536);
+    assert!(Engine::memory_bytes(&ten_million) < 200 * 10_000_000);
 }

@@ -6,14 +6,15 @@
 use std::collections::{BTreeSet, HashMap};
 
 use hongbao::engine::{
-    Cause, Claimed, Closed, Decision, Engine, Misfit, Outcome, Record, Totals, index, partition_of,
+    Cause, Claimed, Closed, Decision, Engine, Misfit, Outcome, Record, Recycled, Totals, index,
+    partition_of,
 };
 use hongbao::limits::DETAIL_ROWS_MAX;
 use hongbao::units::{EnvelopeId, EnvelopeState, Seed, Split, Time, UserId};
 use hongbao::wire::{Row, SendOrder};
 
 use crate::plain::{Plain, broken_rule};
-use crate::{CELL, Dice, START, engine};
+use crate::{CELL, Dice, RETENTION_S, START, engine};
 
 /// The naive side of the comparison, with the engine it watches.
 pub(crate) struct Twins {
@@ -24,8 +25,12 @@ pub(crate) struct Twins {
     pub(crate) totals: Totals,
     pub(crate) ids: Vec<EnvelopeId>,
     pub(crate) records: Vec<Record>,
+    /// When each closed envelope was closed.
+    closed: BTreeSet<(u32, EnvelopeId)>,
+    gone: Vec<EnvelopeId>,
+    pub(crate) recycled: u64,
     dice: Dice,
-    now: Time,
+    pub(crate) now: Time,
 }
 
 impl Twins {
@@ -39,6 +44,9 @@ impl Twins {
             totals: Totals::default(),
             ids: Vec::new(),
             records: Vec::new(),
+            closed: BTreeSet::new(),
+            gone: Vec::new(),
+            recycled: 0,
             dice: Dice(seed),
             now: Time(START),
         }
@@ -58,7 +66,8 @@ impl Twins {
             75..83 => self.grab(),
             83..88 => self.look(),
             88..91 => self.cancel(),
-            91..94 => self.expire_due(),
+            91..93 => self.expire_due(),
+            93 => self.recycle(),
             _ => self.wrong_id(),
         }
         self.check_totals();
@@ -196,6 +205,7 @@ impl Twins {
         assert_eq!(record, Record::Closed(Closed { envelope, refunded, cause, at }));
         (plain.state, plain.refunded) = (state, refunded);
         self.due.remove(&(plain.expires_at(), envelope));
+        self.closed.insert((at, envelope));
         self.totals.open -= 1;
         self.totals.refunded += u128::from(refunded);
         self.totals.left -= u128::from(refunded);
@@ -240,6 +250,7 @@ impl Twins {
         if plain.shares_left() == 0 {
             plain.state = EnvelopeState::Exhausted;
             self.due.remove(&(plain.expires_at(), envelope));
+            self.closed.insert((at, envelope));
             self.totals.open -= 1;
         }
         self.totals.claims += 1;
@@ -301,27 +312,60 @@ impl Twins {
         }
     }
 
-    /// Expires everything that is due, in the order of time.
+    /// Expires everything that is due, second by second.
     fn expire_due(&mut self) {
         loop {
-            let first = self.due.first().copied();
-            let due = first.filter(|&(expires_at, _)| expires_at <= self.now.seconds());
             let record = self.engine.due(self.now);
-            assert_eq!(record, self.engine.due(self.now), "the same until it is applied");
-            match (due, record) {
-                (Some((_, envelope)), Some(record)) => {
-                    self.close(envelope, record, EnvelopeState::Expired);
+            let Some(record) = record else {
+                if self.engine.is_behind(self.now) && self.is_due() {
+                    continue;
                 }
-                (None, None) => break,
-                other => panic!("model and engine differ: {other:?}"),
-            }
+                break;
+            };
+            assert_eq!(Some(record), self.engine.due(self.now), "the same until it is applied");
+            let envelope = record.envelope();
+            assert!(self.envelopes[&envelope].expires_at() <= self.now.seconds());
+            self.close(envelope, record, EnvelopeState::Expired);
         }
-        assert_eq!(self.engine.next_due(), self.due.first().map(|&(at, _)| at));
+        assert!(!self.is_due());
+        let next = self.due.first().map(|&(at, _)| at);
+        assert!(next.is_none_or(|next| self.engine.next_due().is_some_and(|due| due <= next)));
+    }
+
+    fn is_due(&self) -> bool {
+        self.due.first().is_some_and(|&(at, _)| at <= self.now.seconds())
+    }
+
+    /// Recycles what was closed long enough ago, in the order of closing.
+    pub(crate) fn recycle(&mut self) {
+        while let Some(record) = self.engine.recyclable(self.now) {
+            assert_eq!(Some(record), self.engine.recyclable(self.now));
+            let envelope = record.envelope();
+            let plain = self.envelopes.remove(&envelope).expect("known");
+            let (claimed, total) = (plain.claimed_fen(), plain.order.total);
+            let (shares_claimed, at) = (plain.summary().claimed, self.now.seconds());
+            let expected = Recycled { envelope, shares_claimed, claimed, total, at };
+            assert_eq!(record, Record::Recycled(expected));
+            let is_it = |&&(closed_at, id): &&(u32, EnvelopeId)| {
+                id == envelope && closed_at + RETENTION_S <= at
+            };
+            let closed = *self.closed.iter().find(is_it).expect("closed long ago");
+            self.closed.remove(&closed);
+            self.orders.remove(&(plain.order.sender.0, plain.order.order));
+            self.ids.retain(|&id| id != envelope);
+            self.gone.push(envelope);
+            self.recycled += 1;
+            self.apply(record);
+        }
+        let rest = self.closed.first().map(|&(closed_at, _)| closed_at + RETENTION_S);
+        assert!(rest.is_none_or(|ripe_at| ripe_at > self.now.seconds()));
     }
 
     fn wrong_id(&mut self) {
         let near = self.any_envelope().unwrap_or_default();
-        let id = match self.dice.below(6) {
+        let gone = self.dice.pick(&self.gone);
+        let id = match self.dice.below(7) {
+            6 => gone.unwrap_or_default(),
             0 => EnvelopeId(self.dice.word()),
             1 => EnvelopeId(near.0 ^ 1 << 56),
             2 => EnvelopeId(near.0 + 1),
@@ -355,6 +399,11 @@ impl Twins {
         }
         assert_eq!(again.totals(), self.engine.totals());
         assert_eq!(again.digest(), self.engine.digest());
-        assert!(again.envelopes().eq(self.ids.iter().copied()));
+        let mut ids: Vec<_> = again.envelopes().collect();
+        ids.sort_unstable();
+        let mut known = self.ids.clone();
+        known.sort_unstable();
+        assert_eq!(ids, known);
+        assert_eq!(self.engine.fill().envelopes, u32::try_from(known.len()).expect("few"));
     }
 }

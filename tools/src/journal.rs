@@ -263,6 +263,10 @@ fn record_words(record: &Record) -> String {
         Record::Closed(c) => {
             format!("closed   envelope {} ({:?}): {} back", c.envelope, c.cause, yuan(c.refunded))
         }
+        Record::Recycled(r) => {
+            let (claimed, total) = (yuan(r.claimed), yuan(r.total));
+            format!("recycled envelope {}: {claimed} of {total} claimed", r.envelope)
+        }
     }
 }
 
@@ -282,6 +286,10 @@ fn record_json(position: Position, batch: &BatchHeader, record: &Record) -> Valu
         Record::Closed(c) => json!({
             "type": "closed", "envelope": id(c.envelope), "refunded_fen": c.refunded,
             "cause": format!("{:?}", c.cause).to_lowercase(), "at": c.at,
+        }),
+        Record::Recycled(r) => json!({
+            "type": "recycled", "envelope": id(r.envelope), "shares_claimed": r.shares_claimed,
+            "claimed_fen": r.claimed, "total_fen": r.total, "at": r.at,
         }),
     };
     json["position"] = position.0.into();

@@ -1,0 +1,410 @@
+//! An engine from an image and the records after it.
+//!
+//! First the slices are loaded, then the records are applied, then everything
+//! that is derived from envelopes is made, in one walk over the pages. Until
+//! then nothing can be decided, so [`Restoring`] has no way to ask.
+
+use std::hint::black_box;
+
+use zerocopy::IntoBytes;
+
+use super::arena::{Arena, PAGE_WORDS};
+use super::class::{Class, PageKey, SlotRef};
+use super::cold::{COLD_WORDS, Cold};
+use super::header::{HEADER_WORDS, Header, is_free};
+use super::slice::{BadImage, COUNTER_WORDS, Head, Kind, word_at};
+use super::slots::{NO_LINK, POSITION_WORD, RUN_WORD, Slot};
+use super::sound::is_sound;
+use super::words::{high, index, low, narrow};
+use super::{Capacity, Engine, EnvelopeLimits, Misfit, Record, Totals};
+use crate::units::{Cell, EnvelopeId, PARTITIONS, UnixSeconds, UserId};
+use crate::wire::Row;
+
+/// Records whose lines are loaded together, and orders that are entered
+/// together.
+const GROUP: usize = 32;
+
+/// An engine that cannot decide yet.
+pub struct Restoring {
+    /// Only its pages, its archive and its counters are in use until the end.
+    engine: Engine,
+    shard: u16,
+    shards: u16,
+    /// As of which position each arena page was copied; 0 if it was made from
+    /// records.
+    positions: Vec<u64>,
+    /// Where the image of each partition began.
+    floors: Vec<u64>,
+    /// The latest moment that was seen.
+    seen: UnixSeconds,
+    /// A large envelope whose claims are being loaded, and how many have come.
+    loading: Option<(EnvelopeId, u32)>,
+}
+
+impl Restoring {
+    /// Nothing yet. Only the partitions p with p mod `shards` = `shard` will be
+    /// kept, of slices and records alike.
+    pub fn new(
+        cell: Cell,
+        capacity: Capacity,
+        limits: EnvelopeLimits,
+        shard: u16,
+        shards: u16,
+    ) -> Self {
+        let engine = Engine::new(cell, capacity, limits);
+        let positions = vec![0; index(engine.slots.page_count())];
+        let floors = vec![0; usize::from(PARTITIONS)];
+        Self { engine, shard, shards, positions, floors, seen: 0, loading: None }
+    }
+
+    fn is_ours(&self, partition: u8) -> bool {
+        u16::from(partition).checked_rem(self.shards).is_some_and(|owner| owner == self.shard)
+    }
+
+    /// Takes over a slice of an image, and says how many envelopes are in it.
+    /// On `Err` it is useless from then on; no bytes whatsoever make it panic.
+    pub fn load(&mut self, slice: &[u8]) -> Result<u64, BadImage> {
+        let (head, body) = Head::read(slice)?;
+        if head.cell != self.engine.slots.cell() {
+            return Err(BadImage::Cell(head.cell));
+        }
+        match head.kind {
+            Kind::Counters => self.load_counters(&head, body),
+            Kind::Page => self.load_page(&head, body),
+            Kind::Large => self.load_large(&head, body),
+            Kind::Rows => self.load_rows(&head, body),
+        }
+    }
+
+    fn load_counters(&mut self, head: &Head, body: &[u8]) -> Result<u64, BadImage> {
+        for entry in body.chunks(8 * COUNTER_WORDS) {
+            let word = |n| word_at(entry, n).ok_or(BadImage::Torn);
+            let partition = u8::try_from(low(word(0)?)).map_err(|_| BadImage::Torn)?;
+            if !self.is_ours(partition) {
+                continue;
+            }
+            let sum = |n| Ok(u128::from(word(n)?) | u128::from(word(n + 1)?) << 64);
+            let (funded, claimed): (u128, u128) = (sum(3)?, sum(5)?);
+            let refunded = funded.checked_sub(claimed).ok_or(BadImage::Torn)?;
+            // Sums over all partitions must fit, too.
+            if funded >> 112 != 0 || word(1)? >> 48 != 0 || word(2)? >> 48 != 0 {
+                return Err(BadImage::Torn);
+            }
+            let (envelopes, claims) = (word(1)?, word(2)?);
+            let sums = Totals { envelopes, claims, funded, claimed, refunded, ..Totals::default() };
+            self.engine.archived[usize::from(partition)] = sums;
+            self.engine.vacancies.raise_next_large(partition, high(word(0)?));
+            self.floors[usize::from(partition)] = head.position;
+        }
+        Ok(0)
+    }
+
+    fn load_page(&mut self, head: &Head, body: &[u8]) -> Result<u64, BadImage> {
+        let key = PageKey(u32::try_from(head.subject).map_err(|_| BadImage::Torn)?);
+        let has_slots = key.class().slots() > 0 && key.block(0).is_some();
+        if head.body_words != PAGE_WORDS || !has_slots || key.class().is_large() {
+            return Err(BadImage::Torn);
+        }
+        if !self.is_ours(key.partition()) {
+            return Ok(0);
+        }
+        let page = self.new_page(key)?;
+        self.positions[index(page)] = head.position;
+        let words = self.engine.slots.arena.bytes_mut(Arena::page_at(page), PAGE_WORDS);
+        words.copy_from_slice(body);
+        let mut envelopes = 0;
+        for slot in (0..key.class().slots()).map(|slot| SlotRef::new(page, slot)) {
+            envelopes += u64::from(self.check(slot, key)?);
+        }
+        Ok(envelopes)
+    }
+
+    fn new_page(&mut self, key: PageKey) -> Result<u32, BadImage> {
+        if self.engine.slots.page(key).is_some() {
+            return Err(BadImage::Repeated);
+        }
+        self.engine.slots.make_page(key).ok_or(BadImage::Full)
+    }
+
+    /// Whether a slot has an envelope, and that it is sound.
+    fn check(&mut self, reference: SlotRef, key: PageKey) -> Result<bool, BadImage> {
+        let slots = &self.engine.slots;
+        if is_free(slots.first_word(reference)) {
+            return Ok(false);
+        }
+        let id = slots.id_of(reference, 0).unwrap_or_default();
+        let slot = slots.at(reference).ok_or(BadImage::Unsound(id))?;
+        let cold = slots.cold(reference).ok_or(BadImage::Unsound(id))?;
+        if !is_sound(&slot.header, &cold, key) || !slots.rows_add_up(&slot, &cold) {
+            return Err(BadImage::Unsound(id));
+        }
+        self.seen = self.seen.max(cold.created_at);
+        Ok(true)
+    }
+
+    fn load_large(&mut self, head: &Head, body: &[u8]) -> Result<u64, BadImage> {
+        let id = EnvelopeId(head.subject);
+        if head.body_words != HEADER_WORDS + COLD_WORDS || self.loading.is_some() {
+            return Err(BadImage::Torn);
+        }
+        if !self.is_ours(id.partition()) {
+            return Ok(0);
+        }
+        let mut words = [0; HEADER_WORDS + COLD_WORDS];
+        words.as_mut_bytes().copy_from_slice(body);
+        let header = words.first_chunk().and_then(Header::load).ok_or(BadImage::Unsound(id))?;
+        let cold = words.last_chunk().map(Cold::load).ok_or(BadImage::Unsound(id))?;
+        let vacancy = self.engine.slots.vacancy(id, header.shares);
+        let vacancy = vacancy.map_err(|misfit| match misfit {
+            Misfit::Full => BadImage::Full,
+            _ => BadImage::Unsound(id),
+        })?;
+        let key = vacancy.block.page_key(u32::from(id.partition()));
+        let sound = is_sound(&header, &cold, key);
+        if !sound || !key.class().is_large() || header.generation != id.generation() {
+            return Err(BadImage::Unsound(id));
+        }
+        let page = vacancy.page.map_or_else(|| self.new_page(key), Ok)?;
+        let slots = &mut self.engine.slots;
+        let order = vacancy.run_order.ok_or(BadImage::Torn)?;
+        let run = slots.make_run(order, header.shares).ok_or(BadImage::Full)?;
+        let slot = SlotRef::new(page, vacancy.block.slot());
+        let at = slots.place_of(slot);
+        slots.arena.put_chunk(at, &header.words(NO_LINK));
+        slots.arena.put_chunk(at + RUN_WORD, &[u64::from(run), head.position]);
+        slots.arena.put_chunk(slot.cold_at(), &cold.words(NO_LINK));
+        self.engine.vacancies.saw_large(&vacancy);
+        self.seen = self.seen.max(cold.created_at);
+        self.loading = (header.claimed > 0).then_some((id, 0));
+        Ok(1)
+    }
+
+    fn load_rows(&mut self, head: &Head, body: &[u8]) -> Result<u64, BadImage> {
+        let id = EnvelopeId(head.subject);
+        if !self.is_ours(id.partition()) {
+            return Ok(0);
+        }
+        if self.loading != Some((id, head.first_rank)) {
+            return Err(BadImage::Torn);
+        }
+        let slot = self.engine.slots.get(id).ok_or(BadImage::Torn)?;
+        let upto = u64::from(head.first_rank) + u64::from(narrow(head.body_words / 2));
+        if head.body_words == 0 || upto > u64::from(slot.header.claimed) {
+            return Err(BadImage::Torn);
+        }
+        for (rank, row) in (head.first_rank..).zip(body.chunks(16)) {
+            let word = |n| word_at(row, n).ok_or(BadImage::Torn);
+            let (user, meta) = (UserId(word(0)?), word(1)?);
+            let row = Row { user, amount: low(meta), at: high(meta) };
+            self.engine.slots.seat_at(&slot, rank, row);
+        }
+        self.loading = Some((id, low(upto)));
+        if low(upto) == slot.header.claimed {
+            self.end_rows(id, &slot)?;
+        }
+        Ok(0)
+    }
+
+    fn end_rows(&mut self, id: EnvelopeId, slot: &Slot) -> Result<(), BadImage> {
+        self.loading = None;
+        let cold = self.engine.slots.cold(slot.reference()).ok_or(BadImage::Torn)?;
+        let sound = self.engine.slots.rows_add_up(slot, &cold);
+        if sound { Ok(()) } else { Err(BadImage::Unsound(id)) }
+    }
+
+    /// Applies records, each with the position of its end, in the order of the
+    /// journal. Of other partitions, and of pages that were copied later, they
+    /// are skipped. The more at a time, the faster.
+    pub fn apply<P>(&mut self, records: &[(P, Record)]) -> Result<(), (P, Misfit)>
+    where
+        P: Copy + Into<u64>,
+    {
+        for group in records.chunks(GROUP) {
+            self.touch(group);
+            for (end, record) in group {
+                self.apply_one((*end).into(), record).map_err(|misfit| (*end, misfit))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the lines that a group needs, as the shard does it.
+    fn touch<P>(&self, group: &[(P, Record)]) {
+        let mut places = [0; GROUP];
+        for (place, (_, record)) in places.iter_mut().zip(group) {
+            *place = self.engine.slots.place(record.envelope());
+        }
+        let touch = |place: &usize| self.engine.slots.touch(*place);
+        black_box(places.iter().fold(0, |seen, place| seen ^ touch(place)));
+        let mut places = [[0; 4]; GROUP];
+        for (places, (_, record)) in places.iter_mut().zip(group) {
+            let slot = self.engine.slots.get(record.envelope());
+            *places = match (slot, record) {
+                (Some(slot), Record::Claimed(claimed)) => slot.claim_places(claimed.user),
+                (Some(slot), _) => [slot.reference().cold_at(); 4],
+                (None, _) => [0; 4],
+            };
+        }
+        black_box(places.as_flattened().iter().fold(0, |seen, place| seen ^ touch(place)));
+    }
+
+    fn apply_one(&mut self, end: u64, record: &Record) -> Result<(), Misfit> {
+        let id = record.envelope();
+        if !self.is_ours(id.partition()) || end <= self.floors[usize::from(id.partition())] {
+            return Ok(());
+        }
+        if self.is_in_image(id, end) {
+            // What was recycled before its page was copied is only known from here.
+            if let Record::Recycled(recycled) = record {
+                self.engine.archive(recycled);
+            }
+            return Ok(());
+        }
+        match record {
+            Record::Funded(funded) => {
+                let vacancy = self.engine.slots.vacancy_for(funded)?;
+                let key = vacancy.block.page_key(u32::from(id.partition()));
+                let made = || self.engine.slots.make_page(key).ok_or(Misfit::Full);
+                let page = vacancy.page.map_or_else(made, Ok)?;
+                self.engine.slots.open(&vacancy, page, funded).ok_or(Misfit::Full)?;
+                if key.class().is_large() {
+                    self.engine.vacancies.saw_large(&vacancy);
+                }
+                self.seen = self.seen.max(funded.at);
+            }
+            Record::Claimed(claimed) => {
+                self.engine.slots.claim(claimed)?;
+            }
+            Record::Closed(closed) => {
+                self.engine.slots.close(closed)?;
+            }
+            Record::Recycled(recycled) => {
+                let slot = self.engine.slots.recyclable(recycled)?;
+                self.engine.slots.free(&slot);
+                self.engine.archive(recycled);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the image of this envelope's page, or of a large envelope, was
+    /// taken after a record.
+    #[inline]
+    fn is_in_image(&self, id: EnvelopeId, end: u64) -> bool {
+        let slots = &self.engine.slots;
+        slots.locate(id).is_some_and(|(at, class)| {
+            let of_page = || self.positions.get(at / PAGE_WORDS).copied().unwrap_or(0);
+            end <= if class.is_large() { slots.arena.word(at + POSITION_WORD) } else { of_page() }
+        })
+    }
+
+    /// The engine, once everything was loaded and applied.
+    pub fn finish(mut self) -> Result<Engine, Misfit> {
+        if let Some((id, _)) = self.loading {
+            return Err(Misfit::Contradiction(id));
+        }
+        let mut orders = NewOrders { group: [SlotRef(0); GROUP], count: 0 };
+        for page in 0..self.engine.slots.page_count() {
+            let key = self.engine.slots.key(page);
+            self.engine.vacancies.saw_page(key);
+            for slot in (0..key.class().slots()).map(|slot| SlotRef::new(page, slot)) {
+                self.engine.derive(slot, key.class(), self.seen, &mut orders)?;
+            }
+        }
+        orders.enter(&mut self.engine)?;
+        self.engine.retained.sort();
+        self.engine.retained_large.sort();
+        for archived in &self.engine.archived {
+            self.engine.totals.add(archived);
+        }
+        self.engine.touched = 0;
+        Ok(self.engine)
+    }
+}
+
+impl Engine {
+    /// Makes of a slot what the tables have of it.
+    fn derive(
+        &mut self,
+        reference: SlotRef,
+        class: Class,
+        seen: UnixSeconds,
+        orders: &mut NewOrders,
+    ) -> Result<(), Misfit> {
+        let Some(slot) = self.slots.at(reference) else {
+            self.vacancies.put(&mut self.slots, reference);
+            return Ok(());
+        };
+        let Some(cold) = self.slots.cold(reference) else {
+            return Ok(());
+        };
+        if self.live >= self.capacity.envelopes {
+            return Err(Misfit::Full);
+        }
+        self.live += 1;
+        self.totals.add(&sums_of(&slot, &cold));
+        if class.is_large() {
+            self.slots.arena.put(slot.at + POSITION_WORD, 0);
+        }
+        if slot.header.is_open() {
+            self.wheel.link(&mut self.slots, reference, slot.header.expires_at, seen);
+        } else {
+            self.slots.put_previous(reference, NO_LINK);
+            let closed_at = self.slots.closed_at(&slot, &cold);
+            self.retained_of(class).push(reference, closed_at);
+        }
+        orders.add(self, reference)
+    }
+}
+
+fn sums_of(slot: &Slot, cold: &Cold) -> Totals {
+    let header = &slot.header;
+    Totals {
+        envelopes: 1,
+        open: u64::from(header.is_open()),
+        claims: u64::from(header.claimed),
+        funded: u128::from(cold.total),
+        claimed: u128::from(cold.total - header.unclaimed),
+        refunded: u128::from(header.refunded()),
+        left: u128::from(header.left()),
+    }
+}
+
+/// Orders that are entered into the index together, so that their cache misses
+/// overlap.
+struct NewOrders {
+    group: [SlotRef; GROUP],
+    count: usize,
+}
+
+impl NewOrders {
+    fn add(&mut self, engine: &mut Engine, slot: SlotRef) -> Result<(), Misfit> {
+        self.group[self.count] = slot;
+        self.count += 1;
+        if self.count == GROUP { self.enter(engine) } else { Ok(()) }
+    }
+
+    fn enter(&mut self, engine: &mut Engine) -> Result<(), Misfit> {
+        let group = &self.group[..self.count];
+        self.count = 0;
+        let mut buckets = [0; GROUP];
+        let mut seen = 0;
+        for (bucket, &slot) in buckets.iter_mut().zip(group) {
+            let (first, word) = engine.orders.touch_first(&engine.slots, slot);
+            *bucket = first;
+            seen ^= word;
+        }
+        black_box(seen);
+        let chains = buckets[..group.len()].iter();
+        let seen = chains.map(|&bucket| engine.orders.touch_chain(&engine.slots, bucket));
+        black_box(seen.fold(0, |seen, word| seen ^ word));
+        for &slot in group {
+            if !engine.orders.insert(&engine.slots, slot) {
+                let id = engine.slots.at(slot).map(|found| found.header.generation);
+                let id = id.and_then(|generation| engine.slots.id_of(slot, generation));
+                return Err(Misfit::Contradiction(id.unwrap_or_default()));
+            }
+        }
+        Ok(())
+    }
+}
