@@ -26,6 +26,8 @@ pub mod net;
 
 pub mod shard;
 
+pub mod admin;
+
 pub mod client;
 
 pub mod config;

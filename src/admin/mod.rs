@@ -1,0 +1,25 @@
+//! The control plane: health, metrics, status and the drain, for operators,
+//! supervisors and scrapers.
+//!
+//! It lives on threads of its own and reads the boards that the shards show.
+//! It never makes a shard wait, never decides about money, and nothing of it
+//! (no tokio, no HTTP) can be reached from a shard's loop.
+
+mod http;
+mod liveness;
+mod metrics;
+mod progress;
+mod status;
+mod systemd;
+mod view;
+
+pub use http::{Admin, AdminError, AdminSettings, BoundAdmin, Watched};
+pub use liveness::{Check, Liveness};
+pub use metrics::openmetrics;
+pub use progress::Progress;
+pub use status::{
+    CapacityStatus, CheckpointStatus, ConnectionStatus, Distribution, JournalStatus, MoneyStatus,
+    RecoveryStatus, RefusedStatus, ShardStatus, Status, TableStatus,
+};
+pub use systemd::{Notifying, Systemd};
+pub use view::{RecoveryView, ServerFacts, ShardView, View};
