@@ -1,0 +1,78 @@
+//! A real shard on a disk in memory: it sleeps when idle, and a nudge makes it
+//! turn.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
+
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits};
+use hongbao::journal::simulated::Disk;
+use hongbao::journal::{Identity, Recovering};
+use hongbao::net::{Net, NetSettings, Waker};
+use hongbao::shard::{Board, Clock, Phase, Shard, ShardSettings};
+use hongbao::units::{Durability, Time};
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// It drains when this is dropped.
+pub(crate) struct Living {
+    pub(crate) board: Arc<Board>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Living {
+    pub(crate) fn start() -> Self {
+        let waker = Waker::new().unwrap();
+        let board = Arc::new(Board::new(waker.clone()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, is_ready) = channel();
+        let shown = (Arc::clone(&board), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let shard = shard(waker, shown.0, shown.1);
+            ready.send(()).unwrap();
+            shard.run().unwrap();
+        });
+        is_ready.recv().unwrap();
+        board.enter(Phase::Ready);
+        Self { board, stop, thread: Some(thread) }
+    }
+}
+
+type InMemory = Shard<hongbao::journal::simulated::SimulatedStorage>;
+
+fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
+    let identity = Identity { cell: 7, shard: 0, shards: 1 };
+    let limits = EnvelopeLimits {
+        shares_max: 100,
+        total_fen_max: 1_000_000,
+        share_mean_fen_max: 20_000,
+        lifetime_s_max: 3600,
+    };
+    let mut engine = Engine::new(7, Capacity { envelopes: 100, table_bytes: 8 << 20 }, limits);
+    let storage = Disk::new(identity, 1 << 20).storage();
+    let recovering = Recovering::open(storage, identity, Durability::Sync).unwrap();
+    let clock = Clock::starting_at(Time(0));
+    let (journal, _) = recovering.replay(Time(1), |record| engine.apply(record)).unwrap();
+    let settings = ShardSettings {
+        cell: 7,
+        durability: Durability::Sync,
+        ports: vec![1],
+        seeds: ChaCha12Rng::from_seed([1; 32]),
+        stop,
+        board,
+    };
+    let net = Net::new(Vec::new(), NetSettings { connections_max: 1 }, waker).unwrap();
+    Shard::new(net, engine, journal, clock, settings)
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.board.nudge();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
