@@ -174,9 +174,9 @@ fn metrics_are_served_as_openmetrics() {
     assert_eq!(told.code, 200);
     assert_eq!(told.content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let samples = openmetrics::check(&told.text);
-    assert_eq!(samples["hongbao_shard_phase{shard=\"1\",phase=\"recovering\"}"], 1.0);
-    assert_eq!(samples["hongbao_shard_phase{shard=\"0\",phase=\"ready\"}"], 1.0);
-    assert_eq!(samples["hongbao_ready"], 0.0);
+    assert_eq!(samples["hongbao_shard_phase{shard=\"1\",phase=\"recovering\"}"], "1");
+    assert_eq!(samples["hongbao_shard_phase{shard=\"0\",phase=\"ready\"}"], "1");
+    assert_eq!(samples["hongbao_ready"], "0");
 }
 
 #[test]

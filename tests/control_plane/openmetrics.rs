@@ -19,8 +19,8 @@ struct Family {
     ladders: HashMap<String, (f64, f64)>,
 }
 
-/// Checks every line and gives back the samples.
-pub(crate) fn check(text: &str) -> HashMap<String, f64> {
+/// Checks every line and gives back the samples, their values as written.
+pub(crate) fn check(text: &str) -> HashMap<String, String> {
     let body = text.strip_suffix("# EOF\n").expect("the text ends with # EOF");
     let (mut family, mut seen) = (Family::default(), HashSet::new());
     let mut samples = HashMap::new();
@@ -39,14 +39,14 @@ pub(crate) fn check(text: &str) -> HashMap<String, f64> {
             assert!(family.name == name && name.ends_with(&format!("_{unit}")), "{line}");
         } else {
             let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
-            let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
-            sample(&mut family, series, value);
-            assert!(samples.insert(series.to_owned(), value).is_none(), "{series} comes twice");
+            sample(&mut family, series, value.parse().unwrap_or_else(|_| panic!("{line}")));
+            let twice = samples.insert(series.to_owned(), value.to_owned());
+            assert!(twice.is_none(), "{series} comes twice");
         }
     }
-    for (series, &count) in samples.iter().filter(|(series, _)| series.contains("_count{")) {
+    for (series, count) in samples.iter().filter(|(series, _)| series.contains("_count{")) {
         let last = series.replace("_count{", "_bucket{le=\"+Inf\",");
-        assert_eq!(samples[&last], count, "{series}");
+        assert_eq!(&samples[&last], count, "{series}");
     }
     samples
 }
@@ -130,27 +130,27 @@ fn view() -> View {
 fn every_number_of_a_busy_shard_is_in_the_text() {
     let samples = check(&openmetrics(view()));
     for (series, value) in [
-        ("hongbao_turns_total{shard=\"0\"}", 5.0),
-        ("hongbao_answers_total{shard=\"0\",op=\"claim\",status=\"ok\"}", 100.0),
-        ("hongbao_answers_total{shard=\"0\",op=\"claim\",status=\"already_claimed\"}", 7.0),
-        ("hongbao_answers_total{shard=\"0\",op=\"op_15\",status=\"status_23\"}", 1.0),
-        ("hongbao_answers_total{shard=\"1\",op=\"claim\",status=\"ok\"}", 0.0),
-        ("hongbao_refusals_total{shard=\"0\",reason=\"mesh\"}", 13.0),
-        ("hongbao_connections_broken_total{shard=\"0\",reason=\"slow_reader\"}", 4.0),
-        ("hongbao_pressure_level{shard=\"0\"}", 2.0),
-        ("hongbao_journal_segments_filled_total{shard=\"0\"}", 6.0),
-        ("hongbao_checkpoint_age_seconds{shard=\"0\"}", 30.0),
-        ("hongbao_money_left_fen{shard=\"0\"}", 1_152_921_504_606_846_976.0),
-        ("hongbao_commit_seconds_bucket{le=\"0.000064\",shard=\"0\"}", 1.0),
-        ("hongbao_commit_seconds_bucket{le=\"0.000128\",shard=\"0\"}", 9.0),
-        ("hongbao_commit_seconds_bucket{le=\"+Inf\",shard=\"0\"}", 10.0),
-        ("hongbao_batch_records_bucket{le=\"7.0\",shard=\"0\"}", 0.0),
-        ("hongbao_batch_records_bucket{le=\"15.0\",shard=\"0\"}", 2.0),
-        ("hongbao_batch_records_sum{shard=\"0\"}", 16.0),
-        ("hongbao_start_time_seconds", 1_700_000_000.5),
-        ("hongbao_server_info{version=\"1.2.3\",cell=\"7\",durability=\"sync\"}", 1.0),
+        ("hongbao_turns_total{shard=\"0\"}", "5"),
+        ("hongbao_answers_total{shard=\"0\",op=\"claim\",status=\"ok\"}", "100"),
+        ("hongbao_answers_total{shard=\"0\",op=\"claim\",status=\"already_claimed\"}", "7"),
+        ("hongbao_answers_total{shard=\"0\",op=\"op_15\",status=\"status_23\"}", "1"),
+        ("hongbao_answers_total{shard=\"1\",op=\"claim\",status=\"ok\"}", "0"),
+        ("hongbao_refusals_total{shard=\"0\",reason=\"mesh\"}", "13"),
+        ("hongbao_connections_broken_total{shard=\"0\",reason=\"slow_reader\"}", "4"),
+        ("hongbao_pressure_level{shard=\"0\"}", "2"),
+        ("hongbao_journal_segments_filled_total{shard=\"0\"}", "6"),
+        ("hongbao_checkpoint_age_seconds{shard=\"0\"}", "30.0"),
+        ("hongbao_money_left_fen{shard=\"0\"}", "1152921504606846976"),
+        ("hongbao_commit_seconds_bucket{le=\"0.000064\",shard=\"0\"}", "1"),
+        ("hongbao_commit_seconds_bucket{le=\"0.000128\",shard=\"0\"}", "9"),
+        ("hongbao_commit_seconds_bucket{le=\"+Inf\",shard=\"0\"}", "10"),
+        ("hongbao_batch_records_bucket{le=\"7.0\",shard=\"0\"}", "0"),
+        ("hongbao_batch_records_bucket{le=\"15.0\",shard=\"0\"}", "2"),
+        ("hongbao_batch_records_sum{shard=\"0\"}", "16.0"),
+        ("hongbao_start_time_seconds", "1700000000.5"),
+        ("hongbao_server_info{version=\"1.2.3\",cell=\"7\",durability=\"sync\"}", "1"),
     ] {
-        assert_eq!(samples.get(series), Some(&value), "{series}");
+        assert_eq!(samples.get(series).map(String::as_str), Some(value), "{series}");
     }
     assert!(!samples.contains_key("hongbao_checkpoint_age_seconds{shard=\"1\"}"));
 }

@@ -9,10 +9,13 @@ use clap_complete::Shell;
 use hongbao::client::Address;
 use hongbao::units::{EnvelopeId, Fen, Split, UserId};
 
+use crate::admin::AdminArgs;
 use crate::demo::{DemoArgs, ServeArgs};
+use crate::doctor::DoctorArgs;
 use crate::journal::JournalCommand;
 use crate::load::LoadArgs;
 use crate::money;
+use crate::stats::StatsArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -20,7 +23,7 @@ Exit codes:
   1  the server refused: sold out, expired, not found, conflict, ...
   2  usage: a flag or value is wrong
   3  cannot reach the server, or another input/output failure
-  4  an audit or verification failed
+  4  an audit or verification failed, or `hb doctor` found something bad
 
 Money is written in yuan (88 or 88.00) and shown in yuan; --json tells fen, and
 ids, users, orders and payments as strings, which keep all of their 64 bits.";
@@ -63,6 +66,12 @@ pub(crate) enum Command {
     /// Look at a journal on disk; nothing is changed
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Show what the shards of a running server do
+    Stats(StatsArgs),
+    /// Ask a running server to end in order: everything acknowledged is durable
+    Drain(AdminArgs),
+    /// Look whether this machine can carry a server well; nothing is changed
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// For which shell

@@ -3,9 +3,14 @@
 //! This file reads the arguments, starts the command and turns its result into
 //! an exit code. What a command does is in the file of its name.
 
+mod admin;
 mod args;
 mod calls;
 mod demo;
+mod doctor;
+mod doctor_checks;
+mod doctor_disk;
+mod drain;
 mod exit;
 mod journal;
 mod load;
@@ -14,6 +19,8 @@ mod money;
 mod number;
 mod output;
 mod progress;
+mod stats;
+mod stats_table;
 
 use std::process::ExitCode;
 
@@ -43,6 +50,9 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Demo(plan) => demo::run(&plan, output),
         Command::ServeForDemo(args) => demo::serve(&args),
         Command::Journal(command) => journal::run(&command, output),
+        Command::Stats(args) => stats::run(&args, output),
+        Command::Drain(args) => drain::run(&args, output),
+        Command::Doctor(args) => doctor::run(&args, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hb", &mut std::io::stdout());
             Ok(())

@@ -1,0 +1,95 @@
+//! One request to a server's admin port, and errors that say what to do.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use minreq::{Error, Request};
+
+/// Longer than the server's slowest answer, which is a liveness of a second.
+const PATIENCE_S: u64 = 5;
+
+/// Where the admin port is.
+#[derive(Args)]
+pub(crate) struct AdminArgs {
+    /// The server's admin port: `http://host:port` or `host:port`
+    #[arg(long, env = "HONGBAO_ADMIN", default_value = "http://127.0.0.1:7880")]
+    pub(crate) admin: AdminAddress,
+}
+
+/// An address of an admin port; shown as the start of a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AdminAddress(String);
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.0)
+    }
+}
+
+impl FromStr for AdminAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("https:") {
+            return Err("the admin port speaks plain HTTP: write http://host:port".into());
+        }
+        let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let sound = |letter: char| letter.is_ascii_alphanumeric() || ".:-_[]".contains(letter);
+        if port.is_none() || !address.chars().all(sound) {
+            return Err(format!("`{text}` is no admin port: write http://host:port"));
+        }
+        Ok(Self(address.to_owned()))
+    }
+}
+
+impl AdminAddress {
+    /// Reads a path.
+    pub(crate) fn get(&self, path: &str) -> Result<String> {
+        self.ask(minreq::get(format!("{self}{path}")))
+    }
+
+    /// Posts to a path, with nothing in it.
+    pub(crate) fn post(&self, path: &str) -> Result<String> {
+        self.ask(minreq::post(format!("{self}{path}")))
+    }
+
+    fn ask(&self, request: Request) -> Result<String> {
+        let answer = match request.with_timeout(PATIENCE_S).with_follow_redirects(false).send() {
+            Ok(answer) => answer,
+            Err(Error::IoError(error)) => bail!(
+                "no admin port answers at {self} ({error}); start `hongbao serve`, whose setting \
+                 `admin` says where it is, and give it with --admin"
+            ),
+            Err(error) => bail!("{self} gives no sound HTTP ({error}); is it an admin port?"),
+        };
+        let text = answer.as_str().unwrap_or_default();
+        match answer.status_code {
+            200..300 => Ok(text.to_owned()),
+            code => {
+                let line = text.lines().next().unwrap_or_default();
+                bail!("{self} refused with {code}: {line}; is it the admin port of a hongbao?")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_port_is_a_host_and_a_port_with_or_without_its_scheme() {
+        for text in ["127.0.0.1:7880", "http://127.0.0.1:7880", "http://127.0.0.1:7880/"] {
+            let address: AdminAddress = text.parse().unwrap();
+            assert_eq!(address.to_string(), "http://127.0.0.1:7880");
+        }
+        assert_eq!("[::1]:80".parse::<AdminAddress>().unwrap().to_string(), "http://[::1]:80");
+        for text in ["", "none", "localhost", "https://a:1", "a:b", "a:70000", "a b:1", "a/b:1"] {
+            let told = text.parse::<AdminAddress>().unwrap_err();
+            assert!(told.contains("http://host:port"), "{told}");
+        }
+    }
+}
