@@ -32,7 +32,7 @@ fn engine(envelopes: u32, shares: u32) -> Engine {
         share_mean_fen_max: 20_000,
         lifetime_s_max: 86_400,
     };
-    Engine::new(1, Capacity { envelopes, table_bytes }, limits)
+    Engine::new(1, Capacity { envelopes, table_bytes, retention_s: 86_400 }, limits)
 }
 
 fn fund(engine: &mut Engine, number: u64, shares: u32) -> Option<EnvelopeId> {

@@ -119,7 +119,9 @@ struct Teller {
 
 impl Teller {
     fn run(mut self, stopped: &Receiver<()>) {
-        let tick = self.watchdog.map_or(TICK, |half| half.min(TICK));
+        // Finer than the watchdog's half, so that a sign due just after a tick
+        // does not wait for nearly another half.
+        let tick = self.watchdog.map_or(TICK, |half| (half / 4).min(TICK));
         loop {
             self.tell(Instant::now());
             if stopped.recv_timeout(tick) == Err(RecvTimeoutError::Disconnected) {

@@ -33,7 +33,8 @@ enum Stage {
 
 /// One shard's checkpoints.
 pub struct Checkpoints {
-    writer: CheckpointWriter,
+    /// `None` where none are taken.
+    writer: Option<CheckpointWriter>,
     interval_ms: u64,
     next_at: Time,
     stage: Stage,
@@ -53,7 +54,12 @@ impl Checkpoints {
         let next_at = Time(now.0.saturating_add(interval_ms));
         // What was replayed is not in a checkpoint: the first is due for it.
         let records = if records_replayed > 0 { u64::MAX } else { 0 };
-        Self { writer, interval_ms, next_at, stage: Stage::Idle, records }
+        Self { writer: Some(writer), interval_ms, next_at, stage: Stage::Idle, records }
+    }
+
+    /// None at all, for a shard whose disk is in memory.
+    pub fn never() -> Self {
+        Self { writer: None, interval_ms: 0, next_at: Time(0), stage: Stage::Idle, records: 0 }
     }
 
     /// How long the shard may sleep for the sake of this.
@@ -79,40 +85,47 @@ impl Checkpoints {
 impl<S: Storage> Shard<S> {
     /// Does this turn's part of a checkpoint; everything appended is committed.
     pub(super) fn checkpoint(&mut self, now: Time) -> Result<(), Fatal> {
+        if matches!(self.checkpoints.stage, Stage::Idle) && !self.checkpoints.is_due(now) {
+            return Ok(());
+        }
+        let Some(mut writer) = self.checkpoints.writer.take() else { return Ok(()) };
+        let went = self.checkpoint_with(&mut writer, now);
+        self.checkpoints.writer = Some(writer);
+        went
+    }
+
+    fn checkpoint_with(&mut self, writer: &mut CheckpointWriter, now: Time) -> Result<(), Fatal> {
         match std::mem::replace(&mut self.checkpoints.stage, Stage::Idle) {
-            Stage::Idle => self.begin_checkpoint(now),
-            Stage::Copying(cursor) => self.copy_slices(cursor),
-            Stage::Copied(end) => self.close_checkpoint(end, now)?,
+            Stage::Idle => self.begin_checkpoint(writer, now),
+            Stage::Copying(cursor) => self.copy_slices(writer, cursor),
+            Stage::Copied(end) => self.close_checkpoint(writer, end, now)?,
             Stage::Closing => self.checkpoints.stage = Stage::Closing,
         }
-        if let Some(ended) = self.checkpoints.writer.poll() {
+        if let Some(ended) = writer.poll() {
             self.end_checkpoint(ended, now);
         }
         Ok(())
     }
 
-    fn begin_checkpoint(&mut self, now: Time) {
-        if !self.checkpoints.is_due(now) {
-            return;
-        }
+    fn begin_checkpoint(&mut self, writer: &mut CheckpointWriter, now: Time) {
         let records = self.journal.stats().records;
         let Some(start) = self.journal.checkpoint_start() else { return };
         if records == self.checkpoints.records {
             return self.checkpoints.wait_for_next(now); // nothing is new
         }
         self.checkpoints.records = records;
-        self.checkpoints.writer.begin(start.at(now));
+        writer.begin(start.at(now));
         self.counters.checkpoints.under_way = true;
         let cursor = self.engine.begin_image();
-        self.copy_slices(cursor);
+        self.copy_slices(writer, cursor);
     }
 
-    fn copy_slices(&mut self, mut cursor: ImageCursor) {
+    fn copy_slices(&mut self, writer: &mut CheckpointWriter, mut cursor: ImageCursor) {
         let position = self.journal.appended();
         for _ in 0..SLICES_PER_TURN {
-            let Some(mut slice) = self.checkpoints.writer.buffer() else { break };
+            let Some(mut slice) = writer.buffer() else { break };
             let copied = self.engine.next_slice(&mut cursor, position.0, &mut slice);
-            self.checkpoints.writer.put(slice);
+            writer.put(slice);
             if !copied {
                 self.engine.end_image(cursor);
                 self.checkpoints.stage = Stage::Copied(position);
@@ -124,14 +137,19 @@ impl<S: Storage> Shard<S> {
 
     /// Under `os` the journal is behind what was copied: it is synced first, or
     /// the checkpoint could know more than the journal after a power cut.
-    fn close_checkpoint(&mut self, end: Position, now: Time) -> Result<(), Fatal> {
+    fn close_checkpoint(
+        &mut self,
+        writer: &mut CheckpointWriter,
+        end: Position,
+        now: Time,
+    ) -> Result<(), Fatal> {
         if self.journal.durable_upto() < end {
             self.journal.mark(now)?;
         }
         self.checkpoints.stage = if self.journal.durable_upto() < end {
             Stage::Copied(end)
         } else {
-            self.checkpoints.writer.finish(end);
+            writer.finish(end);
             Stage::Closing
         };
         Ok(())

@@ -10,7 +10,7 @@ use hongbao::engine::{Capacity, Engine, EnvelopeLimits};
 use hongbao::journal::simulated::Disk;
 use hongbao::journal::{Identity, Recovering};
 use hongbao::net::{Net, NetSettings, Waker};
-use hongbao::shard::{Board, Clock, Phase, Shard, ShardSettings};
+use hongbao::shard::{Bell, Board, Checkpoints, Clock, Mesh, Phase, Shard, ShardSettings};
 use hongbao::units::{Durability, Time};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -50,21 +50,28 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         share_mean_fen_max: 20_000,
         lifetime_s_max: 3600,
     };
-    let mut engine = Engine::new(7, Capacity { envelopes: 100, table_bytes: 8 << 20 }, limits);
+    let mut engine =
+        Engine::new(7, Capacity { envelopes: 100, table_bytes: 8 << 20, retention_s: 60 }, limits);
     let storage = Disk::new(identity, 1 << 20).storage();
     let recovering = Recovering::open(storage, identity, Durability::Sync).unwrap();
     let clock = Clock::starting_at(Time(0));
     let (journal, _) = recovering.replay(Time(1), |record| engine.apply(record)).unwrap();
+    let bell = Bell::new(waker.clone());
     let settings = ShardSettings {
         cell: 7,
         durability: Durability::Sync,
         ports: vec![1],
         seeds: ChaCha12Rng::from_seed([1; 32]),
+        wait_us_max: 20_000,
+        checkpoint: None,
         stop,
+        quiet: Arc::default(),
+        bell: Arc::clone(&bell),
         board,
     };
+    let mesh = Mesh::between(&[bell]).pop().unwrap();
     let net = Net::new(Vec::new(), NetSettings { connections_max: 1 }, waker).unwrap();
-    Shard::new(net, engine, journal, clock, settings)
+    Shard::new(net, engine, journal, mesh, Checkpoints::never(), clock, settings)
 }
 
 impl Drop for Living {

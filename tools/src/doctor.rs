@@ -106,9 +106,10 @@ fn place(data: &Path) -> Vec<Finding> {
         Err(error) => return vec![checks::no_place(data, &error)],
     };
     let mounts = text("/proc/self/mountinfo").unwrap_or_default();
+    let busy = checks::is_busy(text("/proc/loadavg").as_deref(), allowed_cores());
     vec![
         checks::file_system(&existing, &mounts),
         checks::free_space(disk::space(&existing)),
-        checks::sync_latency(disk::probe(&existing)),
+        checks::sync_latency(disk::probe(&existing), busy),
     ]
 }

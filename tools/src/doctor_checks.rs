@@ -275,8 +275,15 @@ pub(crate) fn free_space(space: io::Result<Space>) -> Finding {
 const SYNC_P50_US: u64 = 2000;
 const SYNC_P99_US: u64 = 20_000;
 
-/// What a commit waits for.
-pub(crate) fn sync_latency(times: io::Result<SyncTimes>) -> Finding {
+/// Whether more wants to run than there are cores, by `/proc/loadavg`.
+pub(crate) fn is_busy(loadavg: Option<&str>, cores: u32) -> bool {
+    let load = loadavg.and_then(|text| text.split(['.', ' ']).next()?.parse::<u32>().ok());
+    load.is_some_and(|load| load >= cores.max(1))
+}
+
+/// What a commit waits for. On a busy machine the kernel's own threads wait for
+/// a core, and the figure is not the disk's.
+pub(crate) fn sync_latency(times: io::Result<SyncTimes>, busy: bool) -> Finding {
     let name = "sync";
     let SyncTimes { syncs, p50_us, p99_us, max_us } = match times {
         Ok(times) => times,
@@ -287,7 +294,11 @@ pub(crate) fn sync_latency(times: io::Result<SyncTimes>) -> Finding {
     };
     let found =
         format!("p50 {p50_us} us, p99 {p99_us} us, max {max_us} us ({syncs} syncs of 4 KiB)");
-    if p50_us > SYNC_P50_US || p99_us > SYNC_P99_US {
+    let is_slow = p50_us > SYNC_P50_US || p99_us > SYNC_P99_US;
+    if is_slow && busy {
+        return warn(name, found, "the machine is busy: ask again when nothing else runs");
+    }
+    if is_slow {
         let advice = "every answer waits for one: use an NVMe disk (best with power-loss \
                       protection), alone for the data";
         return warn(name, found, advice);

@@ -125,8 +125,19 @@ fn space_must_hold_a_new_journal() {
 #[test]
 fn a_slow_disk_is_warned_of_and_a_broken_one_is_bad() {
     let times = |p50_us, p99_us| SyncTimes { syncs: 100, p50_us, p99_us, max_us: 99_999 };
-    assert_eq!(verdict(&sync_latency(Ok(times(130, 900)))), Verdict::Ok);
-    assert_eq!(verdict(&sync_latency(Ok(times(8000, 12_000)))), Verdict::Warn);
-    assert_eq!(verdict(&sync_latency(Ok(times(130, 50_000)))), Verdict::Warn);
-    assert_eq!(verdict(&sync_latency(Err(io::ErrorKind::ReadOnlyFilesystem.into()))), Verdict::Bad);
+    let sync = |times| sync_latency(times, false);
+    assert_eq!(verdict(&sync(Ok(times(130, 900)))), Verdict::Ok);
+    assert_eq!(verdict(&sync(Ok(times(8000, 12_000)))), Verdict::Warn);
+    assert_eq!(verdict(&sync(Ok(times(130, 50_000)))), Verdict::Warn);
+    assert_eq!(verdict(&sync(Err(io::ErrorKind::ReadOnlyFilesystem.into()))), Verdict::Bad);
+}
+
+#[test]
+fn a_busy_machine_is_blamed_before_its_disk() {
+    let slow = || Ok(SyncTimes { syncs: 100, p50_us: 4000, p99_us: 8000, max_us: 9000 });
+    let told = sync_latency(slow(), is_busy(Some("3.76 6.81 5.55 2/143 27838"), 2));
+    assert!(told.advice.unwrap().contains("busy"));
+    let told = sync_latency(slow(), is_busy(Some("0.10 0.20 0.30 2/143 27838"), 2));
+    assert!(told.advice.unwrap().contains("NVMe"));
+    assert!(!is_busy(None, 2) && !is_busy(Some("nonsense"), 2));
 }
