@@ -76,8 +76,10 @@ mod tests {
             } else {
                 let first = bits.next(n);
                 assert_eq!(first, twin.range(n..).next().copied(), "step {step}");
-                first.iter().for_each(|&first| bits.remove(first));
-                first.iter().for_each(|first| assert!(twin.remove(first)));
+                if let Some(first) = first {
+                    bits.remove(first);
+                    assert!(twin.remove(&first));
+                }
             }
         }
         assert_eq!(bits.next(count), None);

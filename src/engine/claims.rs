@@ -8,8 +8,13 @@ use super::arena::SCAN_WORDS;
 use super::hash::mix;
 use super::slots::{Slot, Slots};
 use super::words::{buckets_for, first_bucket, high, index, low, pair};
-use crate::units::UserId;
+use crate::units::{EnvelopeId, UserId};
 use crate::wire::Row;
+
+/// 64-bit words of a cache line, and where the lines of four begin.
+const LINE_WORDS: usize = 8;
+const LINES: [usize; 4] = [0, LINE_WORDS, 2 * LINE_WORDS, 3 * LINE_WORDS];
+const BLOCK_SHIFT_OF_FOUR_LINES: u32 = 5;
 
 impl Slot {
     /// The place of the first meta word.
@@ -40,8 +45,7 @@ impl Slot {
     /// users and the metas, and where the search for the user looks. A scan
     /// always reads its first group; of a long one the lines just before the
     /// seat are named, and what lies between streams in by itself.
-    #[inline]
-    pub(super) fn claim_places(&self, user: UserId) -> [usize; 4] {
+    fn claim_places(&self, user: UserId) -> [usize; 4] {
         let rank = index(self.header.claimed.min(self.header.shares - 1));
         let (seat, meta) = (self.users_at + rank, self.metas_at() + rank);
         if self.class.is_large() {
@@ -54,6 +58,21 @@ impl Slot {
 }
 
 impl Slots {
+    /// Where a claim would read and write. Blocks of up to four lines are named
+    /// whole, from the id alone: their headers need not have come yet, so all
+    /// misses of a group overlap.
+    #[inline]
+    pub(super) fn claim_places(&self, envelope: EnvelopeId, user: UserId) -> [usize; 4] {
+        let Some((at, class)) = self.locate(envelope) else {
+            return [0; 4];
+        };
+        if class.block_shift() <= BLOCK_SHIFT_OF_FOUR_LINES && !class.is_large() {
+            let last_line = (1 << class.block_shift()) - LINE_WORDS;
+            return LINES.map(|line| at + (line & last_line));
+        }
+        self.get(envelope).map_or([0; 4], |slot| slot.claim_places(user))
+    }
+
     /// The rank of a user's claim.
     #[inline]
     pub(super) fn rank_of(&self, slot: &Slot, user: UserId) -> Option<u32> {

@@ -116,8 +116,8 @@ impl Class {
         let class = Self(id_slot >> INDEX_BITS);
         let position = u64::from(id_slot & ((1 << INDEX_BITS) - 1)) << class.block_shift();
         let (page_no, offset) = (low(position >> PAGE_SHIFT), low(position) % PAGE_WORDS_32);
-        let is_slot = offset < HOT_WORDS[index(class.0 & 15)] && page_no >> PAGE_NO_BITS == 0;
-        is_slot.then_some(Block { class, page_no, offset: index(offset) })
+        let exists = offset < HOT_WORDS[index(class.0 & 15)] && page_no >> PAGE_NO_BITS == 0;
+        exists.then_some(Block { class, page_no, offset: index(offset) })
     }
 
     /// The block of a slot of a numbered page, while the bits of the id last.

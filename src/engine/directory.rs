@@ -48,16 +48,18 @@ impl Directory {
     /// The arena page of a key.
     #[inline]
     pub(super) fn find(&self, key: PageKey) -> Option<u32> {
+        let entries: &[u64] = &self.entries;
         let mut at = self.first(key);
         loop {
-            let entry = self.entries[at];
+            // Always there; said so that it needs no second check.
+            let entry = *entries.get(at)?;
+            if high(entry) == key.0 && entry != 0 {
+                return Some(low(entry) - 1);
+            }
             if entry == 0 {
                 return None;
             }
-            if high(entry) == key.0 {
-                return Some(low(entry) - 1);
-            }
-            at = self.after(at);
+            at = (at + 1) & (entries.len() - 1);
         }
     }
 

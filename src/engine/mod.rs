@@ -191,7 +191,6 @@ impl Engine {
     /// touched.
     #[inline]
     pub fn claim_places(&self, envelope: EnvelopeId, user: UserId) -> [Place; 4] {
-        let slot = self.slots.get(envelope);
-        slot.map_or([0; 4], |slot| slot.claim_places(user)).map(Place)
+        self.slots.claim_places(envelope, user).map(Place)
     }
 }

@@ -64,8 +64,8 @@ impl Orders {
         };
         let mut bucket = self.after(hole);
         while let Some(found) = self.at(bucket) {
-            let home = order_of(slots, found).map_or(bucket, |(s, order)| self.first(s, order));
-            if self.distance(home, bucket) >= self.distance(hole, bucket) {
+            let wanted = order_of(slots, found).map_or(bucket, |(s, order)| self.first(s, order));
+            if self.distance(wanted, bucket) >= self.distance(hole, bucket) {
                 self.buckets[hole] = self.buckets[bucket];
                 hole = bucket;
             }
@@ -111,9 +111,9 @@ impl Orders {
         (bucket + 1) & (self.buckets.len() - 1)
     }
 
-    /// How far a search from `home` goes until it is at `bucket`.
-    fn distance(&self, home: usize, bucket: usize) -> usize {
-        bucket.wrapping_sub(home) & (self.buckets.len() - 1)
+    /// How far a search from one bucket goes until it is at another.
+    fn distance(&self, from: usize, bucket: usize) -> usize {
+        bucket.wrapping_sub(from) & (self.buckets.len() - 1)
     }
 }
 

@@ -62,7 +62,7 @@ impl Restoring {
     }
 
     /// Takes over a slice of an image, and says how many envelopes are in it.
-    /// On `Err` it is useless from then on; no bytes whatsoever make it panic.
+    /// On `Err` it is incomplete; no bytes whatsoever make it panic.
     pub fn load(&mut self, slice: &[u8]) -> Result<u64, BadImage> {
         let (head, body) = Head::read(slice)?;
         if head.cell != self.engine.slots.cell() {
@@ -112,11 +112,14 @@ impl Restoring {
         self.positions[index(page)] = head.position;
         let words = self.engine.slots.arena.bytes_mut(Arena::page_at(page), PAGE_WORDS);
         words.copy_from_slice(body);
-        let mut envelopes = 0;
-        for slot in (0..key.class().slots()).map(|slot| SlotRef::new(page, slot)) {
-            envelopes += u64::from(self.check(slot, key)?);
+        let slots = (0..key.class().slots()).map(|slot| SlotRef::new(page, slot));
+        let envelopes: Result<u64, BadImage> =
+            slots.map(|slot| self.check(slot, key).map(u64::from)).sum();
+        if envelopes.is_err() {
+            // Nothing unsound stays, in case anybody goes on with it.
+            self.engine.slots.arena.zero(Arena::page_at(page), PAGE_WORDS);
         }
-        Ok(envelopes)
+        envelopes
     }
 
     fn new_page(&mut self, key: PageKey) -> Result<u32, BadImage> {
@@ -208,8 +211,11 @@ impl Restoring {
     fn end_rows(&mut self, id: EnvelopeId, slot: &Slot) -> Result<(), BadImage> {
         self.loading = None;
         let cold = self.engine.slots.cold(slot.reference()).ok_or(BadImage::Torn)?;
-        let sound = self.engine.slots.rows_add_up(slot, &cold);
-        if sound { Ok(()) } else { Err(BadImage::Unsound(id)) }
+        if self.engine.slots.rows_add_up(slot, &cold) {
+            return Ok(());
+        }
+        self.engine.slots.free(slot);
+        Err(BadImage::Unsound(id))
     }
 
     /// Applies records, each with the position of its end, in the order of the
@@ -238,11 +244,12 @@ impl Restoring {
         black_box(places.iter().fold(0, |seen, place| seen ^ touch(place)));
         let mut places = [[0; 4]; GROUP];
         for (places, (_, record)) in places.iter_mut().zip(group) {
-            let slot = self.engine.slots.get(record.envelope());
-            *places = match (slot, record) {
-                (Some(slot), Record::Claimed(claimed)) => slot.claim_places(claimed.user),
-                (Some(slot), _) => [slot.reference().cold_at(); 4],
-                (None, _) => [0; 4],
+            let slots = &self.engine.slots;
+            *places = if let Record::Claimed(claimed) = record {
+                slots.claim_places(claimed.envelope, claimed.user)
+            } else {
+                let slot = slots.get(record.envelope());
+                [slot.map_or(0, |slot| slot.reference().cold_at()); 4]
             };
         }
         black_box(places.as_flattened().iter().fold(0, |seen, place| seen ^ touch(place)));

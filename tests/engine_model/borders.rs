@@ -133,7 +133,8 @@ fn fundings_that_do_not_fit_are_refused_and_change_nothing() {
         let funded = Record::Funded(Funded { envelope: id, ..next });
         assert_refused(&mut engine, funded, Misfit::EnvelopeOutOfTurn(id));
     }
-    let large = Funded { shares: 1 << 20, total: 1 << 20, ..next };
+    let large_id = EnvelopeId::new(CELL, envelope.partition(), 8 << 28, 1);
+    let large = Funded { envelope: large_id, shares: 1 << 20, total: 1 << 20, ..next };
     assert_refused(&mut engine, Record::Funded(large), Misfit::Full);
     let after = Funded { envelope: EnvelopeId(envelope.0 + (1 << 16)), ..next };
     engine.apply(&Record::Funded(after)).expect("a funding goes where it says");

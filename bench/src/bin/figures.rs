@@ -186,7 +186,10 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     let rush =
         bench::engine_rush(cli.envelopes, 5, 4_000_000).context("the engine bench failed")?;
-    println!("engine alone: {:.0} ns a claim, digest {:016x}", rush.ns_per_claim, rush.digest);
+    println!(
+        "engine alone: {:.0} ns a claim, {:.0} bytes an envelope, digest {:016x}",
+        rush.ns_per_claim, rush.bytes_per_envelope, rush.digest
+    );
     println!(
         "{:<16} {:>12} {:>12} {:>6} {:>9} {:>9} {:>9} {:>7}",
         "load", "claims/s", "floor/s", "ratio", "p50 us", "p99 us", "refused", "errors"
