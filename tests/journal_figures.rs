@@ -22,13 +22,13 @@ const NOW: Time = Time(1_700_000_000_000);
 
 /// Looks at every byte it is given and keeps a sum.
 #[derive(Default)]
-struct Sum {
+struct Seen {
     records: u64,
     bytes: u64,
     sum: u64,
 }
 
-impl Replica for Sum {
+impl Replica for Seen {
     fn load(&mut self, slice: &[u8]) -> Result<u64, Unfit> {
         self.bytes += slice.len() as u64;
         let words = slice.chunks_exact(8);
@@ -56,10 +56,10 @@ fn arrangement(path: &std::path::Path) -> Arrangement {
     Arrangement::current_or_first(&directory, 1).unwrap()
 }
 
-fn open(arrangement: &Arrangement) -> (Journal<MmapStorage>, Recovered, Sum, Duration) {
+fn open(arrangement: &Arrangement) -> (Journal<MmapStorage>, Recovered, Seen, Duration) {
     let started = Instant::now();
     let storage = MmapStorage::new(arrangement, US, SEGMENT, None).unwrap();
-    let mut sum = Sum::default();
+    let mut sum = Seen::default();
     let recovering = Recovering::open(storage, US, Durability::Os).unwrap();
     let (journal, recovered) = recovering.recover(NOW, &mut sum, &|_| {}).unwrap();
     (journal, recovered, sum, started.elapsed())
@@ -88,7 +88,7 @@ fn replay() {
             println!("skipped: dropping the page cache needs root");
             continue;
         }
-        let mut sum = Sum::default();
+        let mut sum = Seen::default();
         let started = Instant::now();
         let source = Recovering::open(arrangement.source(0), US, Durability::Os).unwrap();
         source.read(&mut sum, &|_| {}).unwrap();
@@ -130,14 +130,14 @@ fn checkpoint() {
         let started = Instant::now();
         let source = Recovering::open(arrangement.source(0), US, Durability::Os).unwrap();
         let verified = started.elapsed();
-        let mut sum = Sum::default();
+        let mut sum = Seen::default();
         source.read(&mut sum, &|_| {}).unwrap();
         let taken = started.elapsed();
         assert_eq!(sum.bytes, slices * 65_000);
         println!(
             "checkpoint {what}: verified {:.0} MB/s, then loaded {:.0} MB/s, both {:.0} MB/s",
             per_second(info.bytes, verified),
-            per_second(info.bytes, taken - verified),
+            per_second(info.bytes, taken.saturating_sub(verified)),
             per_second(info.bytes, taken)
         );
     }
@@ -165,7 +165,7 @@ fn commits_beside_a_checkpoint() {
     let arrangement = arrangement(data.path());
     let storage = MmapStorage::new(&arrangement, US, SEGMENT, None).unwrap();
     let recovering = Recovering::open(storage, US, Durability::Sync).unwrap();
-    let mut sum = Sum::default();
+    let mut sum = Seen::default();
     let (mut journal, _) = recovering.recover(NOW, &mut sum, &|_| {}).unwrap();
     let mut left = 300 * scale();
     let (median, p99) = commits(&mut journal, || {
