@@ -1,5 +1,6 @@
 //! Checkpoints and arrangements on real files: written in the background,
 //! verified, survived in every state a kill can leave.
+#![allow(clippy::case_sensitive_file_extension_comparisons)] // our own names
 #![allow(clippy::unwrap_used)] // also in the functions that tests share
 
 mod replica;
@@ -286,7 +287,7 @@ fn inspecting_shows_checkpoints_and_what_may_be_freed() {
     let older = report.checkpoints[0].checked.as_ref().unwrap();
     assert_eq!((report.keep_from, report.records), (older.began, 2500));
     assert!(report.followers.is_empty());
-    assert_eq!(report.freeable_bytes % SMALL as u64, 0);
+    assert_eq!(report.freeable_bytes % u64::try_from(SMALL).unwrap(), 0);
     assert!(everything(&data.path) == before);
 }
 

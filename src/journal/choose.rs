@@ -7,7 +7,7 @@ use super::checkpoint::{
     each_slice, examine, header_of,
 };
 use super::decide::{CheckpointFindings, CheckpointRow, decide_checkpoint};
-use super::recovery::RecoveryError;
+use super::refusal::RecoveryError;
 use super::replay::{Replica, Teller};
 use super::scan::{self, Chain, From};
 use super::storage::Source;
@@ -62,7 +62,7 @@ pub(super) fn checkpoint<S: Source>(
         CheckpointRow::NoneWhole => Err(none_whole(source, damaged)),
         CheckpointRow::NoneYet => Ok(Chosen::default()),
         row @ (CheckpointRow::Newest | CheckpointRow::Older | CheckpointRow::Beginning) => {
-            Ok(choice(source, row, whole, &numbers, damaged))
+            Ok(choice(source, row, whole, &numbers, &damaged))
         }
     }
 }
@@ -102,7 +102,7 @@ fn choice<S: Source>(
     row: CheckpointRow,
     whole: Option<Examined>,
     numbers: &[CheckpointNumber],
-    damaged: Vec<Damaged>,
+    damaged: &[Damaged],
 ) -> Chosen {
     let instead = match (row, &whole) {
         (CheckpointRow::Beginning, _) | (_, None) => "the journal from its beginning".to_owned(),

@@ -11,8 +11,10 @@ use std::path::Path;
 use super::batch::BatchHeader;
 use super::checkpoint::{CheckpointFault, CheckpointInfo, CheckpointNumber};
 use super::decide::Row;
-use super::read_only::JournalFiles;
-use super::recovery::{Names, RecoveryError, each_record as records_of, refuse_damage};
+use super::read_only::{JournalFiles, LoadedSegment};
+use super::recovery::{Names, each_record as records_of, refuse_damage};
+use super::refusal::RecoveryError;
+use super::scan::Walked;
 use super::storage::Source;
 use super::{Identity, Position, SegmentHeader, Sequence, arrangement, choose, files, scan, widen};
 use crate::engine::Record;
@@ -145,44 +147,25 @@ fn report(
 ) -> Result<Option<ShardReport>, RecoveryError> {
     let checkpoints = checkpoints(files)?;
     let found = scan::every_header(files)?;
-    if checkpoints.is_empty() && found.is_empty() {
-        return Ok(None);
-    }
-    let start = choose::checkpoint(files, None)?; // refuses what a start refuses
+    let chosen = choose::checkpoint(files, None)?; // refuses what a start refuses
     let whole_journal = found.first().is_some_and(|(s, _)| *s == 1) && !files.founded();
-    let from = if whole_journal { None } else { choose::oldest(files, &start)? };
-    let walk_from = scan::From {
-        chain: from.map(|one| one.0).unwrap_or_default(),
-        checkpoint_end: start.from.checkpoint_end,
+    let begin = if whole_journal { None } else { choose::oldest(files, &chosen)? };
+    let from = scan::From {
+        chain: begin.map(|(chain, _)| chain).unwrap_or_default(),
+        checkpoint_end: chosen.from.checkpoint_end,
     };
-    let headers = scan::headers(files, None, walk_from.chain.end)?;
-    let names = Names::of(files, &headers);
-    let mut segments: BTreeMap<Sequence, SegmentReport> = found
-        .iter()
-        .filter_map(|(_, header)| header.as_ref().ok())
-        .map(|h| (h.sequence, empty_report(files, h)))
-        .collect();
-    for header in &headers {
-        segments.entry(header.sequence).and_modify(|report| report.walked = true);
-    }
-    let walked = scan::walk(files, &headers, walk_from, &mut |segment, batch, body| {
-        if let Some(report) = segments.get_mut(&segment.sequence) {
-            count(report, segment, batch);
-        }
-        records_of(&names, segment, batch, body, &mut |position, record| {
-            show(position, batch, record);
-            Ok(())
-        })
-    })?;
-    let row = refuse_damage(&names, &headers, &walked)?;
+    let headers = scan::headers(files, None, from.chain.end)?;
+    let identity = headers.first().map(|h| h.identity).or(chosen.identity());
+    let Some(identity) = identity else { return Ok(None) };
+    let found = found.iter().filter_map(|(_, header)| header.as_ref().ok());
+    let mut segments: Segments = found.map(|h| (h.sequence, empty_report(files, h))).collect();
+    let (walked, row) = walk(files, &headers, from, &mut segments, show)?;
     let keep_from = keep_from(&checkpoints);
     let current = walked.tail.first().map_or(0, |(header, _)| header.sequence);
     for segment in segments.values_mut() {
         let end = segment.base.saturating_add(segment.bytes);
         segment.freeable = end <= keep_from.0 && segment.sequence < current;
     }
-    let identity = headers.first().map(|h| h.identity).or(start.identity());
-    let Some(identity) = identity else { return Ok(None) };
     let segments: Vec<SegmentReport> = segments.into_values().collect();
     Ok(Some(ShardReport {
         identity,
@@ -192,13 +175,40 @@ fn report(
         records: segments.iter().map(|s| s.records).sum(),
         batches: segments.iter().map(|s| s.batches).sum(),
         epochs: walked.chain.epoch,
-        walked_from: from.map(|one| one.1),
+        walked_from: begin.map(|(_, number)| number),
         freeable_bytes: segments.iter().filter(|s| s.freeable).map(|s| s.bytes).sum(),
         segments,
         checkpoints,
         keep_from,
         followers: Vec::new(),
     }))
+}
+
+type Segments = BTreeMap<Sequence, SegmentReport>;
+
+/// Counts and shows every batch, and decides about the end as a start does.
+fn walk(
+    files: &mut JournalFiles,
+    headers: &[SegmentHeader],
+    from: scan::From,
+    segments: &mut Segments,
+    show: &mut dyn FnMut(Position, &BatchHeader, &Record),
+) -> Result<(Walked<LoadedSegment>, Row), RecoveryError> {
+    let names = Names::of(files, headers);
+    for header in headers {
+        segments.entry(header.sequence).and_modify(|report| report.walked = true);
+    }
+    let walked = scan::walk(files, headers, from, &mut |segment, batch, body| {
+        if let Some(report) = segments.get_mut(&segment.sequence) {
+            count(report, segment, batch);
+        }
+        records_of(&names, segment, batch, body, &mut |position, record| {
+            show(position, batch, record);
+            Ok(())
+        })
+    })?;
+    let row = refuse_damage(&names, headers, &walked)?;
+    Ok((walked, row))
 }
 
 /// Every checkpoint, read to its last byte.

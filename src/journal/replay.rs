@@ -4,7 +4,8 @@
 //! cost less than records one by one. Nothing here decides or writes.
 
 use super::batch::{BATCH_HEADER_BYTES, BatchHeader};
-use super::recovery::{Names, RecoveryError};
+use super::recovery::Names;
+use super::refusal::RecoveryError;
 use super::segment::SegmentHeader;
 use super::{Position, record, scan, widen};
 use crate::checksum::seed_of;

@@ -5,7 +5,7 @@
 
 use super::batch::{self, BatchHeader};
 use super::decide::{Findings, Leftover, SegmentFault, Stray};
-use super::recovery::RecoveryError;
+use super::refusal::RecoveryError;
 use super::segment::{self, SegmentHeader};
 use super::storage::{SegmentBytes, Source};
 use super::{Identity, Position, Sequence, narrow, page_up, widen};

@@ -68,7 +68,9 @@ impl Counters {
 
     /// The same in another journal, which begins at position 0.
     pub fn moved(mut self) -> Self {
-        self.0.iter_mut().for_each(|counter| counter.seen = 0);
+        for counter in &mut self.0 {
+            counter.seen = 0;
+        }
         self
     }
 }
@@ -84,7 +86,9 @@ impl Replica for Counters {
 
     fn apply(&mut self, records: &[(Position, Record)]) -> Result<(), (Position, Misfit)> {
         assert!(records.len() <= GROUP_RECORDS_MAX);
-        records.iter().for_each(|(end, record)| self.take(*end, record));
+        for (end, record) in records {
+            self.take(*end, record);
+        }
         Ok(())
     }
 }

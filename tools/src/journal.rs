@@ -170,13 +170,11 @@ fn checkpoint_words(checkpoint: &CheckpointReport) -> String {
 }
 
 fn kept_words(report: &ShardReport) -> String {
-    let followers = match report.followers.len() {
-        0 => "none".to_owned(),
-        _ => {
-            let words = report.followers.iter().map(|f| format!("{} at {}", f.name, f.cursor));
-            words.collect::<Vec<_>>().join(", ")
-        }
-    };
+    let cursors = report.followers.iter().map(|f| format!("{} at {}", f.name, f.cursor));
+    let mut followers = cursors.collect::<Vec<_>>().join(", ");
+    if followers.is_empty() {
+        followers.push_str("none");
+    }
     format!(
         "\n  followers: {followers}\n  kept from position {}; {} bytes of segments before it may \
          be freed",
