@@ -170,7 +170,7 @@ pub fn restore_rate(envelopes: u32, shares: u32) -> Option<RestoreFigure> {
     for (id, user) in claims {
         if let Some(record) = live.claim(id, user, NOW).record {
             live.apply(&record).ok()?;
-            records.push((2, record));
+            records.push((2_u64, record));
         }
     }
     let started = Instant::now();

@@ -166,6 +166,9 @@ impl<S: Storage> Recovering<S> {
         progress: &dyn Fn(Progress),
     ) -> Result<(Journal<S>, Recovered), RecoveryError> {
         let (walked, row, mut recovered) = self.feed(replica, progress)?;
+        replica
+            .finish()
+            .map_err(|misfit| RecoveryError::Unsound { place: self.storage.place(), misfit })?;
         let journal = self.restart(walked, row, clock, &mut recovered)?;
         Ok((journal, recovered))
     }

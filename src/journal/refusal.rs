@@ -192,6 +192,14 @@ pub enum RecoveryError {
         /// What does not fit.
         reason: Unfit,
     },
+    /// Every record fits, but not all of them together.
+    #[error("{place}: the recovered state is not sound: {misfit}")]
+    Unsound {
+        /// The shard's directory.
+        place: String,
+        /// What is wrong.
+        misfit: Misfit,
+    },
     /// The disk failed.
     #[error("{file}: {source}; check the disk and the permissions of the data directory")]
     Io {

@@ -32,6 +32,12 @@ pub trait Replica {
     /// [`super::Journal::append`] returned it. The first that does not fit is
     /// named by its position.
     fn apply(&mut self, records: &[(Position, Record)]) -> Result<(), (Position, Misfit)>;
+
+    /// All of it was fed. Asked before anything is written, so that a state
+    /// that contradicts itself refuses the start and changes nothing.
+    fn finish(&mut self) -> Result<(), Misfit> {
+        Ok(())
+    }
 }
 
 /// How far a recovery is.

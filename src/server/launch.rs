@@ -169,7 +169,7 @@ impl Launch {
         let progress = |progress| show(&self.board, progress);
         let (mut journal, recovered) = recovering.recover(now, &mut restored, &progress)?;
         journal.free_before(recovered.keep_from);
-        let engine = restored.finish()?;
+        let engine = restored.engine();
         let interval_ms = u64::from(config.checkpoint_interval_s) * 1000;
         let checkpoints = Checkpoints::new(writer, interval_ms, now, recovered.records);
         Ok(Recovery { engine, journal, checkpoints, recovered })

@@ -5,7 +5,6 @@ use std::io;
 
 use crate::admin::AdminError;
 use crate::config::ConfigError;
-use crate::engine::Misfit;
 use crate::journal::{ArrangementError, DirectoryError, RecoveryError, StorageError};
 use crate::net::{ListenError, RingRefused};
 
@@ -36,12 +35,6 @@ pub enum StartError {
     /// The journal is damaged, or is not ours.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
-    /// The records are whole and contradict each other.
-    #[error(
-        "the recovered state contradicts itself: {0}; keep the data directory as it is, and \
-         report this: it is a defect"
-    )]
-    Unsound(Misfit),
     /// The core to pin to is not there.
     #[error("core {0} is not available to this process; choose others with --cores")]
     Core(usize),

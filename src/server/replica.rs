@@ -13,29 +13,59 @@ use crate::journal::{
 use crate::shard::Board;
 use crate::units::Time;
 
-/// The state of one shard while it comes to be.
-pub(super) struct Restored(Restoring);
+/// The state of one shard while it comes to be, and once it is there.
+pub(super) enum Restored {
+    /// Slices and records may still come.
+    Restoring(Box<Restoring>),
+    /// All were fed.
+    Whole(Box<Engine>),
+    /// The state contradicted itself.
+    Unsound,
+}
 
 impl Restored {
     /// Nothing yet.
     pub(super) fn new(config: &Config, shard: u16, shards: u16) -> Self {
         let capacity = capacity(config, shards);
-        Self(Restoring::new(config.cell, capacity, limits(config), shard, shards))
+        Self::Restoring(Box::new(Restoring::new(
+            config.cell,
+            capacity,
+            limits(config),
+            shard,
+            shards,
+        )))
     }
 
-    /// All is in.
-    pub(super) fn finish(self) -> Result<Engine, StartError> {
-        self.0.finish().map_err(StartError::Unsound)
+    fn restoring(&mut self) -> &mut Restoring {
+        match self {
+            Self::Restoring(restoring) => restoring,
+            _ => unreachable!("nothing is fed after the end"),
+        }
+    }
+
+    /// The engine, after [`Replica::finish`].
+    pub(super) fn engine(self) -> Engine {
+        match self {
+            Self::Whole(engine) => *engine,
+            _ => unreachable!("asked for only after a sound end"),
+        }
     }
 }
 
 impl Replica for Restored {
     fn load(&mut self, slice: &[u8]) -> Result<u64, Unfit> {
-        Ok(self.0.load(slice)?)
+        Ok(self.restoring().load(slice)?)
     }
 
     fn apply(&mut self, records: &[(Position, Record)]) -> Result<(), (Position, Misfit)> {
-        self.0.apply(records)
+        self.restoring().apply(records)
+    }
+
+    fn finish(&mut self) -> Result<(), Misfit> {
+        if let Self::Restoring(restoring) = std::mem::replace(self, Self::Unsound) {
+            *self = Self::Whole(Box::new(restoring.finish()?));
+        }
+        Ok(())
     }
 }
 
@@ -64,7 +94,11 @@ pub(super) fn rearrange(
         let recovered = recovering.read(&mut restored, &|progress| show(board, progress))?;
         last_time = last_time.max(recovered.last_time);
     }
-    let mut engine = restored.finish()?;
+    restored.finish().map_err(|misfit| {
+        let place = old.path().display().to_string();
+        crate::journal::RecoveryError::Unsound { place, misfit }
+    })?;
+    let mut engine = restored.engine();
     let mut cursor = engine.begin_image();
     let slices = std::iter::from_fn(|| {
         let mut slice = Vec::new();
