@@ -18,6 +18,10 @@ use crate::number::index;
 /// How much one read takes at most.
 const READ_BYTES: usize = 128 * 1024;
 
+/// How much is put together for one write at most, so that a budget is looked
+/// at again after that.
+const WRITE_BYTES: usize = 64 * 1024;
+
 /// A free slot's time.
 const FREE: u64 = u64::MAX;
 
@@ -47,14 +51,16 @@ pub(super) struct Line {
     filled: usize,
     slots: Box<[Slot]>,
     free: Vec<u32>,
+    budget_us: u32,
 }
 
 impl Line {
-    /// Connects; at most `depth` requests will be in flight.
-    pub(super) fn connect(address: &Address, depth: u32) -> io::Result<Self> {
+    /// Connects; at most `depth` requests will be in flight, each with this
+    /// budget.
+    pub(super) fn connect(address: &Address, depth: u32, budget_us: u32) -> io::Result<Self> {
         Ok(Self {
             socket: open(address)?,
-            outgoing: Vec::with_capacity(index(depth) * 80),
+            outgoing: Vec::with_capacity(WRITE_BYTES + FRAME_BYTES_MAX),
             written: 0,
             stuck: false,
             incoming: vec![0; READ_BYTES + FRAME_BYTES_MAX].into_boxed_slice(),
@@ -62,13 +68,21 @@ impl Line {
             filled: 0,
             slots: vec![Slot { meant_at: FREE, note: 0 }; index(depth)].into_boxed_slice(),
             free: (0..depth).rev().collect(),
+            budget_us,
         })
     }
 
-    /// Whether one more request may be in flight.
+    /// Whether one more request may be written now: a slot is free, and the
+    /// kernel took what was written before.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        !self.free.is_empty()
+        !self.free.is_empty() && !self.stuck
+    }
+
+    /// Whether enough is put together for one write.
+    #[inline]
+    pub(super) fn has_load(&self) -> bool {
+        self.outgoing.len() >= WRITE_BYTES
     }
 
     /// How many requests wait for their reply.
@@ -81,7 +95,7 @@ impl Line {
     pub(super) fn ask(&mut self, request: &Request, note: u32, meant_at: u64) {
         if let Some(slot) = self.free.pop() {
             self.slots[index(slot)] = Slot { meant_at, note };
-            encode_request(&mut self.outgoing, slot.into(), 0, request);
+            encode_request(&mut self.outgoing, slot.into(), self.budget_us, request);
         }
     }
 
