@@ -56,8 +56,7 @@ impl Driver {
         &self.poll
     }
 
-    /// Plays streams until the first of them is over; the number of a stream's
-    /// lines is its place here.
+    /// Plays streams until the first of them is over.
     pub(super) fn run(
         &self,
         streams: &mut [&mut dyn Playing],
@@ -76,8 +75,9 @@ impl Driver {
             }
             for event in &events {
                 let data = event.data.u64();
-                let (stream, place) = (data >> 32, data & u64::from(u32::MAX));
-                if let Some(stream) = streams.get_mut(usize::try_from(stream)?) {
+                let (number, place) = (data >> 32, data & u64::from(u32::MAX));
+                let mut playing = streams.iter_mut();
+                if let Some(stream) = playing.find(|stream| u64::from(stream.number()) == number) {
                     stream.ready(self.poll.as_fd(), usize::try_from(place)?, &clock)?;
                 }
             }

@@ -71,6 +71,8 @@ impl Lines {
 
 /// What the driver asks of a stream, whatever its mix.
 pub(super) trait Playing {
+    /// The number with which events of its connections come.
+    fn number(&self) -> u32;
     /// A connection can be read, or written again.
     fn ready(&mut self, poll: BorrowedFd<'_>, place: usize, clock: &Clock) -> Result<()>;
     /// Gives what is due to the connections in turn.
@@ -192,6 +194,10 @@ impl<'r, M: Mix> Stream<'r, M> {
 }
 
 impl<M: Mix> Playing for Stream<'_, M> {
+    fn number(&self) -> u32 {
+        self.lines.number
+    }
+
     fn ready(&mut self, poll: BorrowedFd<'_>, place: usize, clock: &Clock) -> Result<()> {
         let turned = self.receive(place, clock).and_then(|now_ns| self.fill(poll, place, now_ns));
         turned.or_else(|error| self.lose(place, &error))

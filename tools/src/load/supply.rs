@@ -126,7 +126,9 @@ mod tests {
         assert!((ASIDE_MAX / 2..2 * ASIDE_MAX).contains(&taken), "{taken}");
         assert_eq!(supply.aside[1].len(), ASIDE_MAX);
         assert!(!supply.has_for(0, 0) && supply.has_for(1, 0));
-        supply.next(&routes, 1, 0).unwrap();
+        for _ in 0..64 {
+            supply.next(&routes, 1, 0).unwrap();
+        }
         assert!(supply.next(&routes, 0, 0).is_some());
     }
 }
