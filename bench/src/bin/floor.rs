@@ -34,7 +34,7 @@ fn main() -> Result<()> {
                 let reply = net.reply(asked, Position::default());
                 match asked.request {
                     Ok(Request::Hello { .. }) => {
-                        reply.hello(PROTOCOL_VERSION, 1, 1, &[address.port()])
+                        reply.hello(PROTOCOL_VERSION, 1, 1, &[address.port()]);
                     }
                     Ok(Request::Send(_)) => {
                         envelopes += 1;
