@@ -97,7 +97,6 @@ impl Ledger {
         &mut self.phases[self.at]
     }
 
-    #[inline]
     fn second(&mut self, meant_at: u64) -> Option<&mut Second> {
         let seconds = self.seconds.as_mut()?;
         let number = usize::try_from(meant_at / NS_PER_S).unwrap_or(SECONDS_MAX);
@@ -112,7 +111,10 @@ impl Ledger {
     #[inline]
     pub(super) fn sent(&mut self, meant_at: u64) {
         self.phase(meant_at).sent += 1;
-        if let Some(second) = self.second(meant_at) {
+        // Most runs have no timeline, and this is met twice a request.
+        if self.seconds.is_some()
+            && let Some(second) = self.second(meant_at)
+        {
             second.sent += 1;
         }
     }
@@ -123,7 +125,9 @@ impl Ledger {
         let (latency_ns, budget_ns) = (now_ns.saturating_sub(meant_at), self.budget_ns);
         self.answered += 1;
         self.phase(meant_at).tally.answer(head.op, head.status, latency_ns);
-        if let Some(second) = self.second(meant_at) {
+        if self.seconds.is_some()
+            && let Some(second) = self.second(meant_at)
+        {
             second.answer(head.status, latency_ns, budget_ns);
         }
     }
