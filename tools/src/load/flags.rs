@@ -33,8 +33,9 @@ pub(crate) struct LoadArgs {
     /// such as 2000000x5,20000000x30,2000000x10
     #[arg(long, conflicts_with_all = ["rate", "seconds"])]
     pub(super) phases: Option<Phases>,
-    /// How long each request's asker cares, in microseconds. Open loop: what
-    /// could not be written in that time is dropped unsent
+    /// How long each request's asker cares, in microseconds; its frame says what
+    /// is left of it. Open loop: what could not be written within half of it is
+    /// dropped unsent
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) budget_us: Option<u32>,
     /// Connections, evenly over all shards
@@ -118,7 +119,7 @@ impl LoadArgs {
     pub(super) fn pace(&self) -> Result<Pace> {
         let phases = self.open_phases()?;
         if phases.is_empty() {
-            return Ok(Pace::Closed(self.length()?));
+            return Ok(Pace::Closed { length: self.length()?, budget: self.budget() });
         }
         Ok(Pace::Open { phases, budget: self.budget() })
     }

@@ -10,9 +10,10 @@ use std::os::unix::net::UnixStream;
 
 use hongbao::client::Address;
 use hongbao::limits::FRAME_BYTES_MAX;
-use hongbao::wire::{ReplyHead, Request, encode_request, peek_reply};
+use hongbao::wire::{ReplyHead, encode_request, peek_reply};
 use rustix::io::Errno;
 
+use super::pace::Due;
 use crate::number::index;
 
 /// How much one read takes at most.
@@ -51,13 +52,11 @@ pub(super) struct Line {
     filled: usize,
     slots: Box<[Slot]>,
     free: Vec<u32>,
-    budget_us: u32,
 }
 
 impl Line {
-    /// Connects; at most `depth` requests will be in flight, each with this
-    /// budget.
-    pub(super) fn connect(address: &Address, depth: u32, budget_us: u32) -> io::Result<Self> {
+    /// Connects; at most `depth` requests will be in flight.
+    pub(super) fn connect(address: &Address, depth: u32) -> io::Result<Self> {
         Ok(Self {
             socket: open(address)?,
             outgoing: Vec::with_capacity(WRITE_BYTES + FRAME_BYTES_MAX),
@@ -68,7 +67,6 @@ impl Line {
             filled: 0,
             slots: vec![Slot { meant_at: FREE, note: 0 }; index(depth)].into_boxed_slice(),
             free: (0..depth).rev().collect(),
-            budget_us,
         })
     }
 
@@ -92,10 +90,10 @@ impl Line {
 
     /// Puts a request in the out buffer, if there is room.
     #[inline]
-    pub(super) fn ask(&mut self, request: &Request, note: u32, meant_at: u64) {
+    pub(super) fn ask(&mut self, Due { request, note, meant_at }: Due, budget_us: u32) {
         if let Some(slot) = self.free.pop() {
             self.slots[index(slot)] = Slot { meant_at, note };
-            encode_request(&mut self.outgoing, slot.into(), self.budget_us, request);
+            encode_request(&mut self.outgoing, slot.into(), budget_us, &request);
         }
     }
 

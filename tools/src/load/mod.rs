@@ -48,11 +48,11 @@ pub(crate) fn run(addr: &Address, args: &LoadArgs, output: Output) -> Result<()>
     let hello = Client::connect(addr)?.hello().clone();
     let routes = |conns: u32| Routes::new(addr, &hello, args.through, crate::number::index(conns));
     let driver = Driver::new()?;
-    let shape = (args.conns, args.depth(), args.budget_us.unwrap_or(0));
+    let shape = (args.conns, args.depth());
     let mut lines = Lines::connect(driver.poll(), 0, routes(args.conns), shape)?;
     let mut beside_lines = match args.beside {
         Some(_) => {
-            let shape = (BESIDE_CONNS, BESIDE_DEPTH, 0);
+            let shape = (BESIDE_CONNS, BESIDE_DEPTH);
             Some(Lines::connect(driver.poll(), 1, routes(BESIDE_CONNS), shape)?)
         }
         None => None,

@@ -23,10 +23,11 @@ pub(super) struct Due {
 
 /// How fast, how long, how patient.
 pub(super) enum Pace {
-    /// As fast as answers come, for so long.
-    Closed(Duration),
-    /// On a schedule. A request that could not be sent within the budget of
-    /// its time is left out.
+    /// As fast as answers come.
+    Closed { length: Duration, budget: Option<Duration> },
+    /// On a schedule. Of a request's budget, half may pass before it is sent:
+    /// a gateway that sends what is nearly out of time keeps a server busy with
+    /// work that nobody waits for. What waited longer is left out.
     Open { phases: Vec<Phase>, budget: Option<Duration> },
 }
 
@@ -52,13 +53,15 @@ fn nanos(duration: Duration) -> u64 {
 impl<'m, M: Mix> Feed<'m, M> {
     /// Asks until the mix has no more.
     pub(super) fn all_of(mix: &'m mut M) -> Self {
-        Self::bounded(mix, Pace::Closed(Duration::MAX), u64::MAX)
+        Self::bounded(mix, Pace::Closed { length: Duration::MAX, budget: None }, u64::MAX)
     }
 
     /// Asks at this pace, and so many requests at most.
     pub(super) fn bounded(mix: &'m mut M, pace: Pace, requests_max: u64) -> Self {
         let (schedule, stop_at_ns, budget_ns) = match pace {
-            Pace::Closed(length) => (None, nanos(length), u64::MAX),
+            Pace::Closed { length, budget } => {
+                (None, nanos(length), budget.map_or(u64::MAX, nanos))
+            }
             Pace::Open { phases, budget } => {
                 let schedule = Schedule::new(&phases);
                 let stop_at_ns = schedule.end_ns().saturating_add(nanos(LAST_CALL));
@@ -75,10 +78,11 @@ impl<'m, M: Mix> Feed<'m, M> {
         if self.is_ended(now_ns) {
             return None;
         }
+        let wait_ns_max = self.wait_ns_max();
         let meant_at = match &mut self.schedule {
             None => now_ns,
             Some(schedule) => {
-                schedule.skip_to(now_ns.saturating_sub(self.budget_ns));
+                schedule.skip_to(now_ns.saturating_sub(wait_ns_max));
                 schedule.due(now_ns)?
             }
         };
@@ -93,10 +97,24 @@ impl<'m, M: Mix> Feed<'m, M> {
         Some(Due { request, note, meant_at })
     }
 
-    /// Whether a request has waited for longer than anybody does.
+    fn wait_ns_max(&self) -> u64 {
+        if self.budget_ns == u64::MAX { u64::MAX } else { self.budget_ns / 2 }
+    }
+
+    /// Whether a request has waited for too long to be sent.
     #[inline]
     pub(super) fn is_stale(&self, due: &Due, now_ns: u64) -> bool {
-        now_ns.saturating_sub(due.meant_at) > self.budget_ns
+        now_ns.saturating_sub(due.meant_at) > self.wait_ns_max()
+    }
+
+    /// What is left of a request's budget, as its frame says it; 0 is no limit.
+    #[inline]
+    pub(super) fn budget_left_us(&self, due: &Due, now_ns: u64) -> u32 {
+        if self.budget_ns == u64::MAX {
+            return 0;
+        }
+        let left_ns = self.budget_ns.saturating_sub(now_ns.saturating_sub(due.meant_at));
+        u32::try_from(left_ns / 1000).unwrap_or(u32::MAX).max(1)
     }
 
     /// Whether the time is up: what was not sent stays unsent.
@@ -174,17 +192,19 @@ mod tests {
     #[test]
     fn with_a_budget_what_waited_too_long_is_left_out() {
         let mut crowd = crowd();
-        let budget = Some(Duration::from_millis(2));
+        let budget = Some(Duration::from_millis(4));
         let mut feed = Feed::bounded(&mut crowd, open("1000x1", budget), u64::MAX);
         let due = feed.next(0).unwrap();
         assert!(!feed.is_stale(&due, 2_000_000) && feed.is_stale(&due, 2_000_001));
+        assert_eq!(feed.budget_left_us(&due, 1_500_000), 2500);
         assert_eq!(meant(&mut feed, 9_000_000), [7, 8, 9].map(|ms| ms * 1_000_000));
     }
 
     #[test]
     fn a_closed_loop_asks_whenever_there_is_room_until_its_end() {
         let mut crowd = crowd();
-        let mut feed = Feed::bounded(&mut crowd, Pace::Closed(Duration::from_secs(1)), 3);
+        let pace = Pace::Closed { length: Duration::from_secs(1), budget: None };
+        let mut feed = Feed::bounded(&mut crowd, pace, 3);
         assert_eq!((meant(&mut feed, 7), feed.is_over(7)), (vec![7, 7, 7], true));
         assert_eq!(feed.offered_until_ns(), 8);
     }

@@ -38,7 +38,7 @@ impl Lines {
         poll: &OwnedFd,
         number: u32,
         routes: Routes,
-        (conns, depth, budget_us): (u32, u32, u32),
+        (conns, depth): (u32, u32),
     ) -> Result<Self> {
         let group = |_: &_| Group { members: vec![], turn: 0 };
         let groups: Vec<Group> = routes.groups.iter().map(group).collect();
@@ -47,7 +47,7 @@ impl Lines {
             let group = place % lines.groups.len();
             let addresses = &lines.routes.groups[group];
             let address = &addresses[place / lines.groups.len() % addresses.len()];
-            let line = Line::connect(address, depth, budget_us)
+            let line = Line::connect(address, depth)
                 .with_context(|| format!("opening connection {place} of {conns} to {address}"))?;
             epoll::add(poll, &line, lines.data(place), epoll::EventFlags::IN)?;
             lines.all.push(Some(line));
@@ -162,8 +162,9 @@ impl<'r, M: Mix> Stream<'r, M> {
                     more = false;
                     break;
                 };
-                line.ask(&due.request, due.note, due.meant_at);
                 self.ledger.sent(due.meant_at);
+                let budget_us = self.supply.feed.budget_left_us(&due, now_ns);
+                line.ask(due, budget_us);
                 self.in_flight += 1;
             }
             line.write()?;

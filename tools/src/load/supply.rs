@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn each_group_gets_its_own_requests_in_order_and_none_is_lost() {
         let (routes, mut crowd) = (routes(), crowd());
-        let feed = Feed::bounded(&mut crowd, Pace::Closed(Duration::from_secs(1)), 2000);
+        let pace = Pace::Closed { length: Duration::from_secs(1), budget: None };
+        let feed = Feed::bounded(&mut crowd, pace, 2000);
         let mut supply = Supply::new(feed, 2);
         let mut users = [vec![], vec![]];
         while !supply.is_over(0) {

@@ -11,6 +11,7 @@ use crate::server::{Server, pinned, program};
 /// What is read of the JSON of `hb load`.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Load {
+    pub(crate) shards: u32,
     pub(crate) requests_per_s: f64,
     pub(crate) claims: u64,
     pub(crate) claims_per_s: f64,

@@ -24,6 +24,9 @@ pub(crate) struct Overload {
     /// Seconds before it and after it, at half the peak
     #[arg(long = "calm-seconds", default_value_t = 10.0)]
     calm: f64,
+    /// Requests in flight on each of 64 connections at most
+    #[arg(long, default_value_t = 4096)]
+    depth: u32,
     /// How long each asker cares, in microseconds
     #[arg(long, default_value_t = 50_000)]
     budget_us: u32,
@@ -40,8 +43,8 @@ pub(crate) fn figure(setup: &Setup, overload: &Overload) -> Result<()> {
     let envelopes = setup.envelopes();
     setup.tell(&format!(
         "overload, {envelopes} envelopes of {SHARES} shares, peak closed 64 x 128, then open with \
-         64 x 4096 in flight at most and a budget of {} us",
-        overload.budget_us
+         64 x {} in flight at most and a budget of {} us",
+        overload.depth, overload.budget_us
     ));
     for (name, floor) in [("hongbao", false), ("floor", true)] {
         let runs = setup.repeat(|| {
@@ -79,7 +82,7 @@ fn print(name: &str, runs: &[Run]) {
 }
 
 fn measure(setup: &Setup, overload: &Overload, server: &Server) -> Result<Run> {
-    let Overload { times, lasting, calm, budget_us } = overload;
+    let Overload { times, lasting, calm, depth, budget_us } = overload;
     let common = format!(
         "--mix rush --run 1 --conns 64 --envelopes {} --shares {SHARES}",
         setup.envelopes()
@@ -93,7 +96,7 @@ fn measure(setup: &Setup, overload: &Overload, server: &Server) -> Result<Run> {
         half = peak / 2.0,
     );
     let flags = format!(
-        "{common} --depth 4096 --users-from 2147483648 --budget-us {budget_us} --phases {phases} \
+        "{common} --depth {depth} --users-from 2147483648 --budget-us {budget_us} --phases {phases} \
          --timeline {}",
         timeline.path().display()
     );
