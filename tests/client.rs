@@ -122,6 +122,74 @@ fn a_claim_whose_answer_was_lost_is_asked_again_and_pays_once() {
     assert_eq!(client.show(envelope).unwrap().claimed, 1);
 }
 
+/// Envelopes of several senders, so that several shards own them.
+fn spread_over_shards(client: &mut Client) -> Vec<EnvelopeId> {
+    let order = |sender| SendOrder { sender: UserId(sender), ..order(100) };
+    (0..32).map(|sender| client.send(&order(sender)).unwrap().envelope).collect()
+}
+
+fn client_of_shards(shards: &double::Shards) -> Client {
+    let address = Address::Tcp(shards.addresses[0].to_string());
+    Client::connect_with(&address, quick()).unwrap()
+}
+
+#[test]
+fn every_call_goes_straight_to_the_shard_that_owns_it() {
+    let shards = double::start_shards(Faults::default(), 3);
+    let mut client = client_of_shards(&shards);
+    for envelope in spread_over_shards(&mut client) {
+        client.claim(envelope, UserId(5)).unwrap();
+        client.detail(envelope).unwrap();
+    }
+    assert_eq!(shards.owned_and_crossed(), (96, 0));
+}
+
+#[test]
+fn pipelined_requests_may_take_the_connection_of_their_owner() {
+    let shards = double::start_shards(Faults::default(), 2);
+    let mut client = client_of_shards(&shards);
+    let envelopes = spread_over_shards(&mut client);
+    for &envelope in &envelopes {
+        let request = Request::Claim { envelope, user: UserId(5) };
+        client.connection_of(&request).submit(&request);
+    }
+    assert_eq!(client.waiting(), envelopes.len());
+    let error = client.show(envelopes[0]).unwrap_err();
+    assert!(matches!(error, ClientError::RepliesWaiting(32)), "{error}");
+    for &envelope in &envelopes {
+        let connection = client.connection_of(&Request::Show { envelope });
+        connection.flush().unwrap();
+        assert_eq!(connection.receive().unwrap().status, Status::Ok);
+    }
+    assert_eq!((client.waiting(), shards.owned_and_crossed()), (0, (64, 0)));
+}
+
+#[test]
+fn a_shard_whose_port_is_closed_is_reached_over_the_first_connection() {
+    let shards = double::start_shards(Faults { closed_ports: true, ..Faults::default() }, 1);
+    let mut client = client_of_shards(&shards);
+    let envelopes = spread_over_shards(&mut client);
+    assert_eq!(client.show(envelopes[0]).unwrap().shares, 100);
+    let (owned, crossed) = shards.owned_and_crossed();
+    assert!(owned > 0 && crossed > 0, "{owned} came to their owner, {crossed} were carried");
+}
+
+#[test]
+fn after_a_restart_with_fewer_shards_the_routes_are_rebuilt() {
+    let shards = double::start_shards(Faults::default(), 3);
+    let mut client = client_of_shards(&shards);
+    let envelopes = spread_over_shards(&mut client);
+    shards.shrink_to(2);
+    shards.hang_up();
+    client.claim(envelopes[0], UserId(5)).unwrap();
+    let (_, crossed_before) = shards.owned_and_crossed();
+    for &envelope in &envelopes {
+        client.claim(envelope, UserId(6)).unwrap();
+    }
+    assert_eq!(shards.owned_and_crossed().1, crossed_before);
+    assert_eq!(client.hello().ports.len(), 2);
+}
+
 #[test]
 fn a_silent_server_is_given_up_in_time() {
     let address = double::start(Faults { silent: true, ..Faults::default() }).to_string();

@@ -20,6 +20,19 @@ pub enum Address {
 #[error("`{0}` is no address: write host:port (127.0.0.1:7878) or unix:/path/to/socket")]
 pub struct BadAddress(String);
 
+impl Address {
+    /// The same host with another port; `None` for a unix socket.
+    pub fn with_port(&self, port: u16) -> Option<Self> {
+        match self {
+            Self::Tcp(address) => {
+                let (host, _) = address.rsplit_once(':')?;
+                Some(Self::Tcp(format!("{host}:{port}")))
+            }
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl FromStr for Address {
     type Err = BadAddress;
 
@@ -55,6 +68,14 @@ mod tests {
         for text in ["127.0.0.1:7878", "[::1]:7878", "box.example:1", "unix:/run/hongbao.sock"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn another_port_is_on_the_same_host() {
+        let port = |text: &str| text.parse::<Address>().unwrap().with_port(9);
+        assert_eq!(port("[::1]:7878").unwrap().to_string(), "[::1]:9");
+        assert_eq!(port("box.example:1").unwrap().to_string(), "box.example:9");
+        assert_eq!(port("unix:/run/hongbao.sock"), None);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! A yes is a value; every no is [`ClientError::Refused`] with the status.
 
-use super::connection::Client;
 use super::error::ClientError;
+use super::routed::Client;
 use crate::limits::DETAIL_ROWS_MAX;
 use crate::units::{EnvelopeId, Fen, UserId};
 use crate::wire::{Reply, ReplyBody, Request, Row, SendOrder, Status, Summary};

@@ -1,8 +1,6 @@
-//! One connection to a server: requests out, replies in, and how it is had
-//! again when it breaks.
+//! One connection to a server: requests out, replies in.
 
 use std::io::{self, Read, Write};
-use std::thread::sleep;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -23,7 +21,7 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long to wait for each reply.
     pub reply_timeout: Duration,
-    /// How often [`Client::call`] tries before it gives up; at least once.
+    /// How often [`Client::call`](super::Client::call) tries before it gives up; at least once.
     pub tries: u32,
     /// The pause before the second try; each later one is twice as long.
     pub first_pause: Duration,
@@ -44,8 +42,8 @@ impl Default for Settings {
     }
 }
 
-/// A connected client.
-pub struct Client {
+/// One connection, pipelined: many requests may wait for their replies.
+pub struct Connection {
     address: Address,
     settings: Settings,
     stream: Stream,
@@ -56,17 +54,12 @@ pub struct Client {
     waiting: usize,
 }
 
-impl Client {
+impl Connection {
     /// Connects and says hello.
-    pub fn connect(address: &Address) -> Result<Self, ClientError> {
-        Self::connect_with(address, Settings::default())
-    }
-
-    /// Connects and says hello, with the caller's patience.
-    pub fn connect_with(address: &Address, settings: Settings) -> Result<Self, ClientError> {
+    pub(super) fn connect(address: &Address, settings: Settings) -> Result<Self, ClientError> {
         let stream = open(address, &settings)?;
         let hello = Hello { version: 0, frame_bytes_max: 0, cell: 0, durability: 0, ports: vec![] };
-        let mut client = Self {
+        let mut connection = Self {
             address: address.clone(),
             settings,
             stream,
@@ -76,14 +69,13 @@ impl Client {
             next_tag: 0,
             waiting: 0,
         };
-        client.say_hello()?;
-        Ok(client)
+        connection.say_hello()?;
+        Ok(connection)
     }
 
-    /// Leaves the connection and makes a new one. What was submitted and not
-    /// received is forgotten: the caller submits it again, which is safe
-    /// because every operation is idempotent.
-    pub fn reconnect(&mut self) -> Result<(), ClientError> {
+    /// Leaves the connection and makes a new one; what was submitted and not
+    /// received is forgotten.
+    pub(super) fn reconnect(&mut self) -> Result<(), ClientError> {
         self.stream = open(&self.address, &self.settings)?;
         self.incoming.clear();
         self.outgoing.clear();
@@ -96,7 +88,7 @@ impl Client {
         &self.hello
     }
 
-    /// Where the server is.
+    /// Where its other end is.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -161,28 +153,8 @@ impl Client {
         }
     }
 
-    /// One request, one answer. When the connection breaks, this reconnects
-    /// and sends the same request again, some times, with growing pauses. That
-    /// is safe because every operation is idempotent: a claim repeated after
-    /// an unknown outcome tells the same amount, a send the same envelope.
-    pub fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        if self.waiting > 0 {
-            return Err(ClientError::RepliesWaiting(self.waiting));
-        }
-        let mut result = self.call_once(request);
-        let mut pause = self.settings.first_pause;
-        for _ in 1..self.settings.tries {
-            match &result {
-                Err(error) if error.is_broken_connection() => sleep(pause),
-                _ => return result,
-            }
-            pause *= 2;
-            result = self.reconnect().and_then(|()| self.call_once(request));
-        }
-        result
-    }
-
-    fn call_once(&mut self, request: &Request) -> Result<Reply, ClientError> {
+    /// One request, one answer, one try; nothing else may be in flight.
+    pub(super) fn call_once(&mut self, request: &Request) -> Result<Reply, ClientError> {
         let tag = self.submit(request);
         let reply = self.flush().and_then(|()| self.receive());
         if reply.is_err() {

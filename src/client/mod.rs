@@ -1,9 +1,10 @@
 //! The Rust client: blocking, pipelined, for gateways, tools and tests.
 //!
 //! Two levels. Low: [`Client::submit`], [`Client::flush`], [`Client::receive`]
-//! keep many requests in flight on one connection. High: [`Client::call`] and
-//! the typed calls wait for one answer each, and survive a server that goes
-//! away and comes back.
+//! keep many requests in flight on one connection, which may be any, or with
+//! [`Client::connection_of`] the owner's. High: [`Client::call`] and the typed
+//! calls wait for one answer each, go straight to the shard that owns the
+//! envelope, and survive a server that goes away and comes back.
 //!
 //! This room never decides anything about money and never hides an outcome: a
 //! refusal is an error value that names the status.
@@ -12,9 +13,13 @@ mod address;
 mod calls;
 mod connection;
 mod error;
+mod routed;
+mod routes;
 mod stream;
 
 pub use address::{Address, BadAddress};
 pub use calls::{Claimed, Detail, Look, Refunded, Sent};
-pub use connection::{Client, Settings};
+pub use connection::{Connection, Settings};
 pub use error::{ClientError, Refusal};
+pub use routed::Client;
+pub use routes::{partition, shard_addresses};

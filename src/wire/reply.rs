@@ -153,6 +153,19 @@ pub struct Hello {
     pub ports: Vec<u16>,
 }
 
+impl Hello {
+    /// How many shards serve the cell; at least one.
+    pub fn shards(&self) -> usize {
+        self.ports.len().max(1)
+    }
+
+    /// The shard that owns a partition.
+    #[inline]
+    pub fn owner(&self, partition: u8) -> usize {
+        usize::from(partition) % self.shards()
+    }
+}
+
 /// The summary of an envelope: `total = claimed + refunded + left`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {

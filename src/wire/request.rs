@@ -267,7 +267,13 @@ fn decode_send(body: &SendBody) -> Result<Request, BadRequest> {
 }
 
 /// Appends the frame of `request` to `out`.
-pub fn encode_request(out: &mut impl Extend<u8>, tag: u64, budget_us: u32, request: &Request) {
+#[inline]
+pub fn encode_request(
+    out: &mut impl for<'a> Extend<&'a u8>,
+    tag: u64,
+    budget_us: u32,
+    request: &Request,
+) {
     let mut put = |body: &[u8]| {
         let length = U16::new(u16::try_from(HEADER_BYTES + body.len()).unwrap_or(u16::MAX));
         let op = request.op().code();
@@ -278,7 +284,8 @@ pub fn encode_request(out: &mut impl Extend<u8>, tag: u64, budget_us: u32, reque
             budget_us: U32::new(budget_us),
             tag: U64::new(tag),
         };
-        out.extend(header.as_bytes().iter().copied().chain(body.iter().copied()));
+        out.extend(header.as_bytes());
+        out.extend(body);
     };
     match *request {
         Request::Hello { version } => {

@@ -8,6 +8,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use hongbao::client::partition;
+use hongbao::engine::partition_of;
 use hongbao::limits::DETAIL_ROWS_MAX;
 use hongbao::units::{EnvelopeId, EnvelopeState, UserId};
 use hongbao::wire::{
@@ -26,6 +28,8 @@ pub(crate) struct Faults {
     pub version: Option<u32>,
     /// Reads and never answers.
     pub silent: bool,
+    /// Tells ports of further shards on which nobody listens.
+    pub closed_ports: bool,
 }
 
 struct Envelope {
@@ -38,25 +42,70 @@ struct Envelope {
 #[derive(Default)]
 struct Model {
     faults: Faults,
+    /// The ports that `hello` tells.
+    ports: Vec<u16>,
+    /// Requests that came to another shard than their owner.
+    crossed: u64,
+    owned: u64,
     envelopes: HashMap<u64, Envelope>,
     orders: HashMap<(u64, u64), u64>,
 }
 
-/// Starts a double; it lives until the test process ends.
-pub(crate) fn start(faults: Faults) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let model = Arc::new(Mutex::new(Model { faults, ..Model::default() }));
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let model = Arc::clone(&model);
-            thread::spawn(move || serve(stream.unwrap(), &model));
-        }
-    });
-    address
+/// A running double with several shards.
+pub(crate) struct Shards {
+    pub addresses: Vec<SocketAddr>,
+    model: Arc<Mutex<Model>>,
 }
 
-fn serve(mut stream: TcpStream, model: &Mutex<Model>) {
+#[allow(dead_code, reason = "each test program uses what it needs of the double")]
+impl Shards {
+    /// How many requests about envelopes came to their owner, and how many to
+    /// another shard.
+    pub(crate) fn owned_and_crossed(&self) -> (u64, u64) {
+        let model = self.model.lock().unwrap();
+        (model.owned, model.crossed)
+    }
+
+    /// From now on only so many shards are told, and answer as such.
+    pub(crate) fn shrink_to(&self, shards: usize) {
+        self.model.lock().unwrap().ports.truncate(shards);
+    }
+
+    /// From now on every line is cut, once, at its next request.
+    pub(crate) fn hang_up(&self) {
+        self.model.lock().unwrap().faults.hang_up_after = Some(0);
+    }
+}
+
+/// Starts a double; it lives until the test process ends.
+pub(crate) fn start(faults: Faults) -> SocketAddr {
+    start_shards(faults, 1).addresses[0]
+}
+
+/// Starts a double of a server with several shards.
+pub(crate) fn start_shards(faults: Faults, shards: usize) -> Shards {
+    let listeners: Vec<TcpListener> =
+        (0..shards).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+    let mut ports: Vec<u16> = addresses.iter().map(SocketAddr::port).collect();
+    if faults.closed_ports {
+        ports.extend([1, 1]);
+    }
+    let model = Arc::new(Mutex::new(Model { faults, ports, ..Model::default() }));
+    for (shard, listener) in listeners.into_iter().enumerate() {
+        let model = Arc::clone(&model);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let model = Arc::clone(&model);
+                thread::spawn(move || serve(stream.unwrap(), shard, &model));
+            }
+        });
+    }
+    Shards { addresses, model }
+}
+
+fn serve(mut stream: TcpStream, shard: usize, model: &Mutex<Model>) {
     let (mut input, mut piece, mut done) = (Vec::new(), vec![0; 65536], 0);
     while let Ok(count @ 1..) = stream.read(&mut piece) {
         input.extend_from_slice(&piece[..count]);
@@ -64,7 +113,7 @@ fn serve(mut stream: TcpStream, model: &Mutex<Model>) {
         let mut at = 0;
         while let Decoded::Frame { bytes, op, tag, request, .. } = decode_request(&input[at..]) {
             let writer = ReplyWriter::new(&mut output, op, tag);
-            model.lock().unwrap().answer(writer, request.unwrap());
+            model.lock().unwrap().answer(shard, writer, request.unwrap());
             (at, done) = (at + bytes, done + 1);
         }
         input.drain(..at);
@@ -86,9 +135,16 @@ impl Model {
         now
     }
 
-    fn answer(&mut self, writer: ReplyWriter<'_>, request: Request) {
+    fn answer(&mut self, shard: usize, writer: ReplyWriter<'_>, request: Request) {
+        match partition(&request).map(|partition| usize::from(partition) % self.ports.len()) {
+            Some(owner) if owner == shard => self.owned += 1,
+            Some(_) => self.crossed += 1,
+            None => {}
+        }
         match request {
-            Request::Hello { .. } => writer.hello(self.faults.version.unwrap_or(1), 0, 1, &[0]),
+            Request::Hello { .. } => {
+                writer.hello(self.faults.version.unwrap_or(1), 0, 1, &self.ports);
+            }
             Request::Send(_) if self.faults.full => writer.bare(Status::Unavailable, 1000),
             Request::Send(order) => self.send(writer, order),
             Request::Grab { envelope, user } => self.look(writer, envelope, user, false),
@@ -113,7 +169,7 @@ impl Model {
             return writer.number(Status::Ok, 1, id);
         }
         let slot = u32::try_from(self.envelopes.len()).unwrap();
-        let id = EnvelopeId::new(0, 0, slot, 1).0;
+        let id = EnvelopeId::new(0, partition_of(order.sender), slot, 1).0;
         self.orders.insert((order.sender.0, order.order), id);
         let envelope = Envelope { order, rows: vec![], refunded: 0, state: EnvelopeState::Open };
         self.envelopes.insert(id, envelope);

@@ -129,6 +129,73 @@ fn an_eve_in_an_open_loop_keeps_its_rate() {
 }
 
 #[test]
+fn a_load_asks_the_owner_or_on_purpose_somebody_else() {
+    for (through, crossed) in [("owner", false), ("wrong", true)] {
+        let shards = double::start_shards(Faults::default(), 2);
+        let addr = shards.addresses[0].to_string();
+        let plan = ["load", "--mix", "eve", "--conns", "5", "--envelopes", "200"];
+        let flags = ["--requests", "3000", "--through", through];
+        let told = json(&addr, &[&plan[..], &flags].concat());
+        assert_eq!((&told["requests"], &told["errors"]), (&3000.into(), &0.into()), "{told}");
+        assert_eq!((&told["shards"], &told["unsent"]), (&2.into(), &0.into()), "{told}");
+        let expected = if crossed { (0, 3200) } else { (3200, 0) };
+        assert_eq!(shards.owned_and_crossed(), expected, "{through}");
+    }
+    let shards = double::start_shards(Faults::default(), 2);
+    let plan = ["load", "--envelopes", "200", "--requests", "3000", "--through", "any"];
+    json(&shards.addresses[0].to_string(), &plan);
+    let (owned, crossed) = shards.owned_and_crossed();
+    assert!(owned > 1000 && crossed > 1000, "{owned} and {crossed}");
+}
+
+#[test]
+fn phases_and_a_timeline_account_for_every_request() {
+    let addr = server(Faults::default());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("timeline.csv");
+    let plan = ["load", "--conns", "2", "--depth", "64", "--envelopes", "50", "--shares", "100"];
+    let flags = ["--phases", "1000x0.5,40000000x0.5,1000x0.5", "--budget-us", "20000"];
+    let timeline = ["--timeline", file.to_str().unwrap()];
+    let told = json(&addr, &[&plan[..], &flags, &timeline].concat());
+    let number = |value: &Value| value.as_u64().unwrap();
+    let phases = told["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 3, "{told}");
+    assert_eq!((number(&phases[0]["offered"]), number(&phases[1]["offered"])), (500, 20_000_000));
+    assert!(number(&phases[1]["unsent"]) > 1_000_000, "nobody answers so fast: {told}");
+    for part in phases.iter().chain([&told]) {
+        let of = |field: &str| number(&part[field]);
+        assert_eq!(of("offered"), of("sent") + of("unsent"), "{part}");
+        assert_eq!(of("sent"), of("useful") + of("late") + of("refused"), "{part}");
+    }
+    let lines = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines[0], "second,offered,sent,useful,late,refused,p99_us");
+    let offered = |line: &str| line.split(',').nth(1).unwrap().parse::<u64>().unwrap();
+    assert_eq!(lines[1..].iter().map(|line| offered(line)).sum::<u64>(), number(&told["offered"]));
+}
+
+#[test]
+fn a_stream_beside_a_hot_envelope_has_latencies_of_its_own() {
+    let addr = server(Faults::default());
+    let plan = ["load", "--mix", "hot", "--shares", "100", "--requests", "5000", "--conns", "2"];
+    let beside = ["--beside", "2000", "--beside-envelopes", "500"];
+    let told = json(&addr, &[&plan[..], &beside].concat());
+    assert_eq!((&told["claims"], &told["sold_out"]), (&100.into(), &4900.into()), "{told}");
+    assert_eq!((&told["beside_errors"], &told["beside_refused"]), (&0.into(), &0.into()), "{told}");
+    assert!(told["beside_claims"].as_u64() > Some(0), "{told}");
+    assert!(told["beside_p99_us"].as_f64() > Some(0.0), "{told}");
+}
+
+#[test]
+fn a_run_that_goes_on_with_new_users_claims_on_the_same_envelopes() {
+    let addr = server(Faults::default());
+    let plan = ["load", "--run", "9", "--envelopes", "10", "--shares", "100", "--requests", "200"];
+    assert_eq!(json(&addr, &plan)["claims"], 200);
+    let again = json(&addr, &[&plan[..], &["--users-from", "200"]].concat());
+    assert_eq!((&again["claims"], &again["repeated"]), (&200.into(), &0.into()), "{again}");
+}
+
+#[test]
 fn a_full_server_ends_the_load_with_its_reason() {
     let addr = server(Faults { full: true, ..Faults::default() });
     let output = hb(&addr, &["load", "--mix", "hot", "--shares", "5"]);

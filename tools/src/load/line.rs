@@ -10,13 +10,18 @@ use std::os::unix::net::UnixStream;
 
 use hongbao::client::Address;
 use hongbao::limits::FRAME_BYTES_MAX;
-use hongbao::wire::{ReplyHead, Request, encode_request, peek_reply};
+use hongbao::wire::{ReplyHead, encode_request, peek_reply};
 use rustix::io::Errno;
 
+use super::pace::Due;
 use crate::number::index;
 
 /// How much one read takes at most.
 const READ_BYTES: usize = 128 * 1024;
+
+/// How much is put together for one write at most, so that a budget is looked
+/// at again after that.
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// A free slot's time.
 const FREE: u64 = u64::MAX;
@@ -54,7 +59,7 @@ impl Line {
     pub(super) fn connect(address: &Address, depth: u32) -> io::Result<Self> {
         Ok(Self {
             socket: open(address)?,
-            outgoing: Vec::with_capacity(index(depth) * 80),
+            outgoing: Vec::with_capacity(WRITE_BYTES + FRAME_BYTES_MAX),
             written: 0,
             stuck: false,
             incoming: vec![0; READ_BYTES + FRAME_BYTES_MAX].into_boxed_slice(),
@@ -65,10 +70,17 @@ impl Line {
         })
     }
 
-    /// Whether one more request may be in flight.
+    /// Whether one more request may be written now: a slot is free, and the
+    /// kernel took what was written before.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        !self.free.is_empty()
+        !self.free.is_empty() && !self.stuck
+    }
+
+    /// Whether enough is put together for one write.
+    #[inline]
+    pub(super) fn has_load(&self) -> bool {
+        self.outgoing.len() >= WRITE_BYTES
     }
 
     /// How many requests wait for their reply.
@@ -78,10 +90,10 @@ impl Line {
 
     /// Puts a request in the out buffer, if there is room.
     #[inline]
-    pub(super) fn ask(&mut self, request: &Request, note: u32, meant_at: u64) {
+    pub(super) fn ask(&mut self, Due { request, note, meant_at }: Due, budget_us: u32) {
         if let Some(slot) = self.free.pop() {
             self.slots[index(slot)] = Slot { meant_at, note };
-            encode_request(&mut self.outgoing, slot.into(), 0, request);
+            encode_request(&mut self.outgoing, slot.into(), budget_us, &request);
         }
     }
 

@@ -26,13 +26,13 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// A crowd on these envelopes.
-    pub(crate) fn new(envelopes: Vec<EnvelopeId>, seed: u64, run: Run) -> Self {
+    /// A crowd on these envelopes; its users are numbered from `users_from`.
+    pub(crate) fn new(envelopes: Vec<EnvelopeId>, seed: u64, run: Run, users_from: u32) -> Self {
         Self {
             envelopes,
             draws: ChaCha8Rng::seed_from_u64(seed),
             run,
-            next_user: 0,
+            next_user: users_from.into(),
             drawn: [EnvelopeId(0); DRAWN],
             unused_from: DRAWN,
         }
@@ -76,7 +76,7 @@ mod tests {
 
     fn stream(seed: u64) -> Vec<Request> {
         let envelopes = (1..=50).map(EnvelopeId).collect();
-        let mut crowd = Crowd::new(envelopes, seed, Run(7));
+        let mut crowd = Crowd::new(envelopes, seed, Run(7), 0);
         (0..1000).map(|_| crowd.next().unwrap().0).collect()
     }
 

@@ -1,0 +1,157 @@
+//! Servers of a figure: hongbao or the floor, each a process of its own.
+//!
+//! The only place that knows the flags of the server.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::Setup;
+
+/// A server process, killed when it goes; its output stays open until then.
+struct Running(Child, Option<BufReader<ChildStdout>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server that listens, with its data, which goes with it.
+pub(crate) struct Server {
+    running: Running,
+    data: Option<TempDir>,
+    pub(crate) address: String,
+}
+
+/// What a figure asks of hongbao beside its defaults.
+pub(crate) struct Plan {
+    pub(crate) shards: u32,
+    pub(crate) envelopes: u32,
+    /// Of the largest envelope.
+    pub(crate) shares: u32,
+}
+
+/// The program of this name beside this one.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let path = own.parent().context("the runner stands in a directory")?.join(name);
+    ensure!(
+        path.exists(),
+        "{} is missing: run `cargo build --release --workspace`",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// A program on one core, if they are to be pinned.
+pub(crate) fn pinned(setup: &Setup, core: &str, program: &Path) -> Command {
+    if setup.unpinned {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", core]).arg(program);
+    command
+}
+
+/// Whether the server has a setting of this name; one without shards has one.
+fn knows(program: &Path, setting: &str) -> Result<bool> {
+    let known = Command::new(program).arg("check-config").output()?.stdout;
+    let known = String::from_utf8_lossy(&known);
+    Ok(known.lines().any(|line| line.split_whitespace().next() == Some(setting)))
+}
+
+/// Where the shards run: on the cores from 0, the background plane on core 1.
+fn placement(setup: &Setup, program: &Path, shards: u32) -> Result<Vec<String>> {
+    let mut flags = Vec::new();
+    if knows(program, "shards")? {
+        flags.extend(["--shards".into(), shards.to_string()]);
+        if !setup.unpinned {
+            let cores: Vec<String> = (0..shards).map(|core| core.to_string()).collect();
+            flags.extend(["--cores".into(), cores.join(","), "--background-core".into()]);
+            flags.push("1".into());
+        }
+    } else if !setup.unpinned {
+        flags.extend(["--core", "0", "--background-core", "1"].map(String::from));
+    }
+    if knows(program, "admin")? {
+        flags.extend(["--admin", "none"].map(String::from));
+    }
+    Ok(flags)
+}
+
+impl Server {
+    /// A fresh hongbao, with room for the plan.
+    pub(crate) fn hongbao(setup: &Setup, plan: &Plan) -> Result<Self> {
+        let data = tempfile::Builder::new().prefix("hongbao-figures-").tempdir_in(&setup.dir)?;
+        let program = program("hongbao")?;
+        let mut command = Command::new(&program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
+        command.args(placement(setup, &program, plan.shards)?);
+        let envelopes = u64::from(plan.envelopes).max(1_000_000) + 1_000_000;
+        // A header and five claims take 128 to 256 bytes; more claims, more.
+        let bytes = envelopes * (48 + 16 * u64::from(plan.shares).min(100)).next_power_of_two();
+        let table_mib = (bytes.max(u64::from(plan.shares) * 64) >> 20) + 512;
+        for (flag, value) in [
+            ("--envelopes-max", envelopes),
+            ("--table-mib", table_mib),
+            ("--shares-max", plan.shares.max(100).into()),
+        ] {
+            command.args([flag, &value.to_string()]);
+        }
+        Self::start(command, Some(data))
+    }
+
+    /// The floor.
+    pub(crate) fn floor(setup: &Setup) -> Result<Self> {
+        let mut command = pinned(setup, "0", &program("floor")?);
+        command.args(["--listen", "127.0.0.1:0"]);
+        Self::start(command, None)
+    }
+
+    /// Its address is the last word of the first line that names one.
+    fn start(mut command: Command, data: Option<TempDir>) -> Result<Self> {
+        command.stdout(Stdio::piped());
+        let mut running = Running(command.spawn()?, None);
+        let stdout = running.0.stdout.take().context("the server has an output")?;
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        while stdout.read_line(&mut line)? > 0 {
+            let mut words = line.split_whitespace();
+            if let Some(address) = words.find(|word| word.starts_with("127.0.0.1:")) {
+                let address = address.trim_end_matches(',').to_owned();
+                running.1 = Some(stdout);
+                return Ok(Self { running, data, address });
+            }
+            line.clear();
+        }
+        anyhow::bail!("the server ended before it listened")
+    }
+
+    /// How much of the journal is written, in bytes: what is used of its files,
+    /// not how large they are.
+    pub(crate) fn journal_bytes(&self) -> Result<u64> {
+        let data = self.data.as_ref().context("the floor has no journal")?;
+        let mut command = Command::new(program("hb")?);
+        command.args(["--json", "journal", "stat", "--data"]).arg(data.path());
+        let output = command.stderr(Stdio::inherit()).output()?;
+        ensure!(output.status.success(), "hb journal stat failed");
+        let stat: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let segments = stat["shards"].as_array().into_iter().flatten();
+        let segments = segments.filter_map(|shard| shard["segments"].as_array()).flatten();
+        Ok(segments.filter_map(|segment| segment["bytes_used"].as_u64()).sum())
+    }
+
+    /// Memory of the process that is no file's, in bytes: the journal's mapping
+    /// does not count.
+    pub(crate) fn memory_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.running.0.id()))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = kib.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        Ok(kib.context("the kernel tells RssAnon")? * 1024)
+    }
+}
