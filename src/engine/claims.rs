@@ -5,6 +5,7 @@
 //! have a hash index after the metas. Claims are only ever added.
 
 use super::arena::SCAN_WORDS;
+use super::class::Class;
 use super::hash::mix;
 use super::slots::{Slot, Slots};
 use super::words::{buckets_for, first_bucket, high, index, low, pair};
@@ -15,6 +16,11 @@ use crate::wire::Row;
 const LINE_WORDS: usize = 8;
 const LINES: [usize; 4] = [0, LINE_WORDS, 2 * LINE_WORDS, 3 * LINE_WORDS];
 const BLOCK_SHIFT_OF_FOUR_LINES: u32 = 5;
+
+#[inline]
+fn is_named_whole(class: Class) -> bool {
+    class.block_shift() <= BLOCK_SHIFT_OF_FOUR_LINES && !class.is_large()
+}
 
 impl Slot {
     /// The place of the first meta word.
@@ -58,6 +64,13 @@ impl Slot {
 }
 
 impl Slots {
+    /// The header's place, if [`Slots::claim_places`] will read it.
+    #[inline]
+    pub(super) fn place_before_claim(&self, envelope: EnvelopeId) -> usize {
+        let block = Class::block_of(envelope.slot());
+        if block.is_none_or(|block| is_named_whole(block.class)) { 0 } else { self.place(envelope) }
+    }
+
     /// Where a claim would read and write. Blocks of up to four lines are named
     /// whole, from the id alone: their headers need not have come yet, so all
     /// misses of a group overlap.
@@ -66,7 +79,7 @@ impl Slots {
         let Some((at, class)) = self.locate(envelope) else {
             return [0; 4];
         };
-        if class.block_shift() <= BLOCK_SHIFT_OF_FOUR_LINES && !class.is_large() {
+        if is_named_whole(class) {
             let last_line = (1 << class.block_shift()) - LINE_WORDS;
             return LINES.map(|line| at + (line & last_line));
         }

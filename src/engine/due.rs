@@ -8,6 +8,7 @@ use std::hint::black_box;
 
 use super::class::{Class, SlotRef};
 use super::retained::Retained;
+use super::slots::NO_LINK;
 use super::{Engine, Record, Recycled, validate};
 use crate::units::{Time, UnixSeconds};
 
@@ -40,12 +41,24 @@ impl Engine {
         let mut links = LINKS_PER_CALL;
         loop {
             let due = self.wheel.due(&mut self.slots, now.seconds(), &mut links)?;
+            self.touch_next(due);
             if let Some(slot) = self.slots.at(due).filter(|slot| slot.header.is_open()) {
                 let envelope = self.slots.id_of(due, slot.header.generation)?;
                 return validate::overdue(envelope, &slot, now);
             }
             links = links.checked_sub(1)?;
             self.wheel.unlink(&mut self.slots, due);
+        }
+    }
+
+    /// Loads the lines of the envelope that is due after this one, so that its
+    /// misses overlap with what is done about this one.
+    fn touch_next(&self, due: SlotRef) {
+        let next = self.slots.next(due);
+        if next != NO_LINK {
+            let next = SlotRef(next);
+            let block = self.slots.touch(self.slots.place_of(next));
+            black_box(block ^ self.slots.touch(next.cold_at()));
         }
     }
 

@@ -55,7 +55,6 @@ impl Engine {
     }
 
     /// The walk is done, or was given up.
-    #[expect(clippy::needless_pass_by_value, reason = "nobody can go on with the walk")]
     pub fn end_image(&mut self, _cursor: ImageCursor) {
         self.images = self.images.saturating_sub(1);
     }

@@ -172,10 +172,11 @@ impl Engine {
         self.slots.iter().map(|(envelope, _)| envelope)
     }
 
-    /// Where the envelope's header lies, for [`Engine::touch`].
+    /// What must be touched before [`Engine::claim_places`] is asked: the
+    /// header, unless all places follow from the id.
     #[inline]
     pub fn place(&self, envelope: EnvelopeId) -> Place {
-        Place(self.slots.place(envelope))
+        Place(self.slots.place_before_claim(envelope))
     }
 
     /// Loads the word at a place. All places of a group are found before the

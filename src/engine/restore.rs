@@ -13,10 +13,10 @@ use super::class::{Class, PageKey, SlotRef};
 use super::cold::{COLD_WORDS, Cold};
 use super::header::{HEADER_WORDS, Header, is_free};
 use super::slice::{BadImage, COUNTER_WORDS, Head, Kind, word_at};
-use super::slots::{NO_LINK, POSITION_WORD, RUN_WORD, Slot};
+use super::slots::{NO_LINK, POSITION_WORD, RUN_WORD, Slot, Vacancy};
 use super::sound::is_sound;
 use super::words::{high, index, low, narrow};
-use super::{Capacity, Engine, EnvelopeLimits, Misfit, Record, Totals};
+use super::{Capacity, Engine, EnvelopeLimits, Funded, Misfit, Record, Totals};
 use crate::units::{Cell, EnvelopeId, PARTITIONS, UnixSeconds, UserId};
 use crate::wire::Row;
 
@@ -167,6 +167,21 @@ impl Restoring {
         if !sound || !key.class().is_large() || header.generation != id.generation() {
             return Err(BadImage::Unsound(id));
         }
+        self.put_large(&vacancy, &header, &cold, head.position)?;
+        self.seen = self.seen.max(cold.created_at);
+        self.loading = (header.claimed > 0).then_some((id, 0));
+        Ok(1)
+    }
+
+    /// Puts a large envelope without its claims where its id says.
+    fn put_large(
+        &mut self,
+        vacancy: &Vacancy,
+        header: &Header,
+        cold: &Cold,
+        position: u64,
+    ) -> Result<(), BadImage> {
+        let key = vacancy.block.page_key(u32::from(vacancy.envelope.partition()));
         let page = vacancy.page.map_or_else(|| self.new_page(key), Ok)?;
         let slots = &mut self.engine.slots;
         let order = vacancy.run_order.ok_or(BadImage::Torn)?;
@@ -174,12 +189,10 @@ impl Restoring {
         let slot = SlotRef::new(page, vacancy.block.slot());
         let at = slots.place_of(slot);
         slots.arena.put_chunk(at, &header.words(NO_LINK));
-        slots.arena.put_chunk(at + RUN_WORD, &[u64::from(run), head.position]);
+        slots.arena.put_chunk(at + RUN_WORD, &[u64::from(run), position]);
         slots.arena.put_chunk(slot.cold_at(), &cold.words(NO_LINK));
-        self.engine.vacancies.saw_large(&vacancy);
-        self.seen = self.seen.max(cold.created_at);
-        self.loading = (header.claimed > 0).then_some((id, 0));
-        Ok(1)
+        self.engine.vacancies.saw_large(vacancy);
+        Ok(())
     }
 
     fn load_rows(&mut self, head: &Head, body: &[u8]) -> Result<u64, BadImage> {
@@ -268,29 +281,28 @@ impl Restoring {
             return Ok(());
         }
         match record {
-            Record::Funded(funded) => {
-                let vacancy = self.engine.slots.vacancy_for(funded)?;
-                let key = vacancy.block.page_key(u32::from(id.partition()));
-                let made = || self.engine.slots.make_page(key).ok_or(Misfit::Full);
-                let page = vacancy.page.map_or_else(made, Ok)?;
-                self.engine.slots.open(&vacancy, page, funded).ok_or(Misfit::Full)?;
-                if key.class().is_large() {
-                    self.engine.vacancies.saw_large(&vacancy);
-                }
-                self.seen = self.seen.max(funded.at);
-            }
-            Record::Claimed(claimed) => {
-                self.engine.slots.claim(claimed)?;
-            }
-            Record::Closed(closed) => {
-                self.engine.slots.close(closed)?;
-            }
+            Record::Funded(funded) => self.open(funded),
+            Record::Claimed(claimed) => self.engine.slots.claim(claimed).map(|_| ()),
+            Record::Closed(closed) => self.engine.slots.close(closed).map(|_| ()),
             Record::Recycled(recycled) => {
                 let slot = self.engine.slots.recyclable(recycled)?;
                 self.engine.slots.free(&slot);
                 self.engine.archive(recycled);
+                Ok(())
             }
         }
+    }
+
+    fn open(&mut self, record: &Funded) -> Result<(), Misfit> {
+        let vacancy = self.engine.slots.vacancy_for(record)?;
+        let key = vacancy.block.page_key(u32::from(record.envelope.partition()));
+        let made = || self.engine.slots.make_page(key).ok_or(Misfit::Full);
+        let page = vacancy.page.map_or_else(made, Ok)?;
+        self.engine.slots.open(&vacancy, page, record).ok_or(Misfit::Full)?;
+        if key.class().is_large() {
+            self.engine.vacancies.saw_large(&vacancy);
+        }
+        self.seen = self.seen.max(record.at);
         Ok(())
     }
 
