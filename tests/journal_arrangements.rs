@@ -266,6 +266,26 @@ fn states_that_a_kill_leaves_are_all_recovered_and_tidied() {
 }
 
 #[test]
+fn a_damaged_header_frees_nothing_and_is_told() {
+    let data = data();
+    let mut open = open(&data.path).unwrap();
+    open.write(60);
+    let end = open.journal.appended();
+    flip(&shard(&data.path).join("0000000002.seg"), 20);
+    open.journal.free_before(end);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let told = loop {
+        match open.journal.free_failed() {
+            Some(told) => break told,
+            None => assert!(Instant::now() < deadline),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert!(told.contains("0000000002.seg"), "{told}");
+    assert!(shard(&data.path).join("0000000001.seg").exists());
+}
+
+#[test]
 fn damage_to_both_checkpoints_refuses_and_changes_nothing() {
     let (data, _) = closed();
     flip(&shard(&data.path).join("0000000002.ckp"), 5000);

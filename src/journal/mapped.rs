@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use rustix::process::{Resource, getrlimit};
 
 use super::arrangement::Arrangement;
@@ -30,6 +30,9 @@ use crate::units::Time;
 
 /// Jobs that can wait: one preparation and some full segments.
 const JOBS_MAX: usize = 8;
+
+/// Between two looks for a segment that is not ready.
+const WAIT_PAUSE: Duration = Duration::from_micros(100);
 
 /// How long an ending storage waits for its thread.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -137,20 +140,28 @@ impl MmapStorage {
         };
     }
 
-    /// The shard is faster than the disk: it waits here.
+    /// The shard is faster than the disk: it waits here. It looks again and
+    /// again, because a blocking receive allocates the first time.
     fn wait(&mut self, now: Time) -> Result<(), NextError> {
-        match self.ready.recv_timeout(Duration::from_secs(PREPARE_WAIT_S)) {
-            Ok(segment) => self.arrived(segment, now),
-            Err(RecvTimeoutError::Timeout) => {
-                let late = format!("not ready after {PREPARE_WAIT_S} s");
-                return Err(io::Error::new(io::ErrorKind::TimedOut, late).into());
+        let deadline = Instant::now() + Duration::from_secs(PREPARE_WAIT_S);
+        loop {
+            match self.ready.try_recv() {
+                Ok(segment) => self.arrived(segment, now),
+                Err(TryRecvError::Empty) if Instant::now() < deadline => {
+                    std::thread::sleep(WAIT_PAUSE);
+                    continue;
+                }
+                Err(TryRecvError::Empty) => {
+                    let late = format!("not ready after {PREPARE_WAIT_S} s");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, late).into());
+                }
+                Err(TryRecvError::Disconnected) => {
+                    let gone = io::Error::other("the thread that makes journal segments is gone");
+                    self.ahead = Ahead::Failed(now, Some(gone));
+                }
             }
-            Err(RecvTimeoutError::Disconnected) => {
-                let gone = io::Error::other("the thread that makes journal segments is gone");
-                self.ahead = Ahead::Failed(now, Some(gone));
-            }
+            return Ok(());
         }
-        Ok(())
     }
 }
 

@@ -145,18 +145,20 @@ impl Preparer {
 }
 
 /// Removes segments, oldest first, so that those left have no gap, whenever it
-/// is interrupted. Which they are is read from the files: whatever an earlier
-/// removal has left goes too.
+/// is interrupted. Where one ends is read from the one after it, as every
+/// recovery would: whatever an earlier removal has left goes too, and a damaged
+/// header never makes a segment go that may be needed.
 fn free(shard: &Path, before: Position, current: Sequence) -> io::Result<()> {
     let mut removed = false;
-    for sequence in files::sequences(shard)?.into_iter().filter(|s| *s < current) {
-        let path = files::segment_path(shard, sequence);
-        let header = segment::read(sequence, &files::peek(&path)?);
-        let end = header.map(|h| h.base.saturating_add(h.segment_bytes));
-        if end.is_ok_and(|end| end > before.0) {
+    let mut sequences = files::sequences(shard)?.into_iter().filter(|s| *s <= current).peekable();
+    while let (Some(sequence), Some(next)) = (sequences.next(), sequences.peek()) {
+        let path = files::segment_path(shard, *next);
+        let after = segment::read(*next, &files::peek(&path)?)
+            .map_err(|fault| io::Error::other(format!("{}: {fault:?}", path.display())))?;
+        if after.base > before.0 {
             break;
         }
-        fs::remove_file(&path)?; // one whose header is damaged lies before a sound one
+        fs::remove_file(files::segment_path(shard, sequence))?;
         removed = true;
     }
     if removed { files::sync_directory(shard) } else { Ok(()) }
