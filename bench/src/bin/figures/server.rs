@@ -36,6 +36,12 @@ pub(crate) struct Plan {
     pub(crate) shares: u32,
 }
 
+/// Envelopes besides those of the figure: of runs beside it, and of chance.
+const SPARE: u64 = 20_000;
+
+/// Each of 256 partitions has a page per size that is not full.
+const PARTIAL_PAGES_MIB: u64 = 48;
+
 /// The program of this name beside this one.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
@@ -58,44 +64,31 @@ pub(crate) fn pinned(setup: &Setup, core: &str, program: &Path) -> Command {
     command
 }
 
-/// Whether the server has a setting of this name; one without shards has one.
-fn knows(program: &Path, setting: &str) -> Result<bool> {
-    let known = Command::new(program).arg("check-config").output()?.stdout;
-    let known = String::from_utf8_lossy(&known);
-    Ok(known.lines().any(|line| line.split_whitespace().next() == Some(setting)))
-}
-
 /// Where the shards run: on the cores from 0, the background plane on core 1.
-fn placement(setup: &Setup, program: &Path, shards: u32) -> Result<Vec<String>> {
-    let mut flags = Vec::new();
-    if knows(program, "shards")? {
-        flags.extend(["--shards".into(), shards.to_string()]);
-        if !setup.unpinned {
-            let cores: Vec<String> = (0..shards).map(|core| core.to_string()).collect();
-            flags.extend(["--cores".into(), cores.join(","), "--background-core".into()]);
-            flags.push("1".into());
-        }
-    } else if !setup.unpinned {
-        flags.extend(["--core", "0", "--background-core", "1"].map(String::from));
+fn placement(setup: &Setup, shards: u32) -> Vec<String> {
+    let mut flags = vec!["--admin".into(), "none".into(), "--shards".into(), shards.to_string()];
+    if setup.unpinned {
+        flags.extend(["--cores", "none"].map(String::from));
+    } else {
+        let cores: Vec<String> = (0..shards).map(|core| core.to_string()).collect();
+        flags.extend(["--cores".into(), cores.join(",")]);
+        flags.extend(["--background-core", "1"].map(String::from));
     }
-    if knows(program, "admin")? {
-        flags.extend(["--admin", "none"].map(String::from));
-    }
-    Ok(flags)
+    flags
 }
 
 impl Server {
     /// A fresh hongbao, with room for the plan.
     pub(crate) fn hongbao(setup: &Setup, plan: &Plan) -> Result<Self> {
         let data = tempfile::Builder::new().prefix("hongbao-figures-").tempdir_in(&setup.dir)?;
-        let program = program("hongbao")?;
-        let mut command = Command::new(&program);
+        let mut command = Command::new(program("hongbao")?);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
-        command.args(placement(setup, &program, plan.shards)?);
-        let envelopes = u64::from(plan.envelopes).max(1_000_000) + 1_000_000;
-        // A header and five claims take 128 to 256 bytes; more claims, more.
-        let bytes = envelopes * (48 + 16 * u64::from(plan.shares).min(100)).next_power_of_two();
-        let table_mib = (bytes.max(u64::from(plan.shares) * 64) >> 20) + 512;
+        command.args(placement(setup, plan.shards));
+        let envelopes = u64::from(plan.envelopes) + u64::from(plan.envelopes) / 64 + SPARE;
+        // A block of a power of two with header and claims, and a cold side.
+        let block = (48 + 16 * u64::from(plan.shares).min(100)).next_power_of_two() + 48;
+        let bytes = (envelopes * block).max(u64::from(plan.shares) * 64);
+        let table_mib = (bytes >> 20) + PARTIAL_PAGES_MIB;
         for (flag, value) in [
             ("--envelopes-max", envelopes),
             ("--table-mib", table_mib),
