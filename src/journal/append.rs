@@ -29,6 +29,10 @@ pub struct Journal<S: Storage> {
     /// The size of the segment, or 0 after a failure: nothing fits any more.
     limit: usize,
     chain: Chain,
+    /// The batch that is being made durable while the next one is filled.
+    in_flight: Option<InFlight>,
+    /// The chain at the last batch that is committed.
+    committed: Chain,
     /// Everything up to here is on the disk.
     synced: Position,
     /// The end of the last durable batch that held records.
@@ -39,6 +43,17 @@ pub struct Journal<S: Storage> {
     retired: Position,
     failure: Option<CommitFailed>,
     stats: JournalStats,
+}
+
+/// A sealed batch whose sync was begun.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    /// Where it starts in its segment.
+    start: usize,
+    /// The chain with it.
+    chain: Chain,
+    /// The `durable_upto` in its header.
+    covers: Position,
 }
 
 /// Where a recovered journal goes on.
@@ -121,6 +136,8 @@ impl<S: Storage> Journal<S> {
             acknowledged: chain.end,
             covered: Position(0),
             retired: Position(0),
+            in_flight: None,
+            committed: chain,
             chain,
             failure: None,
             stats: JournalStats::default(),
@@ -160,14 +177,15 @@ impl<S: Storage> Journal<S> {
         if self.records == 0 { self.chain.end } else { Position::of(self.base, self.at) }
     }
 
-    /// Whether records wait for the next commit.
-    pub fn has_uncommitted(&self) -> bool {
-        self.records > 0
+    /// How many records wait for the next commit.
+    pub fn uncommitted(&self) -> u32 {
+        self.records
     }
 
     /// Makes everything appended so far durable (or, under `os`, whole).
     /// Returns at once where nothing was appended since the last time.
     pub fn commit(&mut self, now: Time) -> Result<Committed, CommitFailed> {
+        self.end_commit()?;
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
@@ -176,6 +194,52 @@ impl<S: Storage> Journal<S> {
             self.storage.tend(self.sequence.saturating_add(1), self.next_base(), now);
         }
         Ok(Committed { upto: self.chain.end })
+    }
+
+    /// Begins to make everything appended so far durable while more is
+    /// appended; [`Journal::end_commit`] has the proof. Where it cannot overlap
+    /// it is done at once, and the proof is here. One batch at a time: what is
+    /// in flight is waited for first.
+    pub fn begin_commit(&mut self, now: Time) -> Result<Option<Committed>, CommitFailed> {
+        self.end_commit()?;
+        if self.durability != Durability::Sync || self.records == 0 || self.failure.is_some() {
+            return self.commit(now).map(Some);
+        }
+        self.seal(now);
+        let (start, end) = (self.start, page_up(self.at));
+        if !self.storage.begin_sync(&mut self.segment, start..end) {
+            self.sync_sealed()?;
+            return self.commit(now).map(Some);
+        }
+        self.in_flight = Some(InFlight { start, chain: self.chain, covers: self.synced });
+        self.open_at(end);
+        self.storage.tend(self.sequence.saturating_add(1), self.next_base(), now);
+        Ok(None)
+    }
+
+    /// Whether a commit was begun and not ended.
+    pub fn is_committing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Whether [`Journal::end_commit`] would return at once.
+    pub fn commit_has_ended(&self) -> bool {
+        self.in_flight.is_none() || self.storage.sync_has_ended()
+    }
+
+    /// Waits for the commit that was begun, if one was. What was appended since
+    /// is not committed.
+    pub fn end_commit(&mut self) -> Result<Committed, CommitFailed> {
+        if let Some(InFlight { start, chain, covers }) = self.in_flight.take() {
+            if let Err(error) = self.storage.end_sync() {
+                return Err(self.fail(start, &error));
+            }
+            self.covered = covers;
+            self.synced = chain.end;
+            self.acknowledged = chain.end;
+            self.committed = chain;
+        }
+        Ok(Committed { upto: self.committed.end })
     }
 
     /// Whether an acknowledged batch is not yet covered by a later
@@ -204,11 +268,11 @@ impl<S: Storage> Journal<S> {
         self.sync_sealed()
     }
 
-    /// Where a checkpoint may begin: the committed end. `None` while something
-    /// is not committed, or after a failure.
+    /// Where a checkpoint may begin: the committed end. What was appended since
+    /// may be in its slices already; a replay skips it by their positions.
+    /// `None` after a failure.
     pub fn checkpoint_start(&self) -> Option<CheckpointStart> {
-        let at_rest = self.records == 0 && self.failure.is_none();
-        at_rest.then(|| CheckpointStart::of(self.chain))
+        self.failure.is_none().then(|| CheckpointStart::of(self.committed))
     }
 
     /// Everything up to here is on the disk. Under `os` it lags behind what is
@@ -258,6 +322,7 @@ impl<S: Storage> Journal<S> {
     fn take_next(&mut self, now: Time) -> Result<(), CommitFailedOrNext> {
         let (sequence, base) = (self.sequence.saturating_add(1), self.next_base());
         let next = self.storage.next(sequence, base, now)?;
+        self.end_commit()?;
         if self.records > 0 {
             self.commit_open(now)?;
         }
@@ -289,6 +354,7 @@ impl<S: Storage> Journal<S> {
             Durability::Os => {
                 self.note_retired()?;
                 self.seal(now);
+                self.committed = self.chain;
                 self.open_at(page_up(self.at));
                 Ok(())
             }
@@ -339,6 +405,7 @@ impl<S: Storage> Journal<S> {
         if self.records > 0 {
             self.acknowledged = self.chain.end;
         }
+        self.committed = self.chain;
         self.open_at(end);
         Ok(())
     }

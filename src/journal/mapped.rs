@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use super::files::WholeFile;
 use super::mmap::MappedSegment;
 use super::prepare::{Job, Preparer, Retired, map_warm};
 use super::storage::{NextError, ReadAt, Source, Storage, Stored};
+use super::syncer::{Ring, Syncer};
 use super::{Identity, Position, SegmentBytes, Sequence, files, marker, narrow, segment, widen};
 use crate::limits::{
     MEMLOCK_BYTES_MIN, PREPARE_RETRY_MS, PREPARE_WAIT_S, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
@@ -48,6 +50,8 @@ pub struct MmapStorage {
     retired: Arc<Retired>,
     cancelled: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// Syncs beside the shard, where that was asked for.
+    syncer: Option<Syncer>,
 }
 
 /// How the segment ahead stands.
@@ -123,7 +127,26 @@ impl MmapStorage {
             start(preparer, background_core).map_err(StorageError::Background)?;
         let (arrangement, jobs, thread) = (arrangement.clone(), Some(jobs), Some(thread));
         let ahead = Ahead::Unasked;
-        Ok(Self { arrangement, shard, identity, ahead, jobs, ready, retired, cancelled, thread })
+        let syncer = None;
+        Ok(Self {
+            arrangement,
+            shard,
+            identity,
+            ahead,
+            jobs,
+            ready,
+            retired,
+            cancelled,
+            thread,
+            syncer,
+        })
+    }
+
+    /// Syncs of whole batches may be begun and ended later; `ring` is called at
+    /// the end of each. Their thread runs where the calling one may run.
+    pub fn overlapping(mut self, ring: Ring) -> Result<Self, StorageError> {
+        self.syncer = Some(Syncer::start(ring).map_err(StorageError::Background)?);
+        Ok(self)
     }
 
     fn ask(&mut self, sequence: Sequence, base: u64, ahead: Ahead) {
@@ -360,6 +383,19 @@ impl Storage for MmapStorage {
 
     fn free_failed(&self) -> Option<String> {
         self.retired.free_failed.lock().clone()
+    }
+
+    fn begin_sync(&mut self, segment: &mut MappedSegment, range: Range<usize>) -> bool {
+        let Some(syncer) = &self.syncer else { return false };
+        syncer.begin(segment.lend(&range), range)
+    }
+
+    fn sync_has_ended(&self) -> bool {
+        self.syncer.as_ref().is_some_and(Syncer::has_ended)
+    }
+
+    fn end_sync(&mut self) -> io::Result<()> {
+        self.syncer.as_ref().map_or(Ok(()), Syncer::end)
     }
 
     fn note_failed_sync(&mut self, file: &str) {

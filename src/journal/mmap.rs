@@ -7,9 +7,10 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use super::Sequence;
 use super::storage::{Segment, SegmentBytes};
@@ -23,6 +24,8 @@ pub const SIGBUS_EXIT_CODE: i32 = 74;
 #[derive(Debug)]
 pub struct MappedSegment {
     map: MmapMut,
+    /// The same file once more, for a thread that syncs and touches nothing.
+    file: Arc<MmapRaw>,
     sequence: Sequence,
     slot: Option<&'static Slot>,
 }
@@ -45,8 +48,9 @@ impl MappedSegment {
         // A page that was evicted comes back alone: readahead would make a
         // large folio, and each small sync in it would rewrite all of it.
         map.advise(Advice::Random)?;
+        let file = Arc::new(MmapOptions::new().len(bytes).map_raw(file)?);
         let slot = Slot::take(map.as_ptr().addr(), bytes, shard, sequence);
-        Ok(Self { map, sequence, slot })
+        Ok(Self { map, file, sequence, slot })
     }
 
     /// The segment's number.
@@ -85,6 +89,15 @@ impl Segment for MappedSegment {
 }
 
 impl MappedSegment {
+    /// What another thread needs to sync `range` in our stead. A sync goes by
+    /// the pages of the file, whichever mapping has made them dirty.
+    pub(super) fn lend(&self, range: &Range<usize>) -> Arc<MmapRaw> {
+        if range.len() > PAGE_BYTES {
+            self.let_go_of(range);
+        }
+        Arc::clone(&self.file)
+    }
+
     /// Takes whole pages out of the page tables before they are written back.
     ///
     /// A page that is still mapped is made clean one by one, each with an

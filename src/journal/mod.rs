@@ -32,6 +32,7 @@ mod scan;
 mod segment;
 pub mod simulated;
 mod storage;
+mod syncer;
 
 use std::fmt;
 
@@ -55,6 +56,7 @@ pub use refusal::RecoveryError;
 pub use replay::{GROUP_RECORDS_MAX, Progress, Replica, Unfit};
 pub use segment::{FORMAT_VERSION, SegmentHeader};
 pub use storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
+pub use syncer::Ring as SyncRing;
 
 use crate::limits::PAGE_BYTES;
 use crate::units::Cell;

@@ -30,7 +30,9 @@ pub(super) struct Connection {
     pub(super) carry: Vec<u8>,
     /// Replies of this and earlier turns that are not sent yet.
     pub(super) filling: Vec<u8>,
-    /// The other buffer, while it is not being sent.
+    /// Replies whose commit is under way, or done while an earlier send goes on.
+    pub(super) held: Vec<u8>,
+    /// The third buffer, while it is not being sent.
     pub(super) spare: Vec<u8>,
     /// Room in `filling` that requests under way will need, in bytes.
     pub(super) promised: usize,
@@ -49,6 +51,8 @@ pub(super) struct Connection {
     pub(super) sending_since: Stamp,
     /// Listed among those with something to send.
     pub(super) dirty: bool,
+    /// Listed among those whose replies wait for a commit.
+    pub(super) sealed: bool,
     pub(super) ending: Option<Ending>,
 }
 
@@ -60,6 +64,7 @@ impl Connection {
             socket: None,
             carry: Vec::with_capacity(FRAME_BYTES_MAX),
             filling: Vec::with_capacity(OUTBOX_BYTES),
+            held: Vec::with_capacity(OUTBOX_BYTES),
             spare: Vec::with_capacity(OUTBOX_BYTES),
             promised: 0,
             carried: 0,
@@ -70,13 +75,32 @@ impl Connection {
             greedy: false,
             sending_since: Stamp::default(),
             dirty: false,
+            sealed: false,
             ending: None,
         }
     }
 
     /// Whether a reply of `bytes` fits, with all that is promised before it.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.filling.len() + self.promised + bytes <= OUTBOX_BYTES
+        self.filling.len() + self.held.len() + self.promised + bytes <= OUTBOX_BYTES
+    }
+
+    /// Whether there are replies that are not being sent yet.
+    pub(super) fn has_replies(&self) -> bool {
+        !self.filling.is_empty() || !self.held.is_empty()
+    }
+
+    /// What was answered until now waits for its commit, with what still waits
+    /// for an earlier send. Room was kept for both in one buffer.
+    pub(super) fn seal(&mut self) {
+        if self.filling.is_empty() {
+            return;
+        }
+        if self.held.is_empty() {
+            std::mem::swap(&mut self.held, &mut self.filling);
+        } else {
+            self.held.append(&mut self.filling);
+        }
     }
 
     /// Whether nothing is left to do before the slot can be vacant again.
@@ -86,7 +110,7 @@ impl Connection {
             && !self.sending
             && !self.parked
             && self.promised == 0
-            && self.filling.is_empty()
+            && !self.has_replies()
     }
 
     /// Makes the slot vacant; the socket closes.
@@ -94,6 +118,7 @@ impl Connection {
         self.socket = None;
         self.carry.clear();
         self.filling.clear();
+        self.held.clear();
         self.sent = 0;
         self.dirty = false;
         self.greedy = false;

@@ -118,6 +118,8 @@ pub struct Net {
     parked: Vec<Piece>,
     /// Connections that have something to send or may be over.
     dirty: Vec<u32>,
+    /// Those whose replies were sealed and wait for their commit.
+    sealed: Vec<u32>,
     /// Connections whose receive must be started again; a turn names each at
     /// most twice, when a receive ends and when its pieces are unparked.
     rearm: Vec<u32>,
@@ -131,8 +133,10 @@ pub struct Net {
     /// The last accept failed; the next waits for `ACCEPT_PAUSE`, or for
     /// other work.
     accept_failed: bool,
-    /// The highest position that a held reply reveals.
+    /// The highest position that a reply reveals which is not sealed yet.
     revealed: Position,
+    /// The highest that a sealed one reveals.
+    sealed_reveals: Position,
     counters: NetCounters,
 }
 
@@ -163,6 +167,7 @@ impl Net {
             ready: VecDeque::with_capacity(usize::from(BUFFERS)),
             parked: Vec::with_capacity(usize::from(BUFFERS)),
             dirty: Vec::with_capacity(at(count)),
+            sealed: Vec::with_capacity(at(count)),
             rearm: Vec::with_capacity(2 * at(count)),
             paused_accepts: Vec::with_capacity(listeners.len()),
             listeners,
@@ -172,6 +177,7 @@ impl Net {
             accepting: true,
             accept_failed: false,
             revealed: Position::default(),
+            sealed_reveals: Position::default(),
             counters: NetCounters::default(),
         };
         net.ring.watch(net.waker.0.as_fd()).map_err(RingRefused::Other)?;
@@ -485,16 +491,30 @@ impl Net {
         self.counters.bad_requests += 1;
     }
 
-    /// Lets the held replies go. `committed` must cover what they reveal.
+    /// The replies written until now wait for the commit that comes next;
+    /// those written from now on wait for the one after it.
+    pub fn seal(&mut self) {
+        self.sealed_reveals = self.sealed_reveals.max(self.revealed);
+        for index in self.dirty.drain(..) {
+            let connection = &mut self.connections[at(index)];
+            connection.dirty = false;
+            connection.seal();
+            if !std::mem::replace(&mut connection.sealed, true) {
+                self.sealed.push(index);
+            }
+        }
+    }
+
+    /// Lets the sealed replies go. `committed` must cover what they reveal.
     pub fn release(&mut self, committed: &Committed) -> io::Result<()> {
-        assert!(committed.upto() >= self.revealed, "a reply would leave before its commit");
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for index in dirty.drain(..) {
-            self.connections[at(index)].dirty = false;
+        assert!(committed.upto() >= self.sealed_reveals, "a reply would leave before its commit");
+        let mut sealed = std::mem::take(&mut self.sealed);
+        for index in sealed.drain(..) {
+            self.connections[at(index)].sealed = false;
             self.send(index)?;
             self.close_if_over(index);
         }
-        self.dirty = dirty;
+        self.sealed = sealed;
         Ok(())
     }
 
@@ -502,13 +522,13 @@ impl Net {
         let connection = &mut self.connections[at(index)];
         let Some(socket) = &connection.socket else { return Ok(()) };
         let failed = connection.ending == Some(Ending::SocketFailed);
-        if connection.sending || connection.filling.is_empty() || failed {
+        if connection.sending || connection.held.is_empty() || failed {
             return Ok(());
         }
         connection.sending = true;
         connection.sending_since = self.now;
         let spare = std::mem::take(&mut connection.spare);
-        let bytes = std::mem::replace(&mut connection.filling, spare);
+        let bytes = std::mem::replace(&mut connection.held, spare);
         self.ring.send(index, socket.as_fd(), bytes, 0)
     }
 
@@ -542,7 +562,7 @@ impl Net {
         let connection = &mut self.connections[at(index)];
         let Some(ending) = connection.ending else { return };
         let given_up = matches!(ending, Ending::SlowReader | Ending::SocketFailed);
-        let told = !connection.sending && connection.filling.is_empty();
+        let told = !connection.sending && !connection.has_replies();
         if given_up || (told && connection.receiving) {
             // Ends both directions: the receive and a stuck send complete.
             if let Some(socket) = &connection.socket {
@@ -551,6 +571,7 @@ impl Net {
         }
         if given_up {
             connection.filling.clear();
+            connection.held.clear();
             self.unpark(index);
         }
         let connection = &mut self.connections[at(index)];
@@ -568,9 +589,10 @@ impl Net {
         for index in (0u32..).take(self.listeners.len()) {
             self.ring.stop_accepting(index)?;
         }
+        self.seal();
         self.release(committed)?;
         let deadline = std::time::Instant::now() + patience;
-        while self.connections.iter().any(|c| c.sending || !c.filling.is_empty()) {
+        while self.connections.iter().any(|c| c.sending || c.has_replies()) {
             let Some(left) = deadline.checked_duration_since(std::time::Instant::now()) else {
                 break;
             };
@@ -578,6 +600,7 @@ impl Net {
             for piece in self.ready.drain(..) {
                 self.ring.give_back(piece.lent);
             }
+            self.seal();
             self.release(committed)?;
         }
         Ok(())

@@ -1,15 +1,16 @@
 //! Taking checkpoints: a few slices a turn, while the shard goes on.
 //!
-//! A slice is copied right after a commit, so a checkpoint never has anything
-//! that is not committed. The background plane writes and verifies; what comes
-//! back is how it ended. A failed checkpoint costs nothing but a longer restart.
+//! A slice is the state after everything appended, committed or not; so a
+//! checkpoint is finished only when the journal is durable up to its last
+//! slice. The background plane writes and verifies; what comes back is how it
+//! ended. A failed checkpoint costs nothing but a longer restart.
 
 use std::time::Duration;
 
 use super::turn::{Fatal, Shard};
 use crate::engine::ImageCursor;
 use crate::journal::{CheckpointFailed, CheckpointInfo, CheckpointWriter, Position, Storage};
-use crate::units::Time;
+use crate::units::{Durability, Time};
 
 /// Slices of 64 KiB that one turn copies at most: some tens of microseconds.
 const SLICES_PER_TURN: usize = 4;
@@ -83,7 +84,7 @@ impl Checkpoints {
 }
 
 impl<S: Storage> Shard<S> {
-    /// Does this turn's part of a checkpoint; everything appended is committed.
+    /// Does this turn's part of a checkpoint.
     pub(super) fn checkpoint(&mut self, now: Time) -> Result<(), Fatal> {
         if matches!(self.checkpoints.stage, Stage::Idle) && !self.checkpoints.is_due(now) {
             return Ok(());
@@ -143,7 +144,7 @@ impl<S: Storage> Shard<S> {
         end: Position,
         now: Time,
     ) -> Result<(), Fatal> {
-        if self.journal.durable_upto() < end {
+        if self.facts.durability == Durability::Os && self.journal.durable_upto() < end {
             self.journal.mark(now)?;
         }
         self.checkpoints.stage = if self.journal.durable_upto() < end {

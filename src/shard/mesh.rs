@@ -86,7 +86,9 @@ impl Bell {
         Arc::new(Self { sleeping: AtomicBool::new(false), waker })
     }
 
-    fn ring_if_asleep(&self) {
+    /// Wakes the shard if it sleeps. What it is woken for was made visible
+    /// before.
+    pub fn ring_if_asleep(&self) {
         fence(Ordering::SeqCst);
         if self.sleeping.load(Ordering::Relaxed) {
             self.waker.wake();
@@ -119,8 +121,10 @@ struct Peer {
     returned: Lane,
     from: Lane,
     back: Lane,
-    /// Their parcels, answered, waiting for our commit.
+    /// Their parcels, answered since the last commit was begun.
     answered: Vec<Parcel>,
+    /// Their parcels whose commit is under way.
+    sealed: Vec<Parcel>,
     bell: Arc<Bell>,
 }
 
@@ -131,6 +135,8 @@ pub struct Mesh {
     peers: Vec<Option<Peer>>,
     /// The highest position that an answered parcel reveals.
     revealed: Position,
+    /// The highest that a sealed one reveals.
+    sealed_reveals: Position,
 }
 
 /// The lanes of all ordered pairs: requests go, and come back as replies.
@@ -154,6 +160,7 @@ impl Mesh {
                 from: Arc::clone(&asking[other][own]),
                 back: Arc::clone(&answering[own][other]),
                 answered: Vec::with_capacity(PARCELS_PER_PAIR),
+                sealed: Vec::with_capacity(PARCELS_PER_PAIR),
                 bell: Arc::clone(&bells[other]),
             })
         };
@@ -162,6 +169,7 @@ impl Mesh {
                 own,
                 peers: (0..shards).map(|other| peer(own, other)).collect(),
                 revealed: Position::default(),
+                sealed_reveals: Position::default(),
             })
             .collect()
     }
@@ -223,12 +231,20 @@ impl Mesh {
         }
     }
 
-    /// Sends the held parcels back. `committed` must cover what they reveal.
-    pub(super) fn release(&mut self, committed: Committed) {
-        assert!(committed.upto() >= self.revealed, "a reply would leave before its commit");
+    /// The parcels answered until now wait for the commit that comes next.
+    pub(super) fn seal(&mut self) {
+        self.sealed_reveals = self.sealed_reveals.max(self.revealed);
         for peer in self.peers.iter_mut().flatten() {
-            let any = !peer.answered.is_empty();
-            for parcel in peer.answered.drain(..) {
+            peer.sealed.append(&mut peer.answered);
+        }
+    }
+
+    /// Sends the sealed parcels back. `committed` must cover what they reveal.
+    pub(super) fn release(&mut self, committed: Committed) {
+        assert!(committed.upto() >= self.sealed_reveals, "a reply would leave before its commit");
+        for peer in self.peers.iter_mut().flatten() {
+            let any = !peer.sealed.is_empty();
+            for parcel in peer.sealed.drain(..) {
                 // The lane is as long as there are parcels: this never fails.
                 let _ = peer.back.push(parcel);
             }

@@ -27,6 +27,11 @@ const EXPIRIES_PER_TURN: usize = 512;
 /// Slots that one turn frees at most.
 const RECYCLED_PER_TURN: usize = 256;
 
+/// From so many records on, a commit overlaps with the next batch. Below, the
+/// hand-over to another thread and back costs more than it wins: a small batch
+/// waits for the disk on the spot.
+const OVERLAP_RECORDS: u32 = 1024;
+
 /// How long an expiry that found no room in the journal waits for its next try.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -77,6 +82,16 @@ pub enum Fatal {
     Misfit(#[from] Misfit),
 }
 
+/// A commit under way, and what waits for it.
+struct Begun {
+    at: Stamp,
+    /// When the requests of its turn were collected.
+    collected: Stamp,
+    records: u64,
+    /// Requests whose replies wait for it.
+    answered: u64,
+}
+
 /// One shard with its rooms.
 pub struct Shard<S: Storage> {
     pub(super) net: Net,
@@ -98,6 +113,8 @@ pub struct Shard<S: Storage> {
     quiet: Arc<AtomicUsize>,
     bell: Arc<Bell>,
     board: Arc<Board>,
+    /// The commit that is under way.
+    begun: Option<Begun>,
     /// When records were last committed, by the clock that cannot be set.
     committed_at: Instant,
     /// The last expiry found no room in the journal.
@@ -139,6 +156,7 @@ impl<S: Storage> Shard<S> {
             quiet: settings.quiet,
             bell: settings.bell,
             board: settings.board,
+            begun: None,
             committed_at: Instant::now(),
             expiry_stuck: false,
         };
@@ -156,19 +174,22 @@ impl<S: Storage> Shard<S> {
         self.drain()
     }
 
-    /// Sleeps until something comes in from a connection or a peer.
+    /// Sleeps until something comes in from a connection or a peer, or a commit
+    /// has ended.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Fatal> {
         self.bell.lie_down();
-        let timeout = if self.mesh.has_arrivals() { Some(Duration::ZERO) } else { timeout };
-        self.net.wait(timeout)?;
+        let has_work = self.mesh.has_arrivals() || self.begun.is_some() && self.commit_has_ended();
+        self.net.wait(if has_work { Some(Duration::ZERO) } else { timeout })?;
         self.bell.get_up();
         Ok(())
     }
 
     /// One turn. Everything that came in is decided, one commit makes it true,
-    /// and only then do the replies leave.
+    /// and only then do the replies leave. While a commit is under way the next
+    /// batch is decided; it is committed when that one has ended.
     fn turn(&mut self) -> Result<(), Fatal> {
         let now = self.clock.now();
+        self.end_commit_if_done()?;
         self.relay_answered();
         self.decide_carried(now)?;
         while self.net.fill(&mut self.inbox)? {
@@ -176,12 +197,10 @@ impl<S: Storage> Shard<S> {
         }
         self.mesh.send();
         self.expire_due(now)?;
-        let appended = self.journal.has_uncommitted();
-        let committed = self.commit(now)?;
-        self.net.release(&committed)?;
-        self.mesh.release(committed);
         self.checkpoint(now)?;
-        self.mark_when_idle(appended, now)?;
+        if self.begun.is_none() {
+            self.commit(now)?;
+        }
         self.publish();
         Ok(())
     }
@@ -196,17 +215,64 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    fn commit(&mut self, now: Time) -> Result<Committed, Fatal> {
-        if !self.journal.has_uncommitted() {
-            return Ok(self.journal.commit(now)?);
+    /// Commits everything decided so far and lets its replies go. The commit of
+    /// a large batch is only begun: the disk takes as long as thousands of
+    /// decisions, which are made meanwhile.
+    fn commit(&mut self, now: Time) -> Result<(), Fatal> {
+        self.net.seal();
+        self.mesh.seal();
+        let records = self.journal.uncommitted();
+        let begun = Begun {
+            at: stamp(),
+            collected: self.net.collected(),
+            records: records.into(),
+            answered: std::mem::take(&mut self.answered),
+        };
+        if records >= OVERLAP_RECORDS {
+            match self.journal.begin_commit(now)? {
+                None => self.begun = Some(begun),
+                Some(committed) => self.release(committed, &begun)?,
+            }
+        } else {
+            let committed = self.journal.commit(now)?;
+            self.release(committed, &begun)?;
         }
-        let (before, began) = (self.journal.stats().records, stamp());
-        let committed = self.journal.commit(now)?;
-        self.counters.commit_us.record(stamp().since(began).into(), 1);
-        let records = before - self.counters.journal.records;
-        self.counters.batch_records.record(records, 1);
-        self.counters.journal = self.journal.stats();
-        Ok(committed)
+        self.mark_when_idle(records > 0, now)
+    }
+
+    fn commit_has_ended(&self) -> bool {
+        self.journal.commit_has_ended()
+    }
+
+    fn end_commit_if_done(&mut self) -> Result<(), Fatal> {
+        if self.begun.is_some() && self.commit_has_ended() {
+            self.end_commit()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the commit that was begun, if one was.
+    pub(super) fn end_commit(&mut self) -> Result<(), Fatal> {
+        let Some(begun) = self.begun.take() else { return Ok(()) };
+        let committed = self.journal.end_commit()?;
+        self.release(committed, &begun)
+    }
+
+    /// What was sealed with `begun` is committed: its replies leave.
+    fn release(&mut self, committed: Committed, begun: &Begun) -> Result<(), Fatal> {
+        let now = stamp();
+        self.net.release(&committed)?;
+        self.mesh.release(committed);
+        let waited_us = now.since(begun.collected);
+        self.pressure.note(now, waited_us);
+        if begun.records > 0 {
+            self.counters.commit_us.record(now.since(begun.at).into(), 1);
+            self.counters.batch_records.record(begun.records, 1);
+        }
+        if begun.answered > 0 {
+            self.counters.answer_us.record(waited_us.into(), begun.answered);
+        }
+        Ok(())
     }
 
     /// Closes what is over, and frees the slots of what has been closed for
@@ -234,7 +300,7 @@ impl<S: Storage> Shard<S> {
     /// Covers the last acknowledged batch when nothing follows it, so that
     /// recovery knows it was acknowledged (DESIGN §5).
     fn mark_when_idle(&mut self, appended: bool, now: Time) -> Result<(), Fatal> {
-        if appended {
+        if self.begun.is_some() || appended {
             self.committed_at = Instant::now();
         } else if self.journal.mark_wanted() && self.committed_at.elapsed() >= IDLE_MARK_AFTER {
             self.journal.mark(now)?;
@@ -256,13 +322,6 @@ impl<S: Storage> Shard<S> {
 
     /// The turn is over: what it has cost is noted and shown.
     fn publish(&mut self) {
-        let now = stamp();
-        let took_us = now.since(self.net.collected());
-        self.pressure.note(now, took_us);
-        let answered = std::mem::take(&mut self.answered);
-        if answered > 0 {
-            self.counters.answer_us.record(took_us.into(), answered);
-        }
         self.counters.turns += 1;
         self.counters.net = self.net.counters();
         self.counters.totals = self.engine.totals();
@@ -285,8 +344,10 @@ impl<S: Storage> Shard<S> {
         self.turn()?;
         self.settle_mesh()?;
         let now = self.clock.now();
+        self.end_commit()?;
+        self.commit(now)?;
+        self.end_commit()?;
         let committed = self.journal.commit(now)?;
-        self.mesh.release(committed);
         self.net.drain(&committed, DRAIN_PATIENCE)?;
         // Under `os` this is where the journal is synced.
         if self.facts.durability == Durability::Os || self.journal.mark_wanted() {
@@ -313,8 +374,8 @@ impl<S: Storage> Shard<S> {
             let now = self.clock.now();
             self.relay_answered();
             self.decide_carried(now)?;
-            let committed = self.commit(now)?;
-            self.mesh.release(committed);
+            self.end_commit()?;
+            self.commit(now)?;
         }
         Ok(())
     }

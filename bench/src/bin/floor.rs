@@ -44,6 +44,7 @@ fn main() -> Result<()> {
                 }
             }
         }
+        net.seal();
         net.release(&Committed::nothing())?;
     }
 }
