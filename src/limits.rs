@@ -66,10 +66,14 @@ pub const PARCEL_REQUESTS: usize = 256;
 /// Bytes of replies that one parcel brings back: what one connection may hold.
 pub const PARCEL_REPLY_BYTES: usize = 64 * 1024;
 
-/// Parcels from one shard to another, full, away and empty ones together. With
-/// all of them away 16,384 requests wait for that shard, and the next is
-/// refused: nobody waits for a shard that is stuck.
-pub const PARCELS_PER_PAIR: usize = 64;
+/// Parcels of one shard for all others, shared out evenly. With all that are
+/// for one shard away, the next request for it is refused: nobody waits for a
+/// shard that is stuck.
+pub const PARCELS_PER_SHARD: usize = 64;
+
+/// Parcels for one other shard at least: one on its way, one being filled, and
+/// two coming back.
+pub const PARCELS_PER_PAIR_MIN: usize = 4;
 
 /// How long a queue must stand before it counts as pressure, in microseconds;
 /// long enough for several commits of a slow disk.

@@ -28,19 +28,16 @@ impl Time {
     }
 }
 
-/// A moment on a clock that only runs forward, in microseconds; it wraps after
-/// 71 minutes, which no request waits.
+/// A moment on a clock that only runs forward, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Stamp(pub u32);
+pub struct Stamp(pub u64);
 
 impl Stamp {
-    /// Microseconds from `earlier` to this moment.
+    /// Microseconds from `earlier` to this moment, up to 71 minutes. Threads
+    /// read the clock at slightly different moments: what lies ahead is now.
     #[inline]
     pub fn since(self, earlier: Self) -> u32 {
-        let passed = self.0.wrapping_sub(earlier.0);
-        // Threads read the clock at slightly different moments: what lies a
-        // little ahead is now.
-        if passed > u32::MAX / 2 { 0 } else { passed }
+        u32::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(u32::MAX)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One connection to a server: requests out, replies in.
 
+use std::cmp::Ordering;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
@@ -156,12 +157,23 @@ impl Connection {
     /// One request, one answer, one try; nothing else may be in flight.
     pub(super) fn call_once(&mut self, request: &Request) -> Result<Reply, ClientError> {
         let tag = self.submit(request);
-        let reply = self.flush().and_then(|()| self.receive());
-        if reply.is_err() {
-            self.waiting = 0; // the request is this call's own; no one else will ask for its reply
+        let reply = self.flush().and_then(|()| self.receive_for(tag));
+        // The request is this call's own; no one else will ask for its reply.
+        self.waiting = 0;
+        reply
+    }
+
+    /// The reply to `tag`. Before it may come one to a call that had given up
+    /// waiting.
+    fn receive_for(&mut self, tag: u64) -> Result<Reply, ClientError> {
+        loop {
+            let reply = self.receive()?;
+            match reply.tag.cmp(&tag) {
+                Ordering::Less => {}
+                Ordering::Equal => return Ok(reply),
+                Ordering::Greater => return Err(ClientError::Unexpected),
+            }
         }
-        let reply = reply?;
-        if reply.tag == tag { Ok(reply) } else { Err(ClientError::Unexpected) }
     }
 
     fn say_hello(&mut self) -> Result<(), ClientError> {

@@ -149,6 +149,13 @@ impl Engine {
             let key = self.slots.key(page);
             in_use[usize::from(key.partition())] |= key.class().slots() > 0;
         }
+        // A page of large envelopes that are all recycled is not in the image;
+        // what was archived and which ids were given out must be, for ever.
+        for partition in 0..=u8::MAX {
+            let at = usize::from(partition);
+            in_use[at] |= self.vacancies.next_large(partition) > 0;
+            in_use[at] |= self.archived[at].envelopes > 0;
+        }
         let partitions = (0..=u8::MAX).filter(|&partition| in_use[usize::from(partition)]);
         let count = partitions.clone().count();
         self.put_head(Kind::Counters, 0, count * COUNTER_WORDS, position, out);

@@ -213,7 +213,7 @@ impl Building {
     }
 
     /// The new arrangement gets its name, which is the moment from which it is
-    /// the one in use; then the old one goes.
+    /// the one in use. The old one stays until [`Arrangement::settle`].
     pub fn commit(self) -> Result<Arrangement, ArrangementError> {
         for shard in 0..self.shards {
             let path = files::shard_path(&self.path, shard);
@@ -222,9 +222,7 @@ impl Building {
                 return Err(ArrangementError::Unfinished { path });
             }
         }
-        let arrangement = self.publish()?;
-        arrangement.settle()?;
-        Ok(arrangement)
+        self.publish()
     }
 
     fn publish(self) -> Result<Arrangement, ArrangementError> {

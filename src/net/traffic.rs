@@ -32,6 +32,9 @@ const COMPLETIONS_PER_TURN: usize = 4096;
 /// How long a failed accept (no descriptors left) waits for its next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long receives that found no free buffer wait for their next try.
+const STARVED_PAUSE: Duration = Duration::from_millis(1);
+
 /// A connection whose send has not moved for so long does not read, in
 /// microseconds.
 const SLOW_US: u32 = 1_000_000;
@@ -43,8 +46,8 @@ const RECEIVE_BYTES: usize = 128 * 1024;
 /// The monotonic clock, read once a wait and once a round.
 pub fn stamp() -> Stamp {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let us = now.tv_sec.wrapping_mul(1_000_000).wrapping_add(now.tv_nsec / 1000);
-    Stamp(u32::try_from(us & 0xffff_ffff).unwrap_or(0))
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Stamp(seconds * 1_000_000 + u64::try_from(now.tv_nsec / 1000).unwrap_or(0))
 }
 
 /// Sizes of the net.
@@ -130,6 +133,9 @@ pub struct Net {
     /// When the last completions were collected.
     now: Stamp,
     accepting: bool,
+    /// A receive found no free buffer; the next waits for `STARVED_PAUSE`, or
+    /// for other work.
+    starved: bool,
     /// The last accept failed; the next waits for `ACCEPT_PAUSE`, or for
     /// other work.
     accept_failed: bool,
@@ -175,6 +181,7 @@ impl Net {
             woken: false,
             now: stamp(),
             accepting: true,
+            starved: false,
             accept_failed: false,
             revealed: Position::default(),
             sealed_reveals: Position::default(),
@@ -200,11 +207,9 @@ impl Net {
     /// over, and collects all that has happened. Says whether the bell rang.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.restart()?;
-        let timeout = if std::mem::take(&mut self.accept_failed) {
-            Some(timeout.map_or(ACCEPT_PAUSE, |timeout| timeout.min(ACCEPT_PAUSE)))
-        } else {
-            timeout
-        };
+        let accept = std::mem::take(&mut self.accept_failed).then_some(ACCEPT_PAUSE);
+        let starved = std::mem::take(&mut self.starved).then_some(STARVED_PAUSE);
+        let timeout = [timeout, accept, starved].into_iter().flatten().min();
         self.ring.submit_and_wait(timeout)?;
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(&mut completions);
@@ -213,6 +218,7 @@ impl Net {
             self.take(completion)?;
         }
         self.completions = completions;
+        self.close_slowest();
         Ok(std::mem::take(&mut self.woken))
     }
 
@@ -223,7 +229,10 @@ impl Net {
                 self.ring.accept(index, self.listeners[at(index)].as_fd())?;
             }
         }
-        while let Some(index) = self.rearm.pop() {
+        // Without a free buffer a receive would end at once, over and over.
+        while !self.starved
+            && let Some(index) = self.rearm.pop()
+        {
             let connection = &mut self.connections[at(index)];
             let idle = !connection.receiving && !connection.parked && connection.ending.is_none();
             if let (true, Some(socket)) = (idle, &connection.socket) {
@@ -305,8 +314,8 @@ impl Net {
             Ok(None) => self.end(index, Ending::PeerClosed),
             // No free buffer, or we stopped it ourselves: it starts again when
             // there is room.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ECANCELED)) => {
-            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.starved = true,
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
             Err(_) => self.end(index, Ending::SocketFailed),
         }
         self.note_dirty(index);
@@ -343,17 +352,22 @@ impl Net {
     fn park(&mut self, piece: Piece) -> io::Result<()> {
         let index = piece.connection;
         self.parked.push(piece);
-        if self.parked.len() > usize::from(PARKED_MAX)
-            && let Some(slowest) = self.slowest()
-        {
-            self.end(slowest, Ending::SlowReader);
-        }
         let connection = &mut self.connections[at(index)];
         connection.greedy = true;
         if !std::mem::replace(&mut connection.parked, true) && connection.receiving {
             self.ring.stop_receiving(index)?;
         }
         Ok(())
+    }
+
+    /// When the buffers run short, the slowest reader goes. Asked after every
+    /// wait, also after one that brought nothing.
+    fn close_slowest(&mut self) {
+        if self.parked.len() > usize::from(PARKED_MAX)
+            && let Some(slowest) = self.slowest()
+        {
+            self.end(slowest, Ending::SlowReader);
+        }
     }
 
     /// Of the connections that have not taken an answer for a while, the one
@@ -562,7 +576,7 @@ impl Net {
         let connection = &mut self.connections[at(index)];
         let Some(ending) = connection.ending else { return };
         let given_up = matches!(ending, Ending::SlowReader | Ending::SocketFailed);
-        let told = !connection.sending && !connection.has_replies();
+        let told = !connection.sending && !connection.has_replies() && connection.promised == 0;
         if given_up || (told && connection.receiving) {
             // Ends both directions: the receive and a stuck send complete.
             if let Some(socket) = &connection.socket {

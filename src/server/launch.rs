@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -45,6 +46,8 @@ pub(super) struct Lies {
     pub(super) arrangement: Arrangement,
     /// The arrangement for our number of shards, being built.
     pub(super) next: Option<Arc<Building>>,
+    /// Held by the shard that reads the old ones: their segments are read whole.
+    pub(super) reading: Arc<Mutex<()>>,
 }
 
 /// All that one shard needs.
@@ -144,7 +147,10 @@ impl Launch {
         let arrangement = &self.lies.arrangement;
         let Some(building) = self.lies.next.take() else { return Ok(Some(arrangement.clone())) };
         let (shard, shards) = (self.shard, self.shards);
+        let reading = Arc::clone(&self.lies.reading);
+        let alone = reading.lock();
         rearrange(&self.config, arrangement, &building, shard, shards, &self.board)?;
+        drop(alone);
         drop(building); // whoever publishes it must be the only one to hold it
         let _ = say.send(Ok(Stage::Rearranged));
         match may_go.recv() {

@@ -10,10 +10,14 @@ use super::refusal::StartError;
 use crate::config::{Config, Cores};
 use crate::journal::check_memlock;
 use crate::net::check_ring;
+use crate::units::PARTITIONS;
 
 /// Descriptors of a shard besides its connections: ring, bell, journal,
 /// listeners.
 const SPARE_DESCRIPTORS: u64 = 64;
+
+/// Descriptors for the control plane's connections.
+const ADMIN_DESCRIPTORS: u64 = 256;
 
 /// Which thread runs where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ impl Placement {
     fn of(config: &Config, available: &[usize]) -> Result<Self, StartError> {
         let spared = available.len() > 2;
         let data = &available[..available.len() - usize::from(spared)];
+        // More shards than partitions would own nothing.
+        let data = &data[..data.len().min(PARTITIONS.into())];
         let whole = u16::try_from(data.len()).unwrap_or(u16::MAX);
         let wanted = config.shards.unwrap_or(whole);
         let unpinned = vec![None; wanted.into()];
@@ -48,6 +54,9 @@ impl Placement {
         };
         let last = available.last().copied().filter(|_| spared && config.cores == Cores::Auto);
         let placement = Self { shards, background: config.background_core.or(last) };
+        if placement.shards.len() > usize::from(PARTITIONS) {
+            return Err(StartError::TooManyShards(placement.shards.len()));
+        }
         let named = placement.shards.iter().flatten().chain(&placement.background);
         match named.copied().find(|core| !available.contains(core)) {
             Some(missing) => Err(StartError::Core(missing)),
@@ -97,7 +106,7 @@ fn check_memory(table_bytes: usize) -> Result<(), StartError> {
 
 fn raise_descriptors(config: &Config, shards: u16) -> Result<(), StartError> {
     let each = u64::from(config.connections_max) + SPARE_DESCRIPTORS;
-    let wanted = each * u64::from(shards);
+    let wanted = each * u64::from(shards) + ADMIN_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
         let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };

@@ -87,6 +87,7 @@ struct Doors {
 
 impl Doors {
     fn bind(config: &Config, shards: u16) -> Result<Self, StartError> {
+        check_own_ports(config, shards)?;
         let shared = BoundListener::shared_tcp(config.listen, shards)?;
         let own_port = |shard: u16| match config.shard_port_first {
             0 => 0,
@@ -122,7 +123,8 @@ impl Starting {
         let placement = machine::place(&config)?;
         let shards = placement.count();
         let tables = Engine::memory_bytes(&launch::capacity(&config, shards)) * usize::from(shards);
-        machine::check(&config, shards, tables)?;
+        let queues = Mesh::memory_bytes(shards.into());
+        machine::check(&config, shards, tables.saturating_add(queues))?;
         let doors = Doors::bind(&config, shards)?;
         let admin = bind_admin(&config, placement.background)?;
         let address = doors.address();
@@ -178,6 +180,18 @@ impl Starting {
     }
 }
 
+/// Two sockets may be bound to one port and only one may listen, which would
+/// be known too late.
+fn check_own_ports(config: &Config, shards: u16) -> Result<(), StartError> {
+    let (first, shared) = (config.shard_port_first, config.listen.port());
+    let last = first.checked_add(shards.saturating_sub(1));
+    let fits = last.is_some_and(|last| !(first..=last).contains(&shared));
+    if shards == 1 || first == 0 || fits {
+        return Ok(());
+    }
+    Err(StartError::ShardPorts { shards, first, shared })
+}
+
 fn bind_admin(config: &Config, core: Option<usize>) -> Result<Option<BoundAdmin>, StartError> {
     match config.admin {
         MaybeListen::Nowhere => Ok(None),
@@ -191,13 +205,13 @@ fn lies(config: &Config, directory: &Directory, shards: u16) -> Result<Lies, Sta
     let arrangement = Arrangement::current_or_first(directory, shards)?;
     let fits = arrangement.shards() == shards;
     let next = (!fits).then(|| arrangement.build_next(config.cell, shards)).transpose()?;
-    Ok(Lies { arrangement, next: next.map(Arc::new) })
+    Ok(Lies { arrangement, next: next.map(Arc::new), reading: Arc::default() })
 }
 
 /// Waits for every shard to recover; where the data must be arranged anew, for
 /// every shard's part of that before.
 fn recover(shards: &[ShardThread], lies: Lies) -> Result<Vec<Recovered>, StartError> {
-    let Lies { mut arrangement, next } = lies;
+    let Lies { mut arrangement, next, .. } = lies;
     if let Some(building) = next {
         for shard in shards {
             shard.hear()?;

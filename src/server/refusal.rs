@@ -38,6 +38,22 @@ pub enum StartError {
     /// The core to pin to is not there.
     #[error("core {0} is not available to this process; choose others with --cores")]
     Core(usize),
+    /// More shards than partitions.
+    #[error("{0} shards are more than the 256 partitions of a cell; list fewer cores")]
+    TooManyShards(usize),
+    /// The shards' own ports do not fit between the others.
+    #[error(
+        "the ports of {shards} shards from {first} on do not fit below 65536 and beside the \
+         shared port {shared}; choose another --shard-port-first"
+    )]
+    ShardPorts {
+        /// The number of shards.
+        shards: u16,
+        /// The first of their ports.
+        first: u16,
+        /// The port that all of them share.
+        shared: u16,
+    },
     /// A list of cores that does not fit the number of shards.
     #[error(
         "{shards} shards cannot be pinned to {cores} cores; give --cores one core for each shard, or `none`"

@@ -19,7 +19,7 @@ const SLICES_PER_TURN: usize = 4;
 const COPY_PAUSE: Duration = Duration::from_millis(1);
 
 /// How soon it looks whether the background is done.
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
+const LOOK_PAUSE_MS: u64 = 20;
 
 /// Where the checkpoint under way stands.
 enum Stage {
@@ -39,6 +39,8 @@ pub struct Checkpoints {
     interval_ms: u64,
     next_at: Time,
     stage: Stage,
+    /// Under `os`: when the journal may be synced again.
+    look_at: Time,
     /// Records the journal had when the last one was begun.
     records: u64,
 }
@@ -55,12 +57,26 @@ impl Checkpoints {
         let next_at = Time(now.0.saturating_add(interval_ms));
         // What was replayed is not in a checkpoint: the first is due for it.
         let records = if records_replayed > 0 { u64::MAX } else { 0 };
-        Self { writer: Some(writer), interval_ms, next_at, stage: Stage::Idle, records }
+        Self {
+            writer: Some(writer),
+            interval_ms,
+            next_at,
+            stage: Stage::Idle,
+            look_at: Time(0),
+            records,
+        }
     }
 
     /// None at all, for a shard whose disk is in memory.
     pub fn never() -> Self {
-        Self { writer: None, interval_ms: 0, next_at: Time(0), stage: Stage::Idle, records: 0 }
+        Self {
+            writer: None,
+            interval_ms: 0,
+            next_at: Time(0),
+            stage: Stage::Idle,
+            look_at: Time(0),
+            records: 0,
+        }
     }
 
     /// How long the shard may sleep for the sake of this.
@@ -69,7 +85,7 @@ impl Checkpoints {
             Stage::Idle if self.interval_ms == 0 => None,
             Stage::Idle => Some(Duration::from_millis(self.next_at.0.saturating_sub(now.0))),
             Stage::Copying(_) => Some(COPY_PAUSE),
-            Stage::Copied(_) | Stage::Closing => Some(LOOK_PAUSE),
+            Stage::Copied(_) | Stage::Closing => Some(Duration::from_millis(LOOK_PAUSE_MS)),
         }
     }
 
@@ -144,7 +160,11 @@ impl<S: Storage> Shard<S> {
         end: Position,
         now: Time,
     ) -> Result<(), Fatal> {
-        if self.facts.durability == Durability::Os && self.journal.durable_upto() < end {
+        // Not every turn: it syncs on the shard's thread.
+        let may_look = now.0 >= self.checkpoints.look_at.0;
+        if self.facts.durability == Durability::Os && may_look && self.journal.durable_upto() < end
+        {
+            self.checkpoints.look_at = Time(now.0 + LOOK_PAUSE_MS);
             self.journal.mark(now)?;
         }
         self.checkpoints.stage = if self.journal.durable_upto() < end {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use crossbeam::queue::ArrayQueue;
 
 use crate::journal::{Committed, Position};
-use crate::limits::{PARCEL_REPLY_BYTES, PARCEL_REQUESTS, PARCELS_PER_PAIR};
+use crate::limits::{PARCEL_REPLY_BYTES, PARCEL_REQUESTS, PARCELS_PER_PAIR_MIN, PARCELS_PER_SHARD};
 use crate::net::{Asked, Waker};
 use crate::wire::{ReplyWriter, reply_bytes_max};
 
@@ -139,9 +139,14 @@ pub struct Mesh {
     sealed_reveals: Position,
 }
 
+/// Parcels from one shard to another, full, away and empty ones together.
+fn parcels_per_pair(shards: usize) -> usize {
+    (PARCELS_PER_SHARD / shards.saturating_sub(1).max(1)).max(PARCELS_PER_PAIR_MIN)
+}
+
 /// The lanes of all ordered pairs: requests go, and come back as replies.
 fn lanes(shards: usize) -> Vec<Vec<Lane>> {
-    let lane = |_| Arc::new(ArrayQueue::new(PARCELS_PER_PAIR));
+    let lane = |_| Arc::new(ArrayQueue::new(parcels_per_pair(shards)));
     (0..shards).map(|_| (0..shards).map(lane).collect()).collect()
 }
 
@@ -150,17 +155,18 @@ impl Mesh {
     pub fn between(bells: &[Arc<Bell>]) -> Vec<Self> {
         let shards = bells.len();
         let (asking, answering) = (lanes(shards), lanes(shards));
+        let parcels = parcels_per_pair(shards);
         let peer = |own: usize, other: usize| {
             (own != other).then(|| Peer {
-                free: (0..PARCELS_PER_PAIR).map(|_| Parcel::empty()).collect(),
+                free: (0..parcels).map(|_| Parcel::empty()).collect(),
                 open: None,
                 away: 0,
                 to: Arc::clone(&asking[own][other]),
                 returned: Arc::clone(&answering[other][own]),
                 from: Arc::clone(&asking[other][own]),
                 back: Arc::clone(&answering[own][other]),
-                answered: Vec::with_capacity(PARCELS_PER_PAIR),
-                sealed: Vec::with_capacity(PARCELS_PER_PAIR),
+                answered: Vec::with_capacity(parcels),
+                sealed: Vec::with_capacity(parcels),
                 bell: Arc::clone(&bells[other]),
             })
         };
@@ -172,6 +178,12 @@ impl Mesh {
                 sealed_reveals: Position::default(),
             })
             .collect()
+    }
+
+    /// The bytes that [`Mesh::between`] reserves for so many shards.
+    pub fn memory_bytes(shards: usize) -> usize {
+        let parcel = PARCEL_REQUESTS * size_of::<Asked>() + PARCEL_REPLY_BYTES;
+        shards * shards.saturating_sub(1) * parcels_per_pair(shards) * parcel
     }
 
     /// How many shards there are.

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn turns(pressure: &mut Pressure, from_ms: u32, to_ms: u32, waited_us: u32) {
-        (from_ms..=to_ms).for_each(|ms| pressure.note(Stamp(ms * 1000), waited_us));
+        (from_ms..=to_ms).for_each(|ms| pressure.note(Stamp(u64::from(ms) * 1000), waited_us));
     }
 
     fn served(pressure: &Pressure) -> [bool; 3] {
