@@ -210,6 +210,32 @@ fn freeing_keeps_what_the_older_generation_needs() {
 }
 
 #[test]
+fn a_sync_that_fails_while_a_checkpoint_is_taken_leaves_the_older_ones_and_all_committed() {
+    let (disk, _) = closed();
+    let (mut journal, _, mut state) = open(&disk).unwrap();
+    let start = journal.checkpoint_start().unwrap();
+    write(&mut journal, &mut state, 100);
+    let committed = journal.durable_upto();
+    disk.fail_sync(1);
+    journal.append(&claim(state.records()), NOW).unwrap();
+    journal.commit(NOW).unwrap_err();
+    // One that has seen the lost record would wait for this, and never end.
+    assert_eq!(journal.durable_upto(), committed);
+    assert!(journal.checkpoint_start().is_none(), "none begins after a failure");
+    drop(journal);
+    disk.restart();
+    let (_, recovered, found) = open(&disk.fork()).unwrap();
+    assert_eq!(recovered.checkpoint.unwrap().number, 2);
+    assert_eq!(found.meaning(), state.meaning());
+    // One whose end was committed may still get its name.
+    let slices = state.slices(0);
+    disk.checkpoint(start, committed, &slices.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let (_, recovered, found) = open(&disk).unwrap();
+    assert_eq!(recovered.checkpoint.unwrap().number, 3);
+    assert_eq!(found.meaning(), state.meaning());
+}
+
+#[test]
 fn every_flipped_bit_of_a_checkpoint_is_found() {
     let started = Instant::now();
     let (with_older, state) = closed();

@@ -507,6 +507,34 @@ fn the_first_failed_sync_is_the_last_and_the_next_start_believes_the_disk() {
 }
 
 #[test]
+fn a_sync_that_fails_at_a_segment_switch_is_the_last_and_loses_nothing_committed() {
+    // The batch that fills the segment is committed by the record after it.
+    let disk = Disk::new(US, SMALL);
+    let (mut journal, ..) = open(&disk).unwrap();
+    write_batches(&mut journal, &[3, 2]);
+    disk.fail_sync(1);
+    let mut next = 5;
+    let failed = loop {
+        match journal.append(&claim(next), NOW) {
+            Ok(_) => next += 1,
+            Err(error) => break error,
+        }
+    };
+    let told = failed.to_string();
+    assert!(matches!(failed, AppendError::Failed(_)), "{told}");
+    assert!(told.contains("simulated/0000000001.seg: the sync at offset 16384"), "{told}");
+    assert!(next > 1000 && disk.marked());
+    assert!(matches!(journal.append(&claim(next), NOW), Err(AppendError::Failed(_))));
+    assert!(journal.commit(NOW).is_err() && journal.mark(NOW).is_err());
+    drop(journal);
+    disk.restart();
+    let (mut journal, _, users) = open(&disk).unwrap();
+    assert_eq!(users, [0, 1, 2, 3, 4]);
+    journal.append(&claim(5), NOW).unwrap();
+    journal.commit(NOW).unwrap();
+}
+
+#[test]
 fn without_space_nothing_changes_and_it_goes_on_when_there_is_space_again() {
     let disk = Disk::new(US, SMALL);
     disk.segments_max(Some(2));

@@ -71,7 +71,9 @@ impl Preparer {
         for job in jobs {
             match job {
                 Job::Prepare { sequence, base } => {
-                    if ready.send(self.prepare(executor, sequence, base)).is_err() {
+                    let segment = self.prepare(executor, sequence, base);
+                    let segment = segment.map_err(|error| self.not_ready(sequence, &error));
+                    if ready.send(segment).is_err() {
                         return;
                     }
                 }
@@ -108,6 +110,13 @@ impl Preparer {
         files::sync_directory(&self.shard)?;
         let file = File::options().read(true).write(true).open(&path)?;
         MappedSegment::map(&file, self.segment_bytes, self.identity.shard, sequence)
+    }
+
+    /// The error with the segment's name; a full disk stays a full disk.
+    fn not_ready(&self, sequence: Sequence, error: &io::Error) -> io::Error {
+        let path = files::segment_path(&self.shard, sequence);
+        let told = format!("{}: cannot be made ready: {error}; check the disk", path.display());
+        io::Error::new(error.kind(), told)
     }
 
     /// A whole segment under its unfinished name, synced.

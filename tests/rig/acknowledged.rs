@@ -21,8 +21,12 @@ pub struct Crowd(Vec<std::thread::JoinHandle<Acknowledged>>);
 
 impl Crowd {
     pub fn at(server: &Process, round: u64, lifetime_s: u32) -> Self {
+        Self::on(&server.address, round, lifetime_s)
+    }
+
+    pub fn on(address: &str, round: u64, lifetime_s: u32) -> Self {
         let clients = (0..CLIENTS).map(|number| {
-            let address = server.address.clone();
+            let address = address.to_owned();
             let sender = round * CLIENTS + number;
             std::thread::spawn(move || claim_until_killed(&address, sender, lifetime_s))
         });

@@ -5,10 +5,12 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
 pub mod acknowledged;
+pub mod disk;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use hongbao::client::{Address, Client};
 use hongbao::config::{Cores, MaybeListen};
@@ -112,6 +114,20 @@ impl Process {
         self.child.wait().expect("a killed server");
     }
 
+    /// Waits until it has ended by itself; its status and what it said on
+    /// standard error.
+    pub fn ended(&mut self, within: Duration) -> (ExitStatus, String) {
+        let mut status = None;
+        until("the server ends", within, || {
+            status = self.child.try_wait().expect("a child of ours");
+            status.is_some()
+        });
+        let mut told = String::new();
+        let stderr = self.child.stderr.as_mut().expect("a piped error output");
+        stderr.read_to_string(&mut told).expect("readable output");
+        (status.expect("it ended"), told)
+    }
+
     /// SIGTERM, and wait until it has drained.
     pub fn terminate(mut self) -> (ExitStatus, String) {
         let id = rustix::process::Pid::from_child(&self.child);
@@ -126,6 +142,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Looks again and again until `reached`; a test that waits in vain has failed.
+pub fn until(what: &str, within: Duration, mut reached: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !reached() {
+        assert!(began.elapsed() < within, "waited {within:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -1,0 +1,137 @@
+//! A shard whose disk is in memory and fails a sync at a chosen moment, while
+//! clients claim and checkpoints are written: the shard ends, nobody is
+//! answered any more, and what was answered is there.
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+mod rig;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Record};
+use hongbao::journal::simulated::{Disk, SimulatedStorage};
+use hongbao::journal::{
+    Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Recovering,
+};
+use hongbao::net::{BoundListener, Net, NetSettings, Waker};
+use hongbao::shard::{Bell, Board, Checkpoints, Clock, Fatal, Mesh, Shard, ShardSettings};
+use hongbao::units::{Durability, EnvelopeId, Time, UserId};
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use rig::acknowledged::{Acknowledged, Crowd};
+
+const US: Identity = Identity { cell: 7, shard: 0, shards: 1 };
+const SEGMENT_BYTES: usize = 64 << 10;
+
+/// How often a checkpoint is taken: most moments lie in the life of one.
+const CHECKPOINT_MS: u64 = 5;
+
+fn shard(
+    disk: &Disk,
+    listener: BoundListener,
+    checkpoints: &Path,
+) -> (Shard<SimulatedStorage>, Arc<Board>) {
+    let limits = EnvelopeLimits {
+        shares_max: 100,
+        total_fen_max: 1_000_000,
+        share_mean_fen_max: 20_000,
+        lifetime_s_max: 3600,
+    };
+    let capacity = Capacity { envelopes: 10_000, table_bytes: 32 << 20, retention_s: 60 };
+    let mut engine = Engine::new(US.cell, capacity, limits);
+    let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
+    let (journal, _) = recovering.replay(Time(1), |record| engine.apply(record)).unwrap();
+    let directory = Directory::open(checkpoints, SEGMENT_BYTES, 1).unwrap();
+    let arrangement = Arrangement::current_or_first(&directory, 1).unwrap();
+    let writer = CheckpointWriter::new(&arrangement, US, CheckpointSettings::default()).unwrap();
+    let clock = Clock::starting_at(Time(0));
+    let waker = Waker::new().unwrap();
+    let bell = Bell::new(waker.clone());
+    let board = Arc::new(Board::new(waker.clone()));
+    let settings = ShardSettings {
+        cell: US.cell,
+        durability: Durability::Sync,
+        ports: vec![listener.address().port()],
+        seeds: ChaCha12Rng::from_seed([1; 32]),
+        wait_us_max: 20_000,
+        checkpoint: None,
+        stop: Arc::default(),
+        quiet: Arc::default(),
+        bell: Arc::clone(&bell),
+        board: Arc::clone(&board),
+    };
+    let mesh = Mesh::between(&[bell]).pop().unwrap();
+    let listeners = vec![listener.listen().unwrap()];
+    let net = Net::new(listeners, NetSettings { connections_max: 8 }, waker).unwrap();
+    let checkpoints = Checkpoints::new(writer, CHECKPOINT_MS, Time(0), 1);
+    (Shard::new(net, engine, journal, mesh, checkpoints, clock, settings), board)
+}
+
+/// The amounts of all claims in the journal.
+fn claims(disk: &Disk) -> Acknowledged {
+    let mut found: HashMap<(EnvelopeId, UserId), u64> = HashMap::new();
+    let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
+    let take = |record: &Record| {
+        if let Record::Claimed(claimed) = record {
+            found.insert((claimed.envelope, claimed.user), claimed.amount.into());
+        }
+        Ok(())
+    };
+    recovering.replay(Time(1), take).unwrap();
+    found
+}
+
+/// How a shard ended.
+struct End {
+    fatal: Fatal,
+    /// A checkpoint was under way.
+    amid_checkpoint: bool,
+    told: Acknowledged,
+    /// What the disk has.
+    found: Acknowledged,
+}
+
+/// Claims until the `n`-th sync from the start fails.
+fn until_sync_fails(n: u64) -> End {
+    let (say, says) = channel();
+    let server = std::thread::spawn(move || {
+        let checkpoints = tempfile::tempdir().unwrap();
+        let listener = BoundListener::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.address();
+        let disk = Disk::new(US, SEGMENT_BYTES);
+        let (shard, board) = shard(&disk, listener, &checkpoints.path().join("data"));
+        disk.fail_sync(n);
+        say.send(address.to_string()).unwrap();
+        let fatal = shard.run().unwrap_err();
+        assert!(disk.marked(), "the note is left");
+        disk.restart();
+        (fatal, board.counters().checkpoints.under_way, claims(&disk))
+    });
+    let crowd = Crowd::on(&says.recv().unwrap(), 0, 3600);
+    let (fatal, amid_checkpoint, found) = server.join().unwrap();
+    End { fatal, amid_checkpoint, told: crowd.told(), found }
+}
+
+#[test]
+fn a_failing_sync_ends_the_shard_at_whatever_moment_and_loses_nothing_acknowledged() {
+    // 15 commits fill a segment.
+    let moments = [1, 2, 5, 14, 15, 16, 31, 47];
+    let ends = moments.map(|n| (n, std::thread::spawn(move || until_sync_fails(n))));
+    let (mut all, mut amid) = (0, 0);
+    for (n, end) in ends {
+        let End { fatal, amid_checkpoint, told, found } = end.join().unwrap();
+        let line = fatal.to_string();
+        assert!(line.contains("simulated/") && line.contains("the sync at offset"), "{line}");
+        for (claim, amount) in &told {
+            assert_eq!(found.get(claim), Some(amount), "sync {n} lost {claim:?}");
+        }
+        all += told.len();
+        amid += u64::from(amid_checkpoint);
+    }
+    println!("{all} claims acknowledged, none lost; {amid} ends amid a checkpoint");
+    assert!(all > 500 && amid > 0);
+}
