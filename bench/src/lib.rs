@@ -1,6 +1,7 @@
 //! Measures of single rooms, in process: fixed seeds, a hash of the result
 //! beside each figure. Never part of the server.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Outcome, Record, Restoring};
@@ -17,6 +18,8 @@ const NOW: Time = Time(1_700_000_000_000);
 pub struct Figure {
     /// Claims that won.
     pub claims: u64,
+    /// Nanoseconds of one order, decided and applied.
+    pub ns_per_send: f64,
     /// Nanoseconds of one claim, decided and applied.
     pub ns_per_claim: f64,
     /// Bytes of all tables for each envelope.
@@ -67,13 +70,9 @@ fn engine(envelopes: u32, shares: u32) -> Engine {
     Engine::new(1, capacity(envelopes, shares), LIMITS)
 }
 
-fn fund(engine: &mut Engine, number: u64, shares: u32) -> Option<EnvelopeId> {
-    fund_at(engine, number, shares, NOW)
-}
-
 fn fund_at(engine: &mut Engine, number: u64, shares: u32, now: Time) -> Option<EnvelopeId> {
     let order = SendOrder {
-        sender: UserId(number / 8),
+        sender: sender_of(number),
         order: number,
         payment: number,
         total: u64::from(shares) * 100,
@@ -90,8 +89,27 @@ fn fund_at(engine: &mut Engine, number: u64, shares: u32, now: Time) -> Option<E
     }
 }
 
+fn sender_of(number: u64) -> UserId {
+    UserId(number / 8)
+}
+
+/// Loads the lines of a group of orders, as the shard does it.
+fn touch_orders(engine: &Engine, numbers: Range<u64>) {
+    let touch = |number| engine.touch_order(sender_of(number), number);
+    std::hint::black_box(numbers.clone().fold(0, |seen, number| seen ^ touch(number)));
+    let touch = |number| engine.touch_compared(sender_of(number), number);
+    std::hint::black_box(numbers.fold(0, |seen, number| seen ^ touch(number)));
+}
+
 fn funded(engine: &mut Engine, envelopes: u32, shares: u32) -> Option<Vec<EnvelopeId>> {
-    (0..u64::from(envelopes)).map(|number| fund(engine, number, shares)).collect()
+    let envelopes = u64::from(envelopes);
+    let fund = |number| {
+        if number % GROUPED == 0 {
+            touch_orders(engine, number..(number + GROUPED).min(envelopes));
+        }
+        fund_at(engine, number, shares, NOW)
+    };
+    (0..envelopes).map(fund).collect()
 }
 
 /// A fixed sequence of numbers (`SplitMix64`), the same in every run.
@@ -107,7 +125,9 @@ fn next(state: &mut u64) -> u64 {
 /// whose lines are touched first, as the shard does it.
 pub fn engine_rush(envelopes: u32, shares: u32, claims: u64) -> Option<Figure> {
     let mut engine = engine(envelopes, shares);
+    let started = Instant::now();
     let ids = funded(&mut engine, envelopes, shares)?;
+    let ns_per_send = ns_each(started, envelopes);
     let mut state = 42;
     let mut won = 0;
     let started = Instant::now();
@@ -135,7 +155,8 @@ pub fn engine_rush(envelopes: u32, shares: u32, claims: u64) -> Option<Figure> {
     let bytes = Engine::memory_bytes(&capacity(envelopes, shares));
     let bytes_per_envelope =
         f64::from(u32::try_from(bytes >> 10).ok()?) * 1024.0 / f64::from(envelopes);
-    Some(Figure { claims: won, ns_per_claim, bytes_per_envelope, digest: engine.digest() })
+    let digest = engine.digest();
+    Some(Figure { claims: won, ns_per_send, ns_per_claim, bytes_per_envelope, digest })
 }
 
 /// Nanoseconds of each of `count` things since a moment.

@@ -38,6 +38,7 @@ mod slice;
 mod slots;
 mod sound;
 pub mod split;
+mod strays;
 mod totals;
 mod transition;
 mod vacancies;
@@ -193,5 +194,19 @@ impl Engine {
     #[inline]
     pub fn claim_places(&self, envelope: EnvelopeId, user: UserId) -> [Place; 4] {
         self.slots.claim_places(envelope, user).map(Place)
+    }
+
+    /// Loads where the search for a sender's order begins, so that the misses
+    /// of a group of orders overlap. The result is only to be kept alive.
+    #[inline]
+    pub fn touch_order(&self, sender: UserId, order: u64) -> u64 {
+        u64::from(self.orders.touch(sender, order))
+    }
+
+    /// Loads what that search compares, after [`Engine::touch_order`] was
+    /// called for the whole group.
+    #[inline]
+    pub fn touch_compared(&self, sender: UserId, order: u64) -> u64 {
+        self.orders.touch_chain(&self.slots, self.orders.first(sender, order))
     }
 }

@@ -83,7 +83,14 @@ impl Orders {
         Some(bucket)
     }
 
-    /// Loads the bucket where a search begins, and gives its number.
+    /// Loads the bucket where the search for an order begins.
+    #[inline]
+    pub(super) fn touch(&self, sender: UserId, order: u64) -> u32 {
+        self.buckets[self.first(sender, order)]
+    }
+
+    /// Loads the bucket where a search for an envelope's order begins, and
+    /// gives its number.
     pub(super) fn touch_first(&self, slots: &Slots, slot: SlotRef) -> (usize, u32) {
         let bucket = order_of(slots, slot).map_or(0, |(sender, order)| self.first(sender, order));
         (bucket, self.buckets[bucket])
@@ -103,7 +110,8 @@ impl Orders {
         self.buckets[bucket].checked_sub(1).map(SlotRef)
     }
 
-    fn first(&self, sender: UserId, order: u64) -> usize {
+    /// The bucket where the search for an order begins.
+    pub(super) fn first(&self, sender: UserId, order: u64) -> usize {
         first_bucket(mix(mix(sender.0) ^ order), self.buckets.len())
     }
 

@@ -67,30 +67,48 @@ impl<S: Storage> Shard<S> {
         self.answered += wide(count);
     }
 
-    /// Loads the lines that a group will need; the loads do not depend on each
-    /// other, so the processor waits for all of them at once.
+    /// Loads the lines that a group will need, first those that lead to others;
+    /// the loads of either half do not depend on each other, so the processor
+    /// waits for all of them at once.
     fn touch(&self, group: &[Asked]) {
-        let pairs = || {
-            group.iter().filter_map(|asked| match asked.request {
-                Ok(Request::Claim { envelope, user } | Request::Grab { envelope, user }) => {
-                    Some((envelope, user))
-                }
-                _ => None,
-            })
-        };
-        let touch = |places: &[Place]| {
-            black_box(places.iter().fold(0, |seen, &place| seen ^ self.engine.touch(place)));
-        };
-        let mut headers = [Place::default(); TOUCH_GROUP];
-        for (place, (envelope, _)) in headers.iter_mut().zip(pairs()) {
-            *place = self.engine.place(envelope);
-        }
-        touch(&headers);
+        self.touch_first(group);
+        let mut seen = 0;
         let mut claims = [[Place::default(); 4]; TOUCH_GROUP];
-        for (places, (envelope, user)) in claims.iter_mut().zip(pairs()) {
-            *places = self.engine.claim_places(envelope, user);
+        for (places, asked) in claims.iter_mut().zip(group) {
+            match asked.request {
+                Ok(Request::Claim { envelope, user } | Request::Grab { envelope, user }) => {
+                    *places = self.engine.claim_places(envelope, user);
+                }
+                Ok(Request::Send(ref order)) => {
+                    seen ^= self.engine.touch_compared(order.sender, order.order);
+                }
+                _ => {}
+            }
         }
-        touch(claims.as_flattened());
+        black_box(seen ^ self.touch_places(claims.as_flattened()));
+    }
+
+    /// The headers of envelopes, and where the search for an order begins.
+    fn touch_first(&self, group: &[Asked]) {
+        let mut seen = 0;
+        let mut headers = [Place::default(); TOUCH_GROUP];
+        for (place, asked) in headers.iter_mut().zip(group) {
+            match asked.request {
+                Ok(Request::Claim { envelope, .. } | Request::Grab { envelope, .. }) => {
+                    *place = self.engine.place(envelope);
+                }
+                Ok(Request::Send(ref order)) => {
+                    seen ^= self.engine.touch_order(order.sender, order.order);
+                }
+                _ => {}
+            }
+        }
+        black_box(seen ^ self.touch_places(&headers));
+    }
+
+    #[inline]
+    fn touch_places(&self, places: &[Place]) -> u64 {
+        places.iter().fold(0, |seen, &place| seen ^ self.engine.touch(place))
     }
 
     #[inline]
