@@ -307,7 +307,7 @@ settings! {
     /// Time between checkpoints, in seconds; 0 takes none
     checkpoint_interval_s: u32 [u32] = 300;
     /// How fast a checkpoint is written, in MiB a second for each shard
-    checkpoint_mib_s: u32 [u32] = 128;
+    checkpoint_mib_s: u32 [u32] = 48;
     /// What a request may wait inside the server before the server refuses:
     /// first new envelopes and lists, at twice that looks, at four times
     /// claims

@@ -109,6 +109,7 @@ struct Piece {
 }
 
 /// The connections of one shard and the ring that serves them.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each set by one event")]
 pub struct Net {
     ring: Ring,
     listeners: Vec<Listener>,

@@ -64,6 +64,7 @@ impl Facts {
             let whose =
                 if recovered.len() == 1 { String::new() } else { format!("shard {shard}: ") };
             lines.push(format!("recovered   {whose}{found}"));
+            lines.extend(found.warnings.iter().map(|told| format!("warning     {whose}{told}")));
         }
         lines.extend(self.rest);
         lines
