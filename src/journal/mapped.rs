@@ -143,9 +143,10 @@ impl MmapStorage {
     }
 
     /// Syncs of whole batches may be begun and ended later; `ring` is called at
-    /// the end of each. Their thread runs where the calling one may run.
-    pub fn overlapping(mut self, ring: Ring) -> Result<Self, StorageError> {
-        self.syncer = Some(Syncer::start(ring).map_err(StorageError::Background)?);
+    /// the end of each. Their thread runs on `core`, or where the calling one may
+    /// run.
+    pub fn overlapping(mut self, core: Option<usize>, ring: Ring) -> Result<Self, StorageError> {
+        self.syncer = Some(Syncer::start(core, ring).map_err(StorageError::Background)?);
         Ok(self)
     }
 

@@ -12,9 +12,13 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use memmap2::MmapRaw;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// Between two looks of a caller who waits for the end.
 const WAIT_PAUSE: Duration = Duration::from_micros(20);
+
+/// Before the shard and before whoever fills the other cores.
+const NICENESS: i32 = -15;
 
 /// Rings the shard that waits for the end of a sync.
 pub type Ring = Box<dyn Fn() + Send>;
@@ -32,12 +36,20 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    /// Starts the thread, where the calling thread may run.
-    pub(super) fn start(ring: Ring) -> io::Result<Self> {
+    /// Starts the thread: on `core`, or where the calling thread may run.
+    pub(super) fn start(core: Option<usize>, ring: Ring) -> io::Result<Self> {
         let (jobs, jobs_in) = bounded::<Job>(1);
         let (tell, ended) = bounded(1);
         let named = std::thread::Builder::new().name("journal-sync".to_owned());
         let thread = named.spawn(move || {
+            // It needs microseconds and the shard waits for them. Refused to
+            // processes without the right; they wait a little longer.
+            let _ = rustix::process::setpriority_process(None, NICENESS);
+            if let Some(core) = core {
+                let mut cores = CpuSet::new();
+                cores.set(core); // the executors of the background stand there already
+                let _ = sched_setaffinity(None, &cores);
+            }
             for Job { file, range } in jobs_in {
                 let synced = file.flush_range(range.start, range.len());
                 if tell.send(synced).is_err() {

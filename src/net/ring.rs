@@ -242,6 +242,15 @@ impl Ring {
         }
     }
 
+    /// Submits everything.
+    pub(super) fn submit(&mut self) -> io::Result<()> {
+        self.buffers.publish();
+        match self.uring().submit() {
+            Err(error) if !is_passing(&error) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Submits everything and sleeps until something has completed, or until
     /// `timeout` is over.
     pub(super) fn submit_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

@@ -223,6 +223,11 @@ impl Net {
         Ok(std::mem::take(&mut self.woken))
     }
 
+    /// Lets the kernel begin with what was released, without waiting.
+    pub fn submit(&mut self) -> io::Result<()> {
+        self.ring.submit()
+    }
+
     /// Starts accepts and receives again that have ended.
     fn restart(&mut self) -> io::Result<()> {
         if self.accepting && !self.accept_failed {

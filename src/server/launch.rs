@@ -165,7 +165,8 @@ impl Launch {
         let segment_bytes = config.segment_bytes();
         let storage = MmapStorage::new(arrangement, identity, segment_bytes, self.background)?;
         let bell = Arc::clone(&self.bell);
-        let storage = storage.overlapping(Box::new(move || bell.ring_if_asleep()))?;
+        let storage =
+            storage.overlapping(self.background, Box::new(move || bell.ring_if_asleep()))?;
         let settings = CheckpointSettings {
             bytes_per_s: Some(u64::from(config.checkpoint_mib_s) << 20),
             background_core: self.background,

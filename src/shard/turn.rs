@@ -32,6 +32,11 @@ const RECYCLED_PER_TURN: usize = 256;
 /// waits for the disk on the spot.
 const OVERLAP_RECORDS: u32 = 1024;
 
+/// From so many records on, a turn is cut in two: its first part is committed
+/// while the rest is decided. Every commit costs each connection a send, so not
+/// for less.
+const HAND_ON_RECORDS: u32 = 4096;
+
 /// How long an expiry that found no room in the journal waits for its next try.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -194,6 +199,7 @@ impl<S: Storage> Shard<S> {
         self.decide_carried(now)?;
         while self.net.fill(&mut self.inbox)? {
             self.decide_inbox(now)?;
+            self.hand_on(now)?;
         }
         self.mesh.send();
         self.expire_due(now)?;
@@ -242,6 +248,22 @@ impl<S: Storage> Shard<S> {
 
     fn commit_has_ended(&self) -> bool {
         self.journal.commit_has_ended()
+    }
+
+    /// Between two rounds of a long turn: replies whose commit has ended leave,
+    /// and what is decided by then follows on their heels.
+    fn hand_on(&mut self, now: Time) -> Result<(), Fatal> {
+        if self.begun.is_some() {
+            if !self.commit_has_ended() {
+                return Ok(());
+            }
+            self.end_commit()?;
+            self.net.submit()?;
+        }
+        if self.journal.uncommitted() >= HAND_ON_RECORDS {
+            self.commit(now)?;
+        }
+        Ok(())
     }
 
     fn end_commit_if_done(&mut self) -> Result<(), Fatal> {
