@@ -49,6 +49,17 @@ impl Inbox {
         &self.asked
     }
 
+    /// Takes the requests out, to be given back with [`Inbox::give_back`]:
+    /// they are read where they lie while replies are written.
+    pub fn take(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Takes back what [`Inbox::take`] gave.
+    pub fn give_back(&mut self, asked: Vec<Asked>) {
+        self.asked = asked;
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.asked.len() == INBOX_REQUESTS
     }

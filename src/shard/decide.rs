@@ -26,41 +26,38 @@ const MESH_RETRY_MS: u32 = 10;
 impl<S: Storage> Shard<S> {
     /// Decides the requests of our own connections that are in the inbox.
     pub(super) fn decide_inbox(&mut self, now: Time) -> Result<(), Fatal> {
-        let count = self.inbox.asked().len();
-        self.begin_round(self.inbox.asked().first().copied(), count);
-        for start in (0..count).step_by(TOUCH_GROUP) {
-            let end = (start + TOUCH_GROUP).min(count);
-            self.touch(&self.inbox.asked()[start..end]);
-            for place in start..end {
-                let asked = self.inbox.asked()[place];
-                self.decide_own(&asked, now)?;
-            }
-        }
-        Ok(())
+        let round = self.inbox.take();
+        self.begin_round(&round);
+        let decided = round.chunks(TOUCH_GROUP).try_for_each(|group| {
+            self.touch(group);
+            group.iter().try_for_each(|asked| self.decide_own(asked, now))
+        });
+        self.inbox.give_back(round);
+        decided
     }
 
     /// Decides the requests that other shards' connections have sent here.
     pub(super) fn decide_carried(&mut self, now: Time) -> Result<(), Fatal> {
         while let Some((peer, mut parcel)) = self.mesh.next_asked() {
-            let count = parcel.asked.len();
-            self.begin_round(parcel.asked.first().copied(), count);
-            self.counters.carried_in += wide(count);
-            for start in (0..count).step_by(TOUCH_GROUP) {
-                let end = (start + TOUCH_GROUP).min(count);
-                self.touch(&parcel.asked[start..end]);
-                for place in start..end {
-                    let asked = parcel.asked[place];
-                    self.decide_for(&mut parcel, &asked, now)?;
+            let round = std::mem::take(&mut parcel.asked);
+            self.begin_round(&round);
+            self.counters.carried_in += wide(round.len());
+            for group in round.chunks(TOUCH_GROUP) {
+                self.touch(group);
+                for asked in group {
+                    self.decide_for(&mut parcel, asked, now)?;
                 }
             }
+            parcel.asked = round;
             self.mesh.hold(peer, parcel, self.journal.appended());
         }
         Ok(())
     }
 
     /// The clock is read once a round; the first of a round has waited longest.
-    fn begin_round(&mut self, oldest: Option<Asked>, count: usize) {
-        let Some(oldest) = oldest else { return };
+    fn begin_round(&mut self, round: &[Asked]) {
+        let Some(oldest) = round.first() else { return };
+        let count = round.len();
         self.round_at = stamp();
         let waited = self.round_at.since(oldest.received);
         self.counters.queue_us.record(waited.into(), wide(count));
@@ -158,19 +155,14 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "measured: the copies of a call cost 20 ns a claim")]
+    #[inline(always)]
     fn verdict(&mut self, asked: &Asked, now: Time) -> Result<Verdict, Fatal> {
-        let request = match asked.request {
+        let request = match &asked.request {
             Ok(Request::Hello { version: PROTOCOL_VERSION }) => return Ok(Verdict::Hello),
-            Ok(Request::Hello { .. }) => Err(BadRequest::Version),
-            request => request,
-        };
-        let request = match request {
+            Ok(Request::Hello { .. }) => return Ok(self.nonsense(BadRequest::Version)),
             Ok(request) => request,
-            Err(reason) => {
-                self.net.count_bad_request();
-                return Ok(Verdict::Decided(Outcome::Invalid(reason), EnvelopeId::default()));
-            }
+            Err(reason) => return Ok(self.nonsense(*reason)),
         };
         let waited_us = self.round_at.since(asked.received);
         if asked.budget_us != 0 && waited_us > asked.budget_us {
@@ -181,11 +173,18 @@ impl<S: Storage> Shard<S> {
             self.counters.refused_pressure += 1;
             return Ok(Verdict::Overloaded(self.pressure.retry_after_ms()));
         }
-        let outcome = self.outcome_of(&request, now)?;
+        let outcome = self.outcome_of(request, now)?;
         Ok(Verdict::Decided(outcome, request.envelope().unwrap_or_default()))
     }
 
-    #[inline]
+    #[cold]
+    fn nonsense(&mut self, reason: BadRequest) -> Verdict {
+        self.net.count_bad_request();
+        Verdict::Decided(Outcome::Invalid(reason), EnvelopeId::default())
+    }
+
+    #[expect(clippy::inline_always, reason = "as `verdict`")]
+    #[inline(always)]
     fn outcome_of(&mut self, request: &Request, now: Time) -> Result<Outcome, Fatal> {
         // A claim looks at the time itself; see `expire_touched` for why.
         let is_claim = matches!(request, Request::Claim { .. });
@@ -215,7 +214,8 @@ impl<S: Storage> Shard<S> {
         }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as `verdict`")]
+    #[inline(always)]
     fn validate(&mut self, request: &Request, now: Time) -> Decision {
         let looked = |outcome| Decision { outcome, record: None };
         match *request {
@@ -253,7 +253,7 @@ impl<S: Storage> Shard<S> {
 /// told so where it came in.
 #[inline]
 fn partition_asked(asked: &Asked) -> Option<u8> {
-    let request = asked.request.ok()?;
+    let request = asked.request.as_ref().ok()?;
     match request {
         Request::Send(order) => Some(partition_of(order.sender)),
         _ => request.envelope().map(EnvelopeId::partition),
