@@ -7,9 +7,13 @@ use hongbao::wire::{Request, SendOrder, Status};
 use super::{Answer, Mix};
 use crate::number::index;
 
-/// Refusals without one success between them, after which the server counts
-/// as full and not as busy.
+/// Refusals without one success between them, after which a server that says
+/// it has no room counts as full.
 const REFUSALS_MAX: u32 = 10_000;
+
+/// The same for a server that says it is busy: it refuses a whole depth of
+/// orders at a time, and means what it says.
+const BUSY_MAX: u32 = 20_000_000;
 
 /// Sends `count` orders and collects the ids of their envelopes.
 pub(crate) struct Issue<F> {
@@ -26,6 +30,11 @@ impl<F: FnMut(u32) -> SendOrder> Issue<F> {
     pub(crate) fn new(count: u32, order: F) -> Self {
         let envelopes = vec![EnvelopeId(0); index(count)];
         Self { order, envelopes, next: 0, again: vec![], refusals: 0, failed: None }
+    }
+
+    fn put_off(&mut self, note: u32) {
+        self.refusals += 1;
+        self.again.push(note);
     }
 
     /// The ids in the order of the orders, or why there are none.
@@ -59,10 +68,8 @@ impl<F: FnMut(u32) -> SendOrder> Mix for Issue<F> {
                 self.envelopes[index(note)] = EnvelopeId(id);
                 self.refusals = 0;
             }
-            (Status::Overloaded | Status::Unavailable, _) if self.refusals < REFUSALS_MAX => {
-                self.refusals += 1;
-                self.again.push(note);
-            }
+            (Status::Overloaded, _) if self.refusals < BUSY_MAX => self.put_off(note),
+            (Status::Unavailable, _) if self.refusals < REFUSALS_MAX => self.put_off(note),
             _ => self.failed = Some(Refusal { status, detail }),
         }
     }

@@ -40,7 +40,7 @@ pub(crate) struct Plan {
 const SPARE: u64 = 20_000;
 
 /// Each of 256 partitions has a page per size that is not full.
-const PARTIAL_PAGES_MIB: u64 = 48;
+const PARTIAL_PAGES_MIB: u64 = 20;
 
 /// The program of this name beside this one.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
@@ -84,7 +84,7 @@ impl Server {
         let mut command = Command::new(program("hongbao")?);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
         command.args(placement(setup, plan.shards));
-        let envelopes = u64::from(plan.envelopes) + u64::from(plan.envelopes) / 64 + SPARE;
+        let envelopes = u64::from(plan.envelopes) + u64::from(plan.envelopes) / 256 + SPARE;
         // A block of a power of two with header and claims, and a cold side.
         let block = (48 + 16 * u64::from(plan.shares).min(100)).next_power_of_two() + 48;
         let bytes = (envelopes * block).max(u64::from(plan.shares) * 64);
