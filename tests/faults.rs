@@ -25,7 +25,7 @@ use rig::{Process, address, command, order, until};
 
 const LIFETIME_S: u32 = 3600;
 const EXIT_FATAL: i32 = 74;
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(40);
 
 /// Two shards, segments that are soon full, a checkpoint a second.
 const TWO: &[&str] = &[
@@ -189,7 +189,7 @@ fn said_again(server: &Process, told: &Told) {
 
 #[test]
 fn a_full_disk_refuses_new_records_loses_nothing_and_recovers_when_space_is_made() {
-    let Some(disk) = Disk::made(48, &[]) else { return };
+    let Some(disk) = Disk::made(256, &[]) else { return };
     let data = disk.path().join("data");
     let mut server = Process::start(&data, TWO);
     let crowd = Undaunted::at(&server, 0);
@@ -204,13 +204,13 @@ fn a_full_disk_refuses_new_records_loses_nothing_and_recovers_when_space_is_made
     said_again(&server, &full);
     verify(&server, &full.claimed);
     let absent = || unfinished(&data) == 0;
-    until("what could not be finished is gone", Duration::from_secs(3), absent);
+    until("what could not be finished is gone", SOON, absent);
 
     drop(filler);
     let mut client = server.connect();
     for wanted in &full.orders {
         let mut sent = None;
-        until("orders are taken again", Duration::from_secs(5), || {
+        until("orders are taken again", SOON, || {
             sent = client.send(wanted).map_err(|error| assert!(is_unavailable(&error))).ok();
             sent.is_some()
         });
@@ -240,7 +240,7 @@ fn a_full_disk_refuses_new_records_loses_nothing_and_recovers_when_space_is_made
 
 #[test]
 fn a_shard_without_space_refuses_and_the_other_goes_on() {
-    let Some(disk) = Disk::made(48, &[]) else { return };
+    let Some(disk) = Disk::made(256, &[]) else { return };
     let Some(mut little) = Disk::made(8, &["-O", "^has_journal"]) else { return };
     let data = disk.path().join("data");
     assert!(Process::start(&data, TWO).terminate().0.success());
@@ -292,7 +292,7 @@ fn names_the_place(told: &str) -> bool {
 
 #[test]
 fn a_disk_that_turns_read_only_ends_the_process_with_74_and_loses_nothing() {
-    let Some(disk) = Disk::made(48, &[]) else { return };
+    let Some(disk) = Disk::made(256, &[]) else { return };
     let data = disk.path().join("data");
     let mut server = Process::start(&data, TWO);
     let mut all = Acknowledged::new();

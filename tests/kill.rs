@@ -87,7 +87,7 @@ fn kill_when(
         let crowd = Crowd::at(&server, round, LIFETIME_S);
         let began = Instant::now();
         let mut hit = false;
-        while !hit && began.elapsed() < Duration::from_secs(5) {
+        while !hit && began.elapsed() < Duration::from_secs(15) {
             hit = reached(data.path(), &before);
         }
         server.kill();
