@@ -26,6 +26,8 @@ pub mod net;
 
 pub mod shard;
 
+pub mod follow;
+
 pub mod admin;
 
 pub mod client;

@@ -142,7 +142,73 @@ impl Split {
     }
 }
 
-/// Where an envelope is in its life. `reserved` comes with two-phase sending.
+/// Where the money of an envelope comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum MoneySource {
+    /// The caller vouches that it is paid: the envelope is open at once.
+    Vouched = 0,
+    /// The sender's balance in the ledger: open when the ledger holds it.
+    Balance = 1,
+    /// An outside payment: open when the payment system confirms it.
+    Payment = 2,
+}
+
+impl MoneySource {
+    /// The source of a wire or journal code.
+    pub fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Vouched),
+            1 => Some(Self::Balance),
+            2 => Some(Self::Payment),
+            _ => None,
+        }
+    }
+
+    /// The code on the wire and in the journal.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Vouched => 0,
+            Self::Balance => 1,
+            Self::Payment => 2,
+        }
+    }
+}
+
+/// Why a reserved envelope never opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum VoidCause {
+    /// It was not paid in time.
+    Lapsed = 0,
+    /// The sender took the order back.
+    Withdrawn = 1,
+    /// The ledger did not have the money.
+    Refused = 2,
+}
+
+impl VoidCause {
+    /// The cause of a wire or journal code.
+    pub fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Lapsed),
+            1 => Some(Self::Withdrawn),
+            2 => Some(Self::Refused),
+            _ => None,
+        }
+    }
+
+    /// The code on the wire and in the journal.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Lapsed => 0,
+            Self::Withdrawn => 1,
+            Self::Refused => 2,
+        }
+    }
+}
+
+/// Where an envelope is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum EnvelopeState {
@@ -154,6 +220,10 @@ pub enum EnvelopeState {
     Expired = 3,
     /// The sender took it back; what was left is refunded.
     Cancelled = 4,
+    /// Ordered and not yet paid; nobody can claim.
+    Reserved = 5,
+    /// Never paid: the order lapsed, was withdrawn or refused.
+    Voided = 6,
 }
 
 impl EnvelopeState {
@@ -164,6 +234,8 @@ impl EnvelopeState {
             2 => Some(Self::Exhausted),
             3 => Some(Self::Expired),
             4 => Some(Self::Cancelled),
+            5 => Some(Self::Reserved),
+            6 => Some(Self::Voided),
             _ => None,
         }
     }
@@ -175,6 +247,8 @@ impl EnvelopeState {
             Self::Exhausted => 2,
             Self::Expired => 3,
             Self::Cancelled => 4,
+            Self::Reserved => 5,
+            Self::Voided => 6,
         }
     }
 }
@@ -218,7 +292,7 @@ mod tests {
         for split in [Split::Equal, Split::DoubleMean, Split::LineCutting] {
             assert_eq!(Split::from_code(split.code()), Some(split));
         }
-        for code in 1..=4 {
+        for code in 1..=6 {
             assert_eq!(EnvelopeState::from_code(code).unwrap().code(), code);
         }
     }

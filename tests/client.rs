@@ -14,6 +14,8 @@ use hongbao::wire::{Request, SendOrder, Status};
 
 fn order(shares: u32) -> SendOrder {
     SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
         sender: UserId(1),
         order: 1,
         payment: 2,

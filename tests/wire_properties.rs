@@ -20,7 +20,7 @@ prop_compose! {
         shares: u32, lifetime_s: u32, share_max: u32, split in a_split(),
     ) -> SendOrder {
         let sender = UserId(sender);
-        SendOrder { sender, order, payment, total, shares, lifetime_s, share_max, split }
+        SendOrder { nonce: 0, source: hongbao::units::MoneySource::Vouched, sender, order, payment, total, shares, lifetime_s, share_max, split }
     }
 }
 

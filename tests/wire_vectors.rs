@@ -92,6 +92,8 @@ fn request(v: &Value) -> Request {
     match op(v) {
         Op::Hello => Request::Hello { version: n32(v, "version") },
         Op::Send => Request::Send(SendOrder {
+            nonce: 0,
+            source: hongbao::units::MoneySource::Vouched,
             sender: user(v, "sender"),
             order: n64(v, "order"),
             payment: n64(v, "payment"),

@@ -72,6 +72,8 @@ fn engine(envelopes: u32, shares: u32) -> Engine {
 
 fn fund_at(engine: &mut Engine, number: u64, shares: u32, now: Time) -> Option<EnvelopeId> {
     let order = SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
         sender: sender_of(number),
         order: number,
         payment: number,
@@ -84,7 +86,7 @@ fn fund_at(engine: &mut Engine, number: u64, shares: u32, now: Time) -> Option<E
     let decision = engine.fund(&order, Seed([number, !number]), now);
     engine.apply(&decision.record?).ok()?;
     match decision.outcome {
-        Outcome::Funded { envelope, .. } => Some(envelope),
+        Outcome::Issued { envelope, .. } => Some(envelope),
         _ => None,
     }
 }

@@ -50,6 +50,8 @@ mod tests {
     #[test]
     fn an_order_goes_where_its_envelope_will_live() {
         let order = SendOrder {
+            nonce: 0,
+            source: crate::units::MoneySource::Vouched,
             sender: UserId(77),
             order: 1,
             payment: 1,

@@ -6,7 +6,7 @@
 
 use super::class::SlotRef;
 use super::slots::Vacancy;
-use super::{Claimed, Closed, Engine, Funded, Misfit, Record, Recycled};
+use super::{Claimed, Closed, Engine, Issued, Misfit, Record, Recycled};
 use crate::units::UnixSeconds;
 
 impl Engine {
@@ -16,15 +16,18 @@ impl Engine {
     pub fn apply(&mut self, record: &Record) -> Result<(), Misfit> {
         match record {
             Record::Claimed(claimed) => self.apply_claimed(claimed),
-            Record::Funded(funded) => self.apply_funded(funded),
+            Record::Issued(funded) => self.apply_issued(funded),
             Record::Closed(closed) => self.apply_closed(closed),
             Record::Recycled(recycled) => self.apply_recycled(recycled),
+            Record::Paid(_) | Record::Voided(_) | Record::Returned(_) => {
+                Err(Misfit::NotOpen(record.envelope()))
+            }
         }
     }
 
     /// The envelope gets the slot that its id names, whichever would be next:
     /// records are not decided again.
-    fn apply_funded(&mut self, record: &Funded) -> Result<(), Misfit> {
+    fn apply_issued(&mut self, record: &Issued) -> Result<(), Misfit> {
         if self.orders.find(&self.slots, record.sender, record.order).is_some() {
             return Err(Misfit::Contradiction(record.envelope));
         }

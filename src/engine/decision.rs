@@ -3,7 +3,9 @@
 //! A record holds an outcome (who got how much), never a wish, so replay
 //! decides nothing again.
 
-use crate::units::{EnvelopeId, Fen, Seed, Split, UnixSeconds, UserId};
+use crate::units::{
+    EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, UnixSeconds, UserId, VoidCause,
+};
 use crate::wire::{BadRequest, Summary};
 
 /// A decision: what to tell, and what must be journalled first, if anything.
@@ -18,13 +20,40 @@ pub struct Decision {
 /// The outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The envelope is open.
-    Funded {
+    /// The order has an envelope.
+    Issued {
         /// Its id.
         envelope: EnvelopeId,
-        /// Whether the same order was funded before.
+        /// Where it is in its life: open, or reserved until it is paid.
+        state: EnvelopeState,
+        /// Whether the same order was sent before.
         repeated: bool,
     },
+    /// The payment was taken: the envelope is open, or has been.
+    Funded {
+        /// Whether the same payment was confirmed before.
+        repeated: bool,
+    },
+    /// The payment came too late and went to the sender's balance.
+    Returned {
+        /// The money.
+        amount: Fen,
+        /// Whether it had gone back before.
+        repeated: bool,
+    },
+    /// The order will never be paid.
+    Voided {
+        /// Whether it was withdrawn before.
+        repeated: bool,
+    },
+    /// It is reserved and waits for its money.
+    NotPaid,
+    /// It was never paid and never will be.
+    NeverPaid,
+    /// What the draws come from; see `Revealed`.
+    Revealed(Revealed),
+    /// A limit of the sender's was reached; nothing was changed.
+    LimitReached,
     /// Something is left; nothing is won by looking.
     Winnable {
         /// How many shares are left.
@@ -78,17 +107,35 @@ pub enum Outcome {
     Invalid(BadRequest),
 }
 
+/// The commitment to an envelope's draws, and what opens it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revealed {
+    /// The hash that was told when the envelope was ordered.
+    pub commitment: [u8; 32],
+    /// The secret of the draws; `None` while it could tell coming amounts.
+    pub seed: Option<Seed>,
+    /// The sender's part.
+    pub nonce: u32,
+}
+
 /// A change, as the journal holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// An envelope was reserved and funded in one step.
-    Funded(Funded),
+    /// An envelope was ordered: reserved, or open at once where the caller
+    /// vouches for the money.
+    Issued(Issued),
     /// A share was claimed.
     Claimed(Claimed),
     /// An envelope was closed and its rest refunded.
     Closed(Closed),
     /// A closed envelope was forgotten and its slot made free.
     Recycled(Recycled),
+    /// The money of a reserved envelope is there: it is open.
+    Paid(Paid),
+    /// A reserved envelope will never open.
+    Voided(Voided),
+    /// The payment of a voided envelope came after all, and went back.
+    Returned(Returned),
 }
 
 impl Record {
@@ -96,39 +143,99 @@ impl Record {
     #[inline]
     pub fn envelope(&self) -> EnvelopeId {
         match self {
-            Self::Funded(funded) => funded.envelope,
+            Self::Issued(funded) => funded.envelope,
             Self::Claimed(claimed) => claimed.envelope,
             Self::Closed(closed) => closed.envelope,
             Self::Recycled(recycled) => recycled.envelope,
+            Self::Paid(paid) => paid.envelope,
+            Self::Voided(voided) => voided.envelope,
+            Self::Returned(returned) => returned.envelope,
         }
     }
 }
 
-/// See [`Record::Funded`].
+/// See [`Record::Issued`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Funded {
+pub struct Issued {
     /// The id it got.
     pub envelope: EnvelopeId,
-    /// Who paid.
+    /// Who pays.
     pub sender: UserId,
     /// The sender's number for the order.
     pub order: u64,
-    /// The payment's reference.
+    /// The payment's reference; 0 where the balance pays.
     pub payment: u64,
     /// The money, in fen.
     pub total: Fen,
     /// The secret that draws come from.
     pub seed: Seed,
+    /// The sender's part of the published hash of the seed.
+    pub nonce: u32,
     /// The number of shares.
     pub shares: u32,
     /// The sender's cap of a share, in fen; 0 is none.
     pub share_max: u32,
-    /// How long it may be claimed, in seconds from `at`.
+    /// How long it may be claimed, in seconds from when it opens.
     pub lifetime_s: u32,
-    /// When it was funded.
+    /// How long it waits for its money, in seconds from `at`; 0 where the
+    /// caller vouches for it.
+    pub pay_within_s: u32,
+    /// When it was ordered.
     pub at: UnixSeconds,
     /// The rule of the cut.
     pub split: Split,
+    /// Where the money comes from; vouched for, it is open from `at`.
+    pub source: MoneySource,
+}
+
+/// See [`Record::Paid`]. Like every record about money it names both ends, so
+/// that a reader of the journal needs no state to book it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paid {
+    /// Which envelope.
+    pub envelope: EnvelopeId,
+    /// Who paid.
+    pub sender: UserId,
+    /// The payment's reference, as confirmed; 0 where the balance paid.
+    pub payment: u64,
+    /// The money, in fen.
+    pub total: Fen,
+    /// When it opened; its lifetime counts from here.
+    pub at: UnixSeconds,
+    /// Where the money came from; never `Vouched`.
+    pub source: MoneySource,
+}
+
+/// See [`Record::Voided`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Voided {
+    /// Which envelope.
+    pub envelope: EnvelopeId,
+    /// Whose order it was.
+    pub sender: UserId,
+    /// The money that was never put in, in fen.
+    pub total: Fen,
+    /// When.
+    pub at: UnixSeconds,
+    /// Where the money would have come from.
+    pub source: MoneySource,
+    /// Why.
+    pub cause: VoidCause,
+}
+
+/// See [`Record::Returned`]. The money goes to the sender, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// Which envelope.
+    pub envelope: EnvelopeId,
+    /// Who paid too late.
+    pub sender: UserId,
+    /// The payment's reference, as confirmed.
+    pub payment: u64,
+    /// The money, in fen.
+    pub amount: Fen,
+    /// When.
+    pub at: UnixSeconds,
 }
 
 /// See [`Record::Claimed`].
@@ -151,6 +258,8 @@ pub struct Claimed {
 pub struct Closed {
     /// Which envelope.
     pub envelope: EnvelopeId,
+    /// Who sent it, and gets what was left.
+    pub sender: UserId,
     /// What was left and went back to the sender, in fen.
     pub refunded: Fen,
     /// Why.

@@ -44,7 +44,7 @@ impl Engine {
             self.touch_next(due);
             if let Some(slot) = self.slots.at(due).filter(|slot| slot.header.is_open()) {
                 let envelope = self.slots.id_of(due, slot.header.generation)?;
-                return validate::overdue(envelope, &slot, now);
+                return validate::overdue(&self.slots, envelope, &slot, now);
             }
             links = links.checked_sub(1)?;
             self.wheel.unlink(&mut self.slots, due);

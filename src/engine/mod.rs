@@ -46,7 +46,10 @@ mod validate;
 mod wheel;
 mod words;
 
-pub use decision::{Cause, Claimed, Closed, Decision, Funded, Misfit, Outcome, Record, Recycled};
+pub use decision::{
+    Cause, Claimed, Closed, Decision, Issued, Misfit, Outcome, Paid, Record, Recycled, Returned,
+    Revealed, Voided,
+};
 pub use hash::partition_of;
 pub use image::{IMAGE_SLICE_BYTES_MAX, ImageCursor};
 pub use restore::Restoring;

@@ -16,7 +16,7 @@ use super::slice::{BadImage, COUNTER_WORDS, Head, Kind, word_at};
 use super::slots::{NO_LINK, POSITION_WORD, RUN_WORD, Slot, Vacancy};
 use super::sound::is_sound;
 use super::words::{high, index, low, narrow};
-use super::{Capacity, Engine, EnvelopeLimits, Funded, Misfit, Record, Totals};
+use super::{Capacity, Engine, EnvelopeLimits, Issued, Misfit, Record, Totals};
 use crate::units::{Cell, EnvelopeId, PARTITIONS, UnixSeconds, UserId};
 use crate::wire::Row;
 
@@ -281,9 +281,10 @@ impl Restoring {
             return Ok(());
         }
         match record {
-            Record::Funded(funded) => self.open(funded),
+            Record::Issued(funded) => self.open(funded),
             Record::Claimed(claimed) => self.engine.slots.claim(claimed).map(|_| ()),
             Record::Closed(closed) => self.engine.slots.close(closed).map(|_| ()),
+            Record::Paid(_) | Record::Voided(_) | Record::Returned(_) => Err(Misfit::NotOpen(id)),
             Record::Recycled(recycled) => {
                 let slot = self.engine.slots.recyclable(recycled)?;
                 self.engine.slots.free(&slot);
@@ -293,7 +294,7 @@ impl Restoring {
         }
     }
 
-    fn open(&mut self, record: &Funded) -> Result<(), Misfit> {
+    fn open(&mut self, record: &Issued) -> Result<(), Misfit> {
         let vacancy = self.engine.slots.vacancy_for(record)?;
         let key = vacancy.block.page_key(u32::from(record.envelope.partition()));
         let made = || self.engine.slots.make_page(key).ok_or(Misfit::Full);

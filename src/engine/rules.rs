@@ -3,7 +3,7 @@
 //! Two sets of rules: the operator's, which a new order must keep, and the
 //! format's, which every record must keep whatever the operator has set since.
 
-use super::{Funded, split};
+use super::{Issued, split};
 use crate::limits::{LINE_CUTTING_SHARES_MAX, TOTAL_FEN_MAX};
 use crate::units::{Fen, Split, Time};
 use crate::wire::{BadRequest, SendOrder};
@@ -57,8 +57,8 @@ fn is_drawable(split: Split, shares: u32) -> bool {
 
 /// Whether money, shares and lifetime of a record are such that every share
 /// can be drawn and every sum stays in range.
-pub(super) fn is_sound(record: &Funded) -> bool {
-    let &Funded { total, shares, share_max, split, lifetime_s, at, .. } = record;
+pub(super) fn is_sound(record: &Issued) -> bool {
+    let &Issued { total, shares, share_max, split, lifetime_s, at, .. } = record;
     is_drawable_total(total, shares, share_max, split) && at.checked_add(lifetime_s).is_some()
 }
 
@@ -85,7 +85,18 @@ mod tests {
 
     fn order(total: Fen, shares: u32, share_max: u32, split: Split) -> SendOrder {
         let (sender, order, payment) = (UserId(1), 2, 3);
-        SendOrder { sender, order, payment, total, shares, lifetime_s: 60, share_max, split }
+        SendOrder {
+            nonce: 0,
+            source: crate::units::MoneySource::Vouched,
+            sender,
+            order,
+            payment,
+            total,
+            shares,
+            lifetime_s: 60,
+            share_max,
+            split,
+        }
     }
 
     fn check(total: Fen, shares: u32, share_max: u32, split: Split) -> Result<(), BadRequest> {

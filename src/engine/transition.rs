@@ -10,13 +10,13 @@ use super::cold::Cold;
 use super::header::Header;
 use super::rules::is_sound;
 use super::slots::{NO_LINK, RUN_WORD, Slot, Slots, Vacancy};
-use super::{Cause, Claimed, Closed, Funded, Misfit, Recycled, partition_of, split};
+use super::{Cause, Claimed, Closed, Issued, Misfit, Recycled, partition_of, split};
 use crate::units::{EnvelopeState, UnixSeconds};
 use crate::wire::Row;
 
 impl Slots {
     /// The place that a funding names, if it can have it.
-    pub(super) fn vacancy_for(&self, record: &Funded) -> Result<Vacancy, Misfit> {
+    pub(super) fn vacancy_for(&self, record: &Issued) -> Result<Vacancy, Misfit> {
         let envelope = record.envelope;
         if !is_sound(record) {
             return Err(Misfit::Contradiction(envelope));
@@ -33,7 +33,7 @@ impl Slots {
         &mut self,
         vacancy: &Vacancy,
         page: u32,
-        record: &Funded,
+        record: &Issued,
     ) -> Option<SlotRef> {
         let slot = SlotRef::new(page, vacancy.block.slot());
         let run = match vacancy.run_order {
@@ -78,7 +78,7 @@ impl Slots {
 
     /// Closes an envelope with money left.
     pub(super) fn close(&mut self, record: &Closed) -> Result<SlotRef, Misfit> {
-        let &Closed { envelope, refunded, cause, at } = record;
+        let &Closed { envelope, sender: _, refunded, cause, at } = record;
         let mut slot = self.get(envelope).ok_or(Misfit::NotOpen(envelope))?;
         if !slot.header.is_open() {
             return Err(Misfit::NotOpen(envelope));
@@ -131,7 +131,7 @@ pub(super) fn rank_check(rank: u32) -> u16 {
     u16::try_from(rank & 0xffff).unwrap_or(u16::MAX)
 }
 
-fn header_of(record: &Funded) -> Header {
+fn header_of(record: &Issued) -> Header {
     Header {
         generation: record.envelope.generation(),
         state: EnvelopeState::Open,
@@ -145,7 +145,7 @@ fn header_of(record: &Funded) -> Header {
     }
 }
 
-fn cold_of(record: &Funded) -> Cold {
+fn cold_of(record: &Issued) -> Cold {
     Cold {
         sender: record.sender,
         order: record.order,

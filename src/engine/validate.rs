@@ -4,10 +4,10 @@
 //! anything else, so that a repeated claim never takes from the stock.
 
 use super::class::SlotRef;
-use super::slots::{Slot, Vacancy};
+use super::slots::{Slot, Slots, Vacancy};
 use super::transition::rank_check;
 use super::{
-    Cause, Claimed, Closed, Decision, Engine, Funded, Outcome, Record, partition_of, split,
+    Cause, Claimed, Closed, Decision, Engine, Issued, Outcome, Record, partition_of, split,
 };
 use crate::limits::DETAIL_ROWS_MAX;
 use crate::units::{EnvelopeId, EnvelopeState, Seed, Time, UserId};
@@ -34,7 +34,7 @@ impl Engine {
             return Decision::only(Outcome::Full);
         };
         let envelope = vacancy.envelope;
-        let record = Record::Funded(Funded {
+        let record = Record::Issued(Issued {
             envelope,
             sender: order.sender,
             order: order.order,
@@ -43,11 +43,17 @@ impl Engine {
             seed,
             shares: order.shares,
             share_max: order.share_max,
+            nonce: order.nonce,
             lifetime_s: order.lifetime_s,
+            pay_within_s: 0,
             at: now.seconds(),
             split: order.split,
+            source: order.source,
         });
-        Decision { outcome: Outcome::Funded { envelope, repeated: false }, record: Some(record) }
+        Decision {
+            outcome: Outcome::Issued { envelope, state: EnvelopeState::Open, repeated: false },
+            record: Some(record),
+        }
     }
 
     fn fund_again(&self, earlier: SlotRef, order: &SendOrder) -> Option<Outcome> {
@@ -59,7 +65,11 @@ impl Engine {
         let same_order = (cold.total, lifetime_s, cold.payment)
             == (order.total, order.lifetime_s, order.payment);
         let envelope = self.slots.id_of(earlier, header.generation)?;
-        (same_header && same_order).then_some(Outcome::Funded { envelope, repeated: true })
+        (same_header && same_order).then_some(Outcome::Issued {
+            envelope,
+            state: header.state,
+            repeated: true,
+        })
     }
 
     /// The place that a sender's next envelope of this size gets, if there is
@@ -185,7 +195,7 @@ impl Engine {
         if let Some(refusal) = refusal_now(&slot, now) {
             return Decision::only(refusal);
         }
-        let record = closed(envelope, &slot, Cause::Cancelled, now);
+        let record = closed(envelope, sender, &slot, Cause::Cancelled, now);
         Decision { outcome: Outcome::Refunded { amount, repeated: false }, record: Some(record) }
     }
 
@@ -194,14 +204,23 @@ impl Engine {
     /// touches a due one expires it.
     #[inline]
     pub fn overdue(&self, envelope: EnvelopeId, now: Time) -> Option<Record> {
-        overdue(envelope, &self.slots.get(envelope)?, now)
+        overdue(&self.slots, envelope, &self.slots.get(envelope)?, now)
     }
 }
 
 /// The record that expires an envelope that was found, if its time is over.
 #[inline]
-pub(super) fn overdue(envelope: EnvelopeId, slot: &Slot, now: Time) -> Option<Record> {
-    is_overdue(slot, now).then(|| closed(envelope, slot, Cause::Expired, now))
+pub(super) fn overdue(
+    slots: &Slots,
+    envelope: EnvelopeId,
+    slot: &Slot,
+    now: Time,
+) -> Option<Record> {
+    if !is_overdue(slot, now) {
+        return None;
+    }
+    let sender = slots.cold(slot.reference())?.sender;
+    Some(closed(envelope, sender, slot, Cause::Expired, now))
 }
 
 #[inline]
@@ -216,7 +235,9 @@ fn refusal(state: EnvelopeState) -> Option<Outcome> {
         EnvelopeState::Open => None,
         EnvelopeState::Exhausted => Some(Outcome::SoldOut),
         EnvelopeState::Expired => Some(Outcome::Expired),
-        EnvelopeState::Cancelled => Some(Outcome::Cancelled),
+        EnvelopeState::Cancelled | EnvelopeState::Reserved | EnvelopeState::Voided => {
+            Some(Outcome::Cancelled)
+        }
     }
 }
 
@@ -226,6 +247,7 @@ fn refusal_now(slot: &Slot, now: Time) -> Option<Outcome> {
     if is_overdue(slot, now) { Some(Outcome::Expired) } else { refusal(slot.header.state) }
 }
 
-fn closed(envelope: EnvelopeId, slot: &Slot, cause: Cause, now: Time) -> Record {
-    Record::Closed(Closed { envelope, refunded: slot.header.unclaimed, cause, at: now.seconds() })
+fn closed(envelope: EnvelopeId, sender: UserId, slot: &Slot, cause: Cause, now: Time) -> Record {
+    let (refunded, at) = (slot.header.unclaimed, now.seconds());
+    Record::Closed(Closed { envelope, sender, refunded, cause, at })
 }

@@ -162,14 +162,14 @@ pub(super) fn body<'a>(header: &BatchHeader, bytes: &'a [u8]) -> Option<&'a [u8]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Cause, Claimed, Closed, Funded, Record};
+    use crate::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Recycled, Returned, Voided};
     use crate::journal::record;
-    use crate::units::{EnvelopeId, Seed, Split, UserId};
+    use crate::units::{EnvelopeId, MoneySource, Seed, Split, UserId, VoidCause};
 
-    fn three_records() -> [Record; 3] {
+    fn a_record_of_each_kind() -> [Record; 7] {
         let envelope = EnvelopeId::new(7, 3, 9, 1);
         [
-            Record::Funded(Funded {
+            Record::Issued(Issued {
                 envelope,
                 sender: UserId(1001),
                 order: 42,
@@ -178,9 +178,12 @@ mod tests {
                 seed: Seed([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]),
                 shares: 10,
                 share_max: 5000,
+                nonce: 44,
                 lifetime_s: 86_400,
+                pay_within_s: 900,
                 at: 1_700_000_000,
                 split: Split::DoubleMean,
+                source: MoneySource::Payment,
             }),
             Record::Claimed(Claimed {
                 envelope,
@@ -191,16 +194,47 @@ mod tests {
             }),
             Record::Closed(Closed {
                 envelope,
+                sender: UserId(1001),
                 refunded: 8000,
                 cause: Cause::Cancelled,
                 at: 1_700_000_002,
+            }),
+            Record::Recycled(Recycled {
+                envelope,
+                shares_claimed: 1,
+                claimed: 888,
+                total: 8888,
+                at: 1_700_000_003,
+            }),
+            Record::Paid(Paid {
+                envelope,
+                sender: UserId(1001),
+                payment: 43,
+                total: 8888,
+                at: 1_700_000_004,
+                source: MoneySource::Payment,
+            }),
+            Record::Voided(Voided {
+                envelope,
+                sender: UserId(1001),
+                total: 8888,
+                at: 1_700_000_005,
+                source: MoneySource::Balance,
+                cause: VoidCause::Refused,
+            }),
+            Record::Returned(Returned {
+                envelope,
+                sender: UserId(1001),
+                payment: 43,
+                amount: 8888,
+                at: 1_700_000_006,
             }),
         ]
     }
 
     fn golden_batch() -> (BatchHeader, Vec<u8>) {
         let mut bytes = vec![0; BATCH_HEADER_BYTES];
-        for r in three_records() {
+        for r in a_record_of_each_kind() {
             let start = bytes.len();
             bytes.resize(start + record::encoded_bytes(&r), 0);
             record::encode(&r, seed_of(5), &mut bytes[start..]);
@@ -210,7 +244,7 @@ mod tests {
             body_checksum: 0,
             previous: 0x1122_3344,
             body_bytes: u32::try_from(bytes.len() - BATCH_HEADER_BYTES).unwrap(),
-            records: 3,
+            records: 7,
             epoch: 2,
             sequence: 5,
             unsynced: false,
@@ -248,7 +282,7 @@ mod tests {
         header.body_checksum = read.body_checksum;
         assert_eq!(read, header);
         let mut rest = body(&read, &bytes).unwrap();
-        for expected in three_records() {
+        for expected in a_record_of_each_kind() {
             let (length, record) = record::decode(rest, seed_of(5)).unwrap();
             assert_eq!(record, expected);
             rest = &rest[length..];

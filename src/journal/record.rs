@@ -8,16 +8,19 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::crc32c_seeded;
-use crate::engine::{Cause, Claimed, Closed, Funded, Record, Recycled};
-use crate::units::{EnvelopeId, Seed, Split, UserId};
+use crate::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Recycled, Returned, Voided};
+use crate::units::{EnvelopeId, MoneySource, Seed, Split, UserId, VoidCause};
 
 const KIND_CLAIMED: u8 = 1;
-const KIND_FUNDED: u8 = 2;
+const KIND_ISSUED: u8 = 2;
 const KIND_CLOSED: u8 = 3;
 const KIND_RECYCLED: u8 = 4;
+const KIND_PAID: u8 = 5;
+const KIND_VOIDED: u8 = 6;
+const KIND_RETURNED: u8 = 7;
 
 /// The length of the longest record.
-pub const RECORD_BYTES_MAX: usize = size_of::<FundedBytes>();
+pub const RECORD_BYTES_MAX: usize = size_of::<IssuedBytes>();
 
 /// What every record begins with.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -41,15 +44,17 @@ struct ClaimedBytes {
     at: U32,
 }
 
-/// `crc 4 | kind 1, split 1, reserved 2 | envelope | sender | order | payment |
-/// total, 8 each | seed 16 | shares | share_max | lifetime_s | at, 4 each`.
+/// `crc 4 | kind 1, split 1, source 1, reserved 1 | envelope | sender | order |
+/// payment | total, 8 each | seed 16 | shares | share_max | lifetime_s |
+/// pay_within_s | at | nonce, 4 each`.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct FundedBytes {
+struct IssuedBytes {
     crc: U32,
     kind: u8,
     split: u8,
-    reserved: U16,
+    source: u8,
+    reserved: u8,
     envelope: U64,
     sender: U64,
     order: U64,
@@ -59,11 +64,13 @@ struct FundedBytes {
     shares: U32,
     share_max: U32,
     lifetime_s: U32,
+    pay_within_s: U32,
     at: U32,
+    nonce: U32,
 }
 
-/// `crc 4 | kind 1, cause 1, reserved 2 | envelope 8 | refunded 8 | at 4 |
-/// reserved 4`.
+/// `crc 4 | kind 1, cause 1, reserved 2 | envelope 8 | sender 8 | refunded 8 |
+/// at 4 | reserved 4`.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct ClosedBytes {
@@ -72,6 +79,7 @@ struct ClosedBytes {
     cause: u8,
     reserved: U16,
     envelope: U64,
+    sender: U64,
     refunded: U64,
     at: U32,
     reserved_tail: U32,
@@ -92,9 +100,62 @@ struct RecycledBytes {
     at: U32,
 }
 
+/// `crc 4 | kind 1, source 1, reserved 2 | envelope | sender | payment | total,
+/// 8 each | at 4 | reserved 4`.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct PaidBytes {
+    crc: U32,
+    kind: u8,
+    source: u8,
+    reserved: U16,
+    envelope: U64,
+    sender: U64,
+    payment: U64,
+    total: U64,
+    at: U32,
+    reserved_tail: U32,
+}
+
+/// `crc 4 | kind 1, source 1, cause 1, reserved 1 | envelope | sender | total,
+/// 8 each | at 4 | reserved 4`.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct VoidedBytes {
+    crc: U32,
+    kind: u8,
+    source: u8,
+    cause: u8,
+    reserved: u8,
+    envelope: U64,
+    sender: U64,
+    total: U64,
+    at: U32,
+    reserved_tail: U32,
+}
+
+/// `crc 4 | kind 1, reserved 3 | envelope | sender | payment | amount, 8 each |
+/// at 4 | reserved 4`.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ReturnedBytes {
+    crc: U32,
+    kind: u8,
+    reserved: [u8; 3],
+    envelope: U64,
+    sender: U64,
+    payment: U64,
+    amount: U64,
+    at: U32,
+    reserved_tail: U32,
+}
+
 const _: () = assert!(size_of::<ClaimedBytes>() == 32);
-const _: () = assert!(size_of::<FundedBytes>() == 80);
-const _: () = assert!(size_of::<ClosedBytes>() == 32);
+const _: () = assert!(size_of::<IssuedBytes>() == 88);
+const _: () = assert!(size_of::<ClosedBytes>() == 40);
+const _: () = assert!(size_of::<PaidBytes>() == 48);
+const _: () = assert!(size_of::<VoidedBytes>() == 40);
+const _: () = assert!(size_of::<ReturnedBytes>() == 48);
 const _: () = assert!(size_of::<RecycledBytes>() == 40);
 
 /// Bytes that are no record of this format version, in a batch whose checksum
@@ -107,9 +168,12 @@ pub(super) struct Unreadable;
 pub(super) fn encoded_bytes(record: &Record) -> usize {
     match record {
         Record::Claimed(_) => size_of::<ClaimedBytes>(),
-        Record::Funded(_) => size_of::<FundedBytes>(),
+        Record::Issued(_) => size_of::<IssuedBytes>(),
         Record::Closed(_) => size_of::<ClosedBytes>(),
         Record::Recycled(_) => size_of::<RecycledBytes>(),
+        Record::Paid(_) => size_of::<PaidBytes>(),
+        Record::Voided(_) => size_of::<VoidedBytes>(),
+        Record::Returned(_) => size_of::<ReturnedBytes>(),
     }
 }
 
@@ -119,9 +183,12 @@ pub(super) fn encode(record: &Record, seed: u32, out: &mut [u8]) {
     // The layouts and the length come from the same types, so the writes fit.
     let fits = match record {
         Record::Claimed(c) => claimed_bytes(c).write_to(out).is_ok(),
-        Record::Funded(f) => funded_bytes(f).write_to(out).is_ok(),
+        Record::Issued(f) => issued_bytes(f).write_to(out).is_ok(),
         Record::Closed(c) => closed_bytes(c).write_to(out).is_ok(),
         Record::Recycled(r) => recycled_bytes(r).write_to(out).is_ok(),
+        Record::Paid(p) => paid_bytes(p).write_to(out).is_ok(),
+        Record::Voided(v) => voided_bytes(v).write_to(out).is_ok(),
+        Record::Returned(r) => returned_bytes(r).write_to(out).is_ok(),
     };
     debug_assert!(fits, "a record's slot is as long as the record");
     if let Some((crc, rest)) = out.split_first_chunk_mut::<4>() {
@@ -142,12 +209,13 @@ fn claimed_bytes(c: &Claimed) -> ClaimedBytes {
     }
 }
 
-fn funded_bytes(f: &Funded) -> FundedBytes {
-    FundedBytes {
+fn issued_bytes(f: &Issued) -> IssuedBytes {
+    IssuedBytes {
         crc: U32::ZERO,
-        kind: KIND_FUNDED,
+        kind: KIND_ISSUED,
         split: f.split.code(),
-        reserved: U16::ZERO,
+        source: f.source.code(),
+        reserved: 0,
         envelope: U64::new(f.envelope.0),
         sender: U64::new(f.sender.0),
         order: U64::new(f.order),
@@ -157,7 +225,9 @@ fn funded_bytes(f: &Funded) -> FundedBytes {
         shares: U32::new(f.shares),
         share_max: U32::new(f.share_max),
         lifetime_s: U32::new(f.lifetime_s),
+        pay_within_s: U32::new(f.pay_within_s),
         at: U32::new(f.at),
+        nonce: U32::new(f.nonce),
     }
 }
 
@@ -171,6 +241,7 @@ fn closed_bytes(c: &Closed) -> ClosedBytes {
         },
         reserved: U16::ZERO,
         envelope: U64::new(c.envelope.0),
+        sender: U64::new(c.sender.0),
         refunded: U64::new(c.refunded),
         at: U32::new(c.at),
         reserved_tail: U32::ZERO,
@@ -190,14 +261,61 @@ fn recycled_bytes(r: &Recycled) -> RecycledBytes {
     }
 }
 
+fn paid_bytes(p: &Paid) -> PaidBytes {
+    PaidBytes {
+        crc: U32::ZERO,
+        kind: KIND_PAID,
+        source: p.source.code(),
+        reserved: U16::ZERO,
+        envelope: U64::new(p.envelope.0),
+        sender: U64::new(p.sender.0),
+        payment: U64::new(p.payment),
+        total: U64::new(p.total),
+        at: U32::new(p.at),
+        reserved_tail: U32::ZERO,
+    }
+}
+
+fn voided_bytes(v: &Voided) -> VoidedBytes {
+    VoidedBytes {
+        crc: U32::ZERO,
+        kind: KIND_VOIDED,
+        source: v.source.code(),
+        cause: v.cause.code(),
+        reserved: 0,
+        envelope: U64::new(v.envelope.0),
+        sender: U64::new(v.sender.0),
+        total: U64::new(v.total),
+        at: U32::new(v.at),
+        reserved_tail: U32::ZERO,
+    }
+}
+
+fn returned_bytes(r: &Returned) -> ReturnedBytes {
+    ReturnedBytes {
+        crc: U32::ZERO,
+        kind: KIND_RETURNED,
+        reserved: [0; 3],
+        envelope: U64::new(r.envelope.0),
+        sender: U64::new(r.sender.0),
+        payment: U64::new(r.payment),
+        amount: U64::new(r.amount),
+        at: U32::new(r.at),
+        reserved_tail: U32::ZERO,
+    }
+}
+
 /// Reads the record at the front of `bytes`: its length and meaning.
 pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreadable> {
     let (head, _) = Head::ref_from_prefix(bytes).map_err(|_| Unreadable)?;
     let length = match head.kind {
         KIND_CLAIMED => size_of::<ClaimedBytes>(),
-        KIND_FUNDED => size_of::<FundedBytes>(),
+        KIND_ISSUED => size_of::<IssuedBytes>(),
         KIND_CLOSED => size_of::<ClosedBytes>(),
         KIND_RECYCLED => size_of::<RecycledBytes>(),
+        KIND_PAID => size_of::<PaidBytes>(),
+        KIND_VOIDED => size_of::<VoidedBytes>(),
+        KIND_RETURNED => size_of::<ReturnedBytes>(),
         _ => return Err(Unreadable),
     };
     let bytes = bytes.get(..length).ok_or(Unreadable)?;
@@ -206,8 +324,11 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreada
     }
     let record = match head.kind {
         KIND_CLAIMED => Record::Claimed(decode_claimed(bytes)?),
-        KIND_FUNDED => Record::Funded(decode_funded(bytes)?),
+        KIND_ISSUED => Record::Issued(decode_issued(bytes)?),
         KIND_CLOSED => Record::Closed(decode_closed(bytes)?),
+        KIND_PAID => Record::Paid(decode_paid(bytes)?),
+        KIND_VOIDED => Record::Voided(decode_voided(bytes)?),
+        KIND_RETURNED => Record::Returned(decode_returned(bytes)?),
         _ => Record::Recycled(decode_recycled(bytes)?),
     };
     Ok((length, record))
@@ -229,23 +350,26 @@ fn decode_claimed(bytes: &[u8]) -> Result<Claimed, Unreadable> {
     })
 }
 
-fn decode_funded(bytes: &[u8]) -> Result<Funded, Unreadable> {
-    let f = FundedBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
-    if f.reserved.get() != 0 {
+fn decode_issued(bytes: &[u8]) -> Result<Issued, Unreadable> {
+    let f = IssuedBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
+    if f.reserved != 0 {
         return Err(Unreadable);
     }
-    Ok(Funded {
+    Ok(Issued {
         envelope: EnvelopeId(f.envelope.get()),
         sender: UserId(f.sender.get()),
         order: f.order.get(),
         payment: f.payment.get(),
         total: f.total.get(),
         seed: Seed(f.seed.map(U64::get)),
+        nonce: f.nonce.get(),
         shares: f.shares.get(),
         share_max: f.share_max.get(),
         lifetime_s: f.lifetime_s.get(),
+        pay_within_s: f.pay_within_s.get(),
         at: f.at.get(),
         split: Split::from_code(f.split).ok_or(Unreadable)?,
+        source: MoneySource::from_code(f.source).ok_or(Unreadable)?,
     })
 }
 
@@ -256,6 +380,7 @@ fn decode_closed(bytes: &[u8]) -> Result<Closed, Unreadable> {
     }
     Ok(Closed {
         envelope: EnvelopeId(c.envelope.get()),
+        sender: UserId(c.sender.get()),
         refunded: c.refunded.get(),
         cause: match c.cause {
             0 => Cause::Expired,
@@ -280,6 +405,50 @@ fn decode_recycled(bytes: &[u8]) -> Result<Recycled, Unreadable> {
     })
 }
 
+fn decode_paid(bytes: &[u8]) -> Result<Paid, Unreadable> {
+    let p = PaidBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
+    if p.reserved.get() != 0 || p.reserved_tail.get() != 0 {
+        return Err(Unreadable);
+    }
+    Ok(Paid {
+        envelope: EnvelopeId(p.envelope.get()),
+        sender: UserId(p.sender.get()),
+        payment: p.payment.get(),
+        total: p.total.get(),
+        at: p.at.get(),
+        source: MoneySource::from_code(p.source).ok_or(Unreadable)?,
+    })
+}
+
+fn decode_voided(bytes: &[u8]) -> Result<Voided, Unreadable> {
+    let v = VoidedBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
+    if v.reserved != 0 || v.reserved_tail.get() != 0 {
+        return Err(Unreadable);
+    }
+    Ok(Voided {
+        envelope: EnvelopeId(v.envelope.get()),
+        sender: UserId(v.sender.get()),
+        total: v.total.get(),
+        at: v.at.get(),
+        source: MoneySource::from_code(v.source).ok_or(Unreadable)?,
+        cause: VoidCause::from_code(v.cause).ok_or(Unreadable)?,
+    })
+}
+
+fn decode_returned(bytes: &[u8]) -> Result<Returned, Unreadable> {
+    let r = ReturnedBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
+    if r.reserved != [0; 3] || r.reserved_tail.get() != 0 {
+        return Err(Unreadable);
+    }
+    Ok(Returned {
+        envelope: EnvelopeId(r.envelope.get()),
+        sender: UserId(r.sender.get()),
+        payment: r.payment.get(),
+        amount: r.amount.get(),
+        at: r.at.get(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,31 +459,58 @@ mod tests {
             let (envelope, user) = (EnvelopeId(e), UserId(user));
             Record::Claimed(Claimed { envelope, user, amount, rank, at })
         });
-        let funded = any::<([u64; 7], [u32; 4])>().prop_map(|(a, b)| {
-            Record::Funded(Funded {
+        let issued = any::<([u64; 7], [u32; 6])>().prop_map(|(a, b)| {
+            Record::Issued(Issued {
                 envelope: EnvelopeId(a[0]),
                 sender: UserId(a[1]),
                 order: a[2],
                 payment: a[3],
                 total: a[4],
                 seed: Seed([a[5], a[6]]),
+                nonce: b[5],
                 shares: b[0],
                 share_max: b[1],
                 lifetime_s: b[2],
+                pay_within_s: b[4],
                 at: b[3],
+                source: source(a[6]),
                 split: [Split::Equal, Split::DoubleMean, Split::LineCutting]
                     [usize::try_from(b[3] % 3).unwrap()],
             })
         });
-        let closed = any::<(u64, u64, bool, u32)>().prop_map(|(e, refunded, expired, at)| {
+        let closed = any::<([u64; 3], bool, u32)>().prop_map(|([e, s, refunded], expired, at)| {
             let cause = if expired { Cause::Expired } else { Cause::Cancelled };
-            Record::Closed(Closed { envelope: EnvelopeId(e), refunded, cause, at })
+            let (envelope, sender) = (EnvelopeId(e), UserId(s));
+            Record::Closed(Closed { envelope, sender, refunded, cause, at })
         });
         let recycled = any::<([u64; 3], [u32; 2])>().prop_map(|([e, claimed, total], b)| {
             let (envelope, [shares_claimed, at]) = (EnvelopeId(e), b);
             Record::Recycled(Recycled { envelope, shares_claimed, claimed, total, at })
         });
-        prop_oneof![claimed, funded, closed, recycled]
+        prop_oneof![claimed, issued, closed, recycled, payments()]
+    }
+
+    fn payments() -> impl Strategy<Value = Record> {
+        let paid = any::<([u64; 4], u32)>().prop_map(|([e, s, payment, total], at)| {
+            let (envelope, sender, source) = (EnvelopeId(e), UserId(s), source(total));
+            Record::Paid(Paid { envelope, sender, payment, total, at, source })
+        });
+        let voided = any::<([u64; 3], u32)>().prop_map(|([e, s, total], at)| {
+            let (envelope, sender, source) = (EnvelopeId(e), UserId(s), source(total));
+            let cause = [VoidCause::Lapsed, VoidCause::Withdrawn, VoidCause::Refused]
+                [usize::try_from(at % 3).unwrap()];
+            Record::Voided(Voided { envelope, sender, total, at, source, cause })
+        });
+        let returned = any::<([u64; 4], u32)>().prop_map(|([e, s, payment, amount], at)| {
+            let (envelope, sender) = (EnvelopeId(e), UserId(s));
+            Record::Returned(Returned { envelope, sender, payment, amount, at })
+        });
+        prop_oneof![paid, voided, returned]
+    }
+
+    fn source(n: u64) -> MoneySource {
+        [MoneySource::Vouched, MoneySource::Balance, MoneySource::Payment]
+            [usize::try_from(n % 3).unwrap()]
     }
 
     proptest! {

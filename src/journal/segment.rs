@@ -16,7 +16,7 @@ use crate::units::Cell;
 const MAGIC: [u8; 8] = *b"hongbaoj";
 
 /// The version of the format that this server writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The page as it lies on disk, little endian; the rest of it is zeros. The
 /// checksum is over all other bytes of the page.

@@ -74,7 +74,7 @@ fn tell(
             reply.number(Status::Ok, shares_left, 0);
             return Status::Ok;
         }
-        Outcome::Funded { envelope, repeated } => {
+        Outcome::Issued { envelope, repeated, .. } => {
             reply.number(Status::Ok, repeat(repeated), envelope.0);
             return Status::Ok;
         }
@@ -92,7 +92,15 @@ fn tell(
         }
         Outcome::SoldOut => (Status::SoldOut, 0),
         Outcome::Expired => (Status::Expired, 0),
-        Outcome::Cancelled => (Status::NotOpen, 0),
+        // In work: the wire cannot ask for the others yet.
+        Outcome::Cancelled
+        | Outcome::NotPaid
+        | Outcome::NeverPaid
+        | Outcome::Funded { .. }
+        | Outcome::Returned { .. }
+        | Outcome::Voided { .. }
+        | Outcome::Revealed(_)
+        | Outcome::LimitReached => (Status::NotOpen, 0),
         Outcome::NotFound => (Status::NotFound, 0),
         Outcome::Denied => (Status::Denied, 0),
         Outcome::Conflict => (Status::Conflict, 0),

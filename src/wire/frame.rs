@@ -59,6 +59,9 @@ pub enum BadRequest {
     /// A reserved byte that is not 0.
     #[error("reserved bytes must be 0")]
     Reserved = 11,
+    /// The source code names none.
+    #[error("unknown source of money; 0 vouched, 1 balance, 2 payment")]
+    Source = 12,
 }
 
 impl BadRequest {
@@ -76,6 +79,7 @@ impl BadRequest {
             Self::ShareMax => 9,
             Self::Lifetime => 10,
             Self::Reserved => 11,
+            Self::Source => 12,
         }
     }
 
@@ -93,6 +97,7 @@ impl BadRequest {
             9 => Self::ShareMax,
             10 => Self::Lifetime,
             11 => Self::Reserved,
+            12 => Self::Source,
             _ => return None,
         })
     }

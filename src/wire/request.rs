@@ -4,7 +4,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::frame::{BadRequest, HEADER_BYTES, RequestHeader};
-use crate::units::{EnvelopeId, Fen, Split, UserId};
+use crate::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
 
 /// The operation byte of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,10 @@ pub struct SendOrder {
     pub share_max: u32,
     /// The rule of the cut.
     pub split: Split,
+    /// Where the money comes from.
+    pub source: MoneySource,
+    /// The sender's part of the published hash of the seed; any number.
+    pub nonce: u32,
 }
 
 /// One decoded request.
@@ -142,7 +146,9 @@ struct SendBody {
     lifetime_s: U32,
     share_max: U32,
     split: u8,
-    reserved: [u8; 3],
+    source: u8,
+    reserved: [u8; 2],
+    nonce: U32,
 }
 
 /// The body of every request about an envelope and a user.
@@ -251,10 +257,12 @@ fn decode_hello(body: &HelloBody) -> Result<Request, BadRequest> {
 }
 
 fn decode_send(body: &SendBody) -> Result<Request, BadRequest> {
-    if body.reserved != [0; 3] {
+    if body.reserved != [0; 2] {
         return Err(BadRequest::Reserved);
     }
     Ok(Request::Send(SendOrder {
+        nonce: body.nonce.get(),
+        source: MoneySource::from_code(body.source).ok_or(BadRequest::Source)?,
         sender: UserId(body.sender.get()),
         order: body.order.get(),
         payment: body.payment.get(),
@@ -315,6 +323,8 @@ fn send_body(order: &SendOrder) -> SendBody {
         lifetime_s: U32::new(order.lifetime_s),
         share_max: U32::new(order.share_max),
         split: order.split.code(),
-        reserved: [0; 3],
+        source: order.source.code(),
+        reserved: [0; 2],
+        nonce: U32::new(order.nonce),
     }
 }

@@ -188,7 +188,9 @@ impl Model {
             EnvelopeState::Open => writer.number(Status::Ok, envelope.shares_left(), 0),
             EnvelopeState::Exhausted => writer.bare(Status::SoldOut, 0),
             EnvelopeState::Expired => writer.bare(Status::Expired, 0),
-            EnvelopeState::Cancelled => writer.bare(Status::NotOpen, 0),
+            EnvelopeState::Cancelled | EnvelopeState::Reserved | EnvelopeState::Voided => {
+                writer.bare(Status::NotOpen, 0);
+            }
         }
     }
 
@@ -210,6 +212,9 @@ impl Model {
                 EnvelopeState::Exhausted => writer.bare(Status::SoldOut, 0),
                 EnvelopeState::Cancelled => writer.number(Status::Ok, 1, envelope.refunded),
                 EnvelopeState::Expired => writer.bare(Status::Expired, 0),
+                EnvelopeState::Reserved | EnvelopeState::Voided => {
+                    writer.bare(Status::NotOpen, 0);
+                }
                 EnvelopeState::Open => {
                     envelope.refunded = envelope.left();
                     envelope.state = EnvelopeState::Cancelled;

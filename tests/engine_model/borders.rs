@@ -1,7 +1,7 @@
 //! What fits and what does not: records against the state, one at a time.
 
 use hongbao::engine::{
-    Cause, Claimed, Closed, Decision, Engine, Funded, Misfit, Outcome, Record, Recycled,
+    Cause, Claimed, Closed, Decision, Engine, Issued, Misfit, Outcome, Record, Recycled,
     partition_of,
 };
 use hongbao::units::{EnvelopeId, Seed, Split, Time, UserId};
@@ -10,9 +10,11 @@ use hongbao::wire::SendOrder;
 use crate::{CELL, Dice, START, capacity, engine};
 
 /// One open envelope of 5 shares of 100 fen in all.
-fn with_one_envelope() -> (Engine, Funded) {
+fn with_one_envelope() -> (Engine, Issued) {
     let mut engine = engine(10, 1 << 20);
     let order = SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
         sender: UserId(3),
         order: 1,
         payment: 9,
@@ -23,10 +25,10 @@ fn with_one_envelope() -> (Engine, Funded) {
         split: Split::DoubleMean,
     };
     let decision = engine.fund(&order, Seed([1, 2]), Time(START));
-    let Some(Record::Funded(funded)) = decision.record else {
+    let Some(Record::Issued(funded)) = decision.record else {
         panic!("{decision:?}");
     };
-    engine.apply(&Record::Funded(funded)).expect("room");
+    engine.apply(&Record::Issued(funded)).expect("room");
     (engine, funded)
 }
 
@@ -38,7 +40,7 @@ fn assert_refused(engine: &mut Engine, record: Record, misfit: Misfit) {
 
 #[test]
 fn claims_that_do_not_fit_are_refused_and_change_nothing() {
-    let (mut engine, Funded { envelope, .. }) = with_one_envelope();
+    let (mut engine, Issued { envelope, .. }) = with_one_envelope();
     let claim = Claimed { envelope, user: UserId(50), amount: 20, rank: 0, at: 5 };
     engine.apply(&Record::Claimed(claim)).expect("fits");
     let next = Claimed { user: UserId(51), rank: 1, ..claim };
@@ -60,7 +62,7 @@ fn claims_that_do_not_fit_are_refused_and_change_nothing() {
 
 #[test]
 fn last_share_takes_exactly_what_is_left() {
-    let (mut engine, Funded { envelope, .. }) = with_one_envelope();
+    let (mut engine, Issued { envelope, .. }) = with_one_envelope();
     for rank in 0..4_u16 {
         let user = UserId(u64::from(rank));
         let claim = Claimed { envelope, user, amount: 10, rank, at: 5 };
@@ -80,7 +82,7 @@ fn last_share_takes_exactly_what_is_left() {
 
 #[test]
 fn refunds_that_do_not_fit_are_refused_and_happen_once() {
-    let (mut engine, Funded { envelope, .. }) = with_one_envelope();
+    let (mut engine, Issued { envelope, .. }) = with_one_envelope();
     let close = Closed { envelope, refunded: 100, cause: Cause::Cancelled, at: 5 };
     for refunded in [0, 99, 101, u64::MAX] {
         let wrong = Record::Closed(Closed { refunded, ..close });
@@ -99,6 +101,8 @@ fn refunds_that_do_not_fit_are_refused_and_happen_once() {
 fn fundings_that_do_not_fit_are_refused_and_change_nothing() {
     let (mut engine, first) = with_one_envelope();
     let order = SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
         sender: first.sender,
         order: 2,
         payment: 9,
@@ -108,21 +112,21 @@ fn fundings_that_do_not_fit_are_refused_and_change_nothing() {
         share_max: 0,
         split: Split::DoubleMean,
     };
-    let Some(Record::Funded(next)) = engine.fund(&order, Seed([3, 4]), Time(START)).record else {
+    let Some(Record::Issued(next)) = engine.fund(&order, Seed([3, 4]), Time(START)).record else {
         panic!("there is room");
     };
     let envelope = next.envelope;
     let money = [
-        Funded { shares: 0, ..next },
-        Funded { total: 4, ..next },
-        Funded { total: u64::MAX, ..next },
-        Funded { share_max: 19, ..next },
-        Funded { shares: 1001, total: 9999, split: Split::LineCutting, ..next },
-        Funded { order: first.order, ..next },
-        Funded { lifetime_s: u32::MAX, ..next },
+        Issued { shares: 0, ..next },
+        Issued { total: 4, ..next },
+        Issued { total: u64::MAX, ..next },
+        Issued { share_max: 19, ..next },
+        Issued { shares: 1001, total: 9999, split: Split::LineCutting, ..next },
+        Issued { order: first.order, ..next },
+        Issued { lifetime_s: u32::MAX, ..next },
     ];
     for funded in money {
-        assert_refused(&mut engine, Record::Funded(funded), Misfit::Contradiction(envelope));
+        assert_refused(&mut engine, Record::Issued(funded), Misfit::Contradiction(envelope));
     }
     let beyond_the_page = EnvelopeId(envelope.0 | 0x1ff << 16);
     let other_size = EnvelopeId(envelope.0 ^ 1 << 44);
@@ -130,16 +134,16 @@ fn fundings_that_do_not_fit_are_refused_and_change_nothing() {
     let generation_0 = EnvelopeId(envelope.0 & !0xffff);
     let ids = [first.envelope, beyond_the_page, other_size, other_sender, generation_0];
     for id in ids.into_iter().chain([EnvelopeId(envelope.0 ^ 1 << 60), EnvelopeId(0)]) {
-        let funded = Record::Funded(Funded { envelope: id, ..next });
+        let funded = Record::Issued(Issued { envelope: id, ..next });
         assert_refused(&mut engine, funded, Misfit::EnvelopeOutOfTurn(id));
     }
     let large_id = EnvelopeId::new(CELL, envelope.partition(), 8 << 28, 1);
-    let large = Funded { envelope: large_id, shares: 1 << 20, total: 1 << 20, ..next };
-    assert_refused(&mut engine, Record::Funded(large), Misfit::Full);
-    let after = Funded { envelope: EnvelopeId(envelope.0 + (1 << 16)), ..next };
-    engine.apply(&Record::Funded(after)).expect("a funding goes where it says");
-    let next = Funded { order: 3, ..next };
-    engine.apply(&Record::Funded(next)).expect("fits");
+    let large = Issued { envelope: large_id, shares: 1 << 20, total: 1 << 20, ..next };
+    assert_refused(&mut engine, Record::Issued(large), Misfit::Full);
+    let after = Issued { envelope: EnvelopeId(envelope.0 + (1 << 16)), ..next };
+    engine.apply(&Record::Issued(after)).expect("a funding goes where it says");
+    let next = Issued { order: 3, ..next };
+    engine.apply(&Record::Issued(next)).expect("fits");
 }
 
 #[test]
@@ -179,7 +183,7 @@ fn wild_32(dice: &mut Dice) -> u32 {
     u32::try_from(wild(dice) & 0xffff_ffff).expect("32 bits")
 }
 
-fn wild_record(dice: &mut Dice, first: &Funded) -> Record {
+fn wild_record(dice: &mut Dice, first: &Issued) -> Record {
     let index = dice.below(4) << 16;
     let class = dice.below(10) << 44;
     let partition = u64::from(partition_of(first.sender)) << 48;
@@ -190,7 +194,7 @@ fn wild_record(dice: &mut Dice, first: &Funded) -> Record {
     };
     let at = wild_32(dice);
     match dice.below(4) {
-        0 => Record::Funded(Funded {
+        0 => Record::Issued(Issued {
             envelope,
             sender: if dice.one_in(3) { UserId(wild(dice)) } else { first.sender },
             order: wild(dice),
@@ -230,7 +234,7 @@ fn wild_record(dice: &mut Dice, first: &Funded) -> Record {
 
 #[test]
 fn a_repeated_claim_gives_the_same_amount_for_ever() {
-    let (mut engine, Funded { envelope, .. }) = with_one_envelope();
+    let (mut engine, Issued { envelope, .. }) = with_one_envelope();
     let decision = engine.claim(envelope, UserId(0), Time(START));
     let Outcome::Claimed { amount } = decision.outcome else {
         panic!("{decision:?}");
@@ -251,7 +255,7 @@ fn a_repeated_claim_gives_the_same_amount_for_ever() {
 
 #[test]
 fn a_repeated_claim_takes_nothing_from_the_stock() {
-    let (mut engine, Funded { envelope, .. }) = with_one_envelope();
+    let (mut engine, Issued { envelope, .. }) = with_one_envelope();
     for user in [1, 1, 2, 2, 1, 3, 4, 3, 5, 5] {
         if let Some(record) = engine.claim(envelope, UserId(user), Time(START)).record {
             engine.apply(&record).expect("fits");
@@ -263,7 +267,7 @@ fn a_repeated_claim_takes_nothing_from_the_stock() {
 
 #[test]
 fn a_stale_generation_is_not_found() {
-    let (engine, Funded { envelope, .. }) = with_one_envelope();
+    let (engine, Issued { envelope, .. }) = with_one_envelope();
     for generation in [0, 2, 3, u16::MAX] {
         let (partition, slot) = (envelope.partition(), envelope.slot());
         let stale = EnvelopeId::new(CELL, partition, slot, generation);
@@ -276,6 +280,8 @@ fn a_stale_generation_is_not_found() {
 fn the_order_of_a_full_server_is_still_known() {
     let mut engine = engine(1, 1 << 20);
     let order = |order, shares| SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
         sender: UserId(3),
         order,
         payment: 9,
@@ -289,7 +295,7 @@ fn the_order_of_a_full_server_is_still_known() {
     engine.apply(&decision.record.expect("room")).expect("fits");
     assert_eq!(engine.fund(&order(2, 5), Seed([1, 2]), Time(START)).outcome, Outcome::Full);
     let again = engine.fund(&order(1, 5), Seed([8, 8]), Time(START + 1));
-    assert!(matches!(again.outcome, Outcome::Funded { repeated: true, .. }));
+    assert!(matches!(again.outcome, Outcome::Issued { repeated: true, .. }));
     let other = engine.fund(&order(1, 6), Seed([1, 2]), Time(START));
     assert_eq!(other.outcome, Outcome::Conflict);
 }

@@ -1,6 +1,6 @@
 //! Slots that are used again, and what is remembered of what was in them.
 
-use hongbao::engine::{Capacity, Claimed, Engine, Funded, Misfit, Outcome, Record, Recycled};
+use hongbao::engine::{Capacity, Claimed, Engine, Issued, Misfit, Outcome, Record, Recycled};
 use hongbao::units::{EnvelopeId, Seed, Split, Time, UserId};
 use hongbao::wire::SendOrder;
 
@@ -16,7 +16,18 @@ fn engine(envelopes: u32) -> Engine {
 fn order(number: u64, shares: u32) -> SendOrder {
     let (sender, payment, total) = (UserId(3), 9, u64::from(shares) * 10);
     let (lifetime_s, share_max, split) = (60, 0, Split::DoubleMean);
-    SendOrder { sender, order: number, payment, total, shares, lifetime_s, share_max, split }
+    SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
+        sender,
+        order: number,
+        payment,
+        total,
+        shares,
+        lifetime_s,
+        share_max,
+        split,
+    }
 }
 
 fn fund(engine: &mut Engine, order: &SendOrder, now: Time) -> Option<EnvelopeId> {
@@ -42,7 +53,7 @@ fn a_closed_envelope_is_kept_for_its_retention_and_then_not_found() {
     let early = Time(START + 1000 * u64::from(RETENTION_S) - 1);
     assert_eq!(engine.recyclable(early), None);
     let repeated = engine.fund(&order, Seed([1, 1]), early).outcome;
-    assert_eq!(repeated, Outcome::Funded { envelope, repeated: true });
+    assert_eq!(repeated, Outcome::Issued { envelope, repeated: true });
     let ripe = Time(early.0 + 1);
     assert!(engine.is_behind(ripe));
     let record = engine.recyclable(ripe).expect("ripe");
@@ -145,7 +156,7 @@ fn orders_stay_findable_while_others_are_removed() {
     }
     for (n, (order, &id)) in orders.iter().zip(&ids).enumerate() {
         let outcome = engine.fund(order, Seed([1, 1]), now).outcome;
-        let known = outcome == Outcome::Funded { envelope: id.expect("room"), repeated: true };
+        let known = outcome == Outcome::Issued { envelope: id.expect("room"), repeated: true };
         assert_eq!(known, n % 2 == 1);
     }
 }
@@ -153,14 +164,14 @@ fn orders_stay_findable_while_others_are_removed() {
 #[test]
 fn a_funding_may_take_any_free_slot() {
     let mut engine = engine(50);
-    let Some(Record::Funded(first)) = engine.fund(&order(1, 1), Seed([1, 2]), Time(START)).record
+    let Some(Record::Issued(first)) = engine.fund(&order(1, 1), Seed([1, 2]), Time(START)).record
     else {
         panic!("there is room");
     };
     for (number, slot) in [(1, 7), (2, 0), (3, 8), (4, 584), (5, 1), (6, 1024 + 3)] {
         let envelope = EnvelopeId::new(CELL, first.envelope.partition(), slot, 5);
-        let funded = Funded { envelope, order: number, ..first };
-        engine.apply(&Record::Funded(funded)).expect("fits");
+        let funded = Issued { envelope, order: number, ..first };
+        engine.apply(&Record::Issued(funded)).expect("fits");
     }
     let mut seen: Vec<_> = engine.envelopes().collect();
     for number in 10..54 {

@@ -96,6 +96,8 @@ impl Twins {
         let caps = [0, 0, mean, mean + 1, mean * 2, mean.saturating_sub(1)];
         let sender = UserId(self.dice.below(60));
         SendOrder {
+            nonce: 0,
+            source: hongbao::units::MoneySource::Vouched,
             sender,
             order: self.dice.below(1 << 40),
             payment: self.dice.below(99),
@@ -127,15 +129,15 @@ impl Twins {
             assert_eq!(decision.record, None);
             return;
         }
-        let Some(Record::Funded(record)) = decision.record else {
+        let Some(Record::Issued(record)) = decision.record else {
             panic!("{order:?} gives {decision:?}");
         };
         let envelope = record.envelope;
-        assert_eq!(decision.outcome, Outcome::Funded { envelope, repeated: false });
+        assert_eq!(decision.outcome, Outcome::Issued { envelope, repeated: false });
         assert_eq!((envelope.cell(), envelope.partition()), (CELL, partition_of(order.sender)));
         assert_ne!(envelope.generation(), 0);
         assert_eq!((record.seed, record.at), (seed, self.now.seconds()));
-        self.apply(Record::Funded(record));
+        self.apply(Record::Issued(record));
         self.note_funded(envelope, order);
     }
 
@@ -167,7 +169,7 @@ impl Twins {
             _ => same,
         };
         let outcome = if other == same {
-            Outcome::Funded { envelope, repeated: true }
+            Outcome::Issued { envelope, repeated: true }
         } else {
             Outcome::Conflict
         };

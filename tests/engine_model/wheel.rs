@@ -19,11 +19,22 @@ fn engine() -> Engine {
 fn fund(engine: &mut Engine, number: u64, lifetime_s: u32, now: Time) -> EnvelopeId {
     let (sender, split) = (UserId(number % 7), Split::Equal);
     let (order, payment, total, shares, share_max) = (number, number, 10, 1 + 3, 0);
-    let order = SendOrder { sender, order, payment, total, shares, lifetime_s, share_max, split };
+    let order = SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
+        sender,
+        order,
+        payment,
+        total,
+        shares,
+        lifetime_s,
+        share_max,
+        split,
+    };
     let decision = engine.fund(&order, Seed([number, 1]), now);
     engine.apply(&decision.record.expect("room")).expect("fits");
     match decision.outcome {
-        Outcome::Funded { envelope, .. } => envelope,
+        Outcome::Issued { envelope, .. } => envelope,
         other => panic!("{other:?}"),
     }
 }

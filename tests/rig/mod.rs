@@ -49,6 +49,8 @@ pub fn address(text: &str) -> Address {
 
 pub fn order(sender: u64, order: u64, total: u64, shares: u32) -> SendOrder {
     SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
         sender: UserId(sender),
         order,
         payment: order + 1_000_000,

@@ -33,6 +33,8 @@ fn order_of(args: &SendArgs) -> Result<SendOrder> {
     let too_long = || Usage("--lifetime is too long: at most 136 years".into());
     let too_much = || Usage("--share-max is too much: at most 42949672.95 yuan".into());
     Ok(SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
         sender: args.sender,
         order: args.order,
         payment: args.payment,
@@ -160,6 +162,8 @@ fn state_word(state: EnvelopeState) -> &'static str {
         EnvelopeState::Exhausted => "exhausted",
         EnvelopeState::Expired => "expired",
         EnvelopeState::Cancelled => "cancelled",
+        EnvelopeState::Reserved => "reserved",
+        EnvelopeState::Voided => "voided",
     }
 }
 

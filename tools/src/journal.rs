@@ -243,8 +243,8 @@ fn checkpoint_json(checkpoint: &CheckpointReport) -> Value {
 
 fn record_words(record: &Record) -> String {
     match record {
-        Record::Funded(f) => format!(
-            "funded   envelope {} by user {} (order {}): {} in {} shares",
+        Record::Issued(f) => format!(
+            "issued   envelope {} by user {} (order {}): {} in {} shares",
             f.envelope,
             f.sender,
             f.order,
@@ -265,29 +265,53 @@ fn record_words(record: &Record) -> String {
             let (claimed, total) = (yuan(r.claimed), yuan(r.total));
             format!("recycled envelope {}: {claimed} of {total} claimed", r.envelope)
         }
+        Record::Paid(p) => {
+            let (total, source) = (yuan(p.total), p.source);
+            format!("paid     envelope {}: {total} ({source:?}, payment {})", p.envelope, p.payment)
+        }
+        Record::Voided(v) => {
+            format!("voided   envelope {} ({:?}): {} not paid", v.envelope, v.cause, yuan(v.total))
+        }
+        Record::Returned(r) => {
+            let (amount, payment) = (yuan(r.amount), r.payment);
+            format!("returned envelope {}: {amount} of payment {payment}", r.envelope)
+        }
     }
 }
 
 /// The seed stays out: it would tell the coming amounts.
 fn record_json(position: Position, batch: &BatchHeader, record: &Record) -> Value {
     let mut json = match record {
-        Record::Funded(f) => json!({
-            "type": "funded", "envelope": id(f.envelope), "sender": id(f.sender), "order": id(f.order),
+        Record::Issued(f) => json!({
+            "type": "issued", "envelope": id(f.envelope), "sender": id(f.sender), "order": id(f.order),
             "payment": id(f.payment), "total_fen": f.total, "shares": f.shares,
             "share_max_fen": f.share_max, "lifetime_s": f.lifetime_s, "at": f.at,
-            "split": f.split.code(),
+            "split": f.split.code(), "source": f.source.code(), "pay_within_s": f.pay_within_s,
         }),
         Record::Claimed(c) => json!({
             "type": "claimed", "envelope": id(c.envelope), "user": id(c.user),
             "amount_fen": c.amount, "rank": c.rank, "at": c.at,
         }),
         Record::Closed(c) => json!({
-            "type": "closed", "envelope": id(c.envelope), "refunded_fen": c.refunded,
+            "type": "closed", "envelope": id(c.envelope), "sender": id(c.sender), "refunded_fen": c.refunded,
             "cause": format!("{:?}", c.cause).to_lowercase(), "at": c.at,
         }),
         Record::Recycled(r) => json!({
             "type": "recycled", "envelope": id(r.envelope), "shares_claimed": r.shares_claimed,
             "claimed_fen": r.claimed, "total_fen": r.total, "at": r.at,
+        }),
+        Record::Paid(p) => json!({
+            "type": "paid", "envelope": id(p.envelope), "sender": id(p.sender),
+            "payment": id(p.payment), "total_fen": p.total, "source": p.source.code(), "at": p.at,
+        }),
+        Record::Voided(v) => json!({
+            "type": "voided", "envelope": id(v.envelope), "sender": id(v.sender),
+            "total_fen": v.total, "source": v.source.code(),
+            "cause": format!("{:?}", v.cause).to_lowercase(), "at": v.at,
+        }),
+        Record::Returned(r) => json!({
+            "type": "returned", "envelope": id(r.envelope), "sender": id(r.sender),
+            "payment": id(r.payment), "amount_fen": r.amount, "at": r.at,
         }),
     };
     json["position"] = position.0.into();

@@ -85,6 +85,8 @@ pub(super) fn audit(book: &Book, shown: &Shown) -> Verdict {
 /// The envelope is the one that was ordered.
 fn check_order(verdict: &mut Verdict, envelope: EnvelopeId, order: &SendOrder, s: &Summary) {
     let shown = SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
         sender: s.sender,
         order: s.order,
         payment: s.payment,
@@ -200,6 +202,8 @@ mod tests {
 
     fn order(number: u64) -> SendOrder {
         SendOrder {
+            nonce: 0,
+            source: hongbao::units::MoneySource::Vouched,
             sender: UserId(1),
             order: number,
             payment: 7,

@@ -78,6 +78,8 @@ impl Stock<'_> {
 
 fn order(run: Run, number: u32, shares: u32) -> SendOrder {
     SendOrder {
+        nonce: 0,
+        source: hongbao::units::MoneySource::Vouched,
         sender: run.sender(number),
         order: run.order(number),
         payment: run.order(number),

@@ -149,6 +149,8 @@ impl Eve {
     pub(crate) fn order(&self, number: u32) -> SendOrder {
         let plan = &self.plans[index(number)];
         SendOrder {
+            nonce: 0,
+            source: hongbao::units::MoneySource::Vouched,
             sender: self.shape.run.sender(number),
             order: self.shape.run.order(number),
             payment: self.shape.run.order(number),

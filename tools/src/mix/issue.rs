@@ -87,6 +87,8 @@ mod tests {
 
     fn issue(count: u32) -> Issue<impl FnMut(u32) -> SendOrder> {
         Issue::new(count, |number| SendOrder {
+            nonce: 0,
+            source: hongbao::units::MoneySource::Vouched,
             sender: Run(1).sender(number),
             order: Run(1).order(number),
             payment: 0,

@@ -1,0 +1,109 @@
+//! What a record means in money: from whom to whom, how much.
+//!
+//! Pure: a record names both ends of what it moves, so no state is needed.
+
+use crate::engine::Record;
+use crate::units::{Cell, EnvelopeId, Fen, MoneySource, UnixSeconds, UserId};
+
+/// The name of a record, and so of the movement of money that it makes: the
+/// same for ever, for every reader, so that whoever books it can be idempotent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MovementId {
+    /// The server.
+    pub cell: Cell,
+    /// Which arrangement of its shards, from 1; positions begin anew in each.
+    pub arrangement: u32,
+    /// The shard.
+    pub shard: u16,
+    /// The journal position at which the record's batch begins.
+    pub batch: u64,
+    /// The record's place in its batch, from 0.
+    pub index: u32,
+}
+
+/// An account of the double entry. Money never leaves the sum of all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Account {
+    /// The world outside: payments come from it; its balance is what the world
+    /// has put in, negative.
+    Outside,
+    /// A user's balance.
+    User(UserId),
+    /// Balances held for orders that are not open yet.
+    Held,
+    /// The money in envelopes.
+    Escrow,
+}
+
+/// Why money moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Why {
+    /// A balance is held for an order; the ledger may refuse it.
+    Hold = 1,
+    /// A hold goes back, if there is one.
+    Release = 2,
+    /// An envelope opens.
+    Fund = 3,
+    /// A share is credited.
+    Claim = 4,
+    /// What was left goes back to the sender.
+    Refund = 5,
+    /// A payment came too late and goes to its sender's balance.
+    Return = 6,
+    /// An operator puts money in (not from the journal).
+    Deposit = 7,
+    /// An operator takes money out (not from the journal).
+    Withdraw = 8,
+}
+
+/// One movement of money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Movement {
+    /// Why.
+    pub why: Why,
+    /// From this account,
+    pub from: Account,
+    /// to this one,
+    pub to: Account,
+    /// so much, in fen.
+    pub amount: Fen,
+    /// For this envelope.
+    pub envelope: EnvelopeId,
+    /// When the record was made.
+    pub at: UnixSeconds,
+}
+
+impl Movement {
+    /// What `record` moves, if it moves money.
+    pub fn of(record: &Record) -> Option<Self> {
+        let user = Account::User;
+        let (why, from, to, amount, at) = match *record {
+            Record::Issued(i) => match i.source {
+                MoneySource::Vouched => {
+                    (Why::Fund, Account::Outside, Account::Escrow, i.total, i.at)
+                }
+                MoneySource::Balance => (Why::Hold, user(i.sender), Account::Held, i.total, i.at),
+                MoneySource::Payment => return None,
+            },
+            Record::Paid(p) => {
+                let balance = p.source == MoneySource::Balance;
+                let from = if balance { Account::Held } else { Account::Outside };
+                (Why::Fund, from, Account::Escrow, p.total, p.at)
+            }
+            Record::Voided(v) => match v.source {
+                MoneySource::Balance => {
+                    (Why::Release, Account::Held, user(v.sender), v.total, v.at)
+                }
+                MoneySource::Vouched | MoneySource::Payment => return None,
+            },
+            Record::Claimed(c) => {
+                (Why::Claim, Account::Escrow, user(c.user), Fen::from(c.amount), c.at)
+            }
+            Record::Closed(c) => (Why::Refund, Account::Escrow, user(c.sender), c.refunded, c.at),
+            Record::Returned(r) => (Why::Return, Account::Outside, user(r.sender), r.amount, r.at),
+            Record::Recycled(_) => return None,
+        };
+        Some(Self { why, from, to, amount, envelope: record.envelope(), at })
+    }
+}
