@@ -40,7 +40,7 @@ fn ask(client: &mut Client, request: &Request) -> (Status, ReplyBody) {
 fn send(client: &mut Client, sender: u64, number: u64, shares: u32) -> EnvelopeId {
     let wanted = order(sender, number, u64::from(shares) * 100, shares);
     match ask(client, &Request::Send(wanted)) {
-        (Status::Ok, ReplyBody::Envelope(envelope)) => envelope,
+        (Status::Ok, ReplyBody::Ordered(ordered)) => ordered.envelope,
         other => panic!("not sent: {other:?}"),
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, Outcome};
 use crate::limits::{PROTOCOL_VERSION, RETRY_AFTER_MS_MAX};
 use crate::units::{Cell, Durability, EnvelopeId};
-use crate::wire::{ReplyWriter, Status};
+use crate::wire::{Ordered, ReplyWriter, Status};
 
 /// `detail` of a repeated `send` or `cancel`.
 const REPEATED: u32 = 1;
@@ -74,8 +74,10 @@ fn tell(
             reply.number(Status::Ok, shares_left, 0);
             return Status::Ok;
         }
-        Outcome::Issued { envelope, repeated, .. } => {
-            reply.number(Status::Ok, repeat(repeated), envelope.0);
+        Outcome::Issued { envelope, state, repeated } => {
+            // In work: the engine cannot tell the commitment yet.
+            let ordered = Ordered { envelope, state, commitment: [0; 32] };
+            reply.ordered(repeat(repeated), &ordered);
             return Status::Ok;
         }
         Outcome::Refunded { amount, repeated } => {

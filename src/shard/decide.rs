@@ -230,7 +230,10 @@ impl<S: Storage> Shard<S> {
                 self.engine.fund(order, seed, now)
             }
             Request::Cancel { envelope, sender } => self.engine.cancel(envelope, sender, now),
-            Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),
+            Request::Fund { .. }
+            | Request::Void { .. }
+            | Request::Reveal { .. }
+            | Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),
         }
     }
 

@@ -62,6 +62,12 @@ pub enum BadRequest {
     /// The source code names none.
     #[error("unknown source of money; 0 vouched, 1 balance, 2 payment")]
     Source = 12,
+    /// The order waits for a payment that nobody could confirm.
+    #[error(
+        "this server has no payment keys, so no payment can open an envelope; set payment_keys to \
+         a file of keys, or send with another source of money"
+    )]
+    NoPaymentKeys = 13,
 }
 
 impl BadRequest {
@@ -80,6 +86,7 @@ impl BadRequest {
             Self::Lifetime => 10,
             Self::Reserved => 11,
             Self::Source => 12,
+            Self::NoPaymentKeys => 13,
         }
     }
 
@@ -98,6 +105,7 @@ impl BadRequest {
             10 => Self::Lifetime,
             11 => Self::Reserved,
             12 => Self::Source,
+            13 => Self::NoPaymentKeys,
             _ => return None,
         })
     }

@@ -11,10 +11,14 @@ use std::thread;
 use hongbao::client::partition;
 use hongbao::engine::partition_of;
 use hongbao::limits::DETAIL_ROWS_MAX;
-use hongbao::units::{EnvelopeId, EnvelopeState, UserId};
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, UserId};
 use hongbao::wire::{
-    Decoded, ReplyWriter, Request, Row, SendOrder, Status, Summary, decode_request,
+    Confirmed, Decoded, Denial, NotOpen, Ordered, Payment, PaymentKeys, ReplyWriter, Request,
+    Reveal, Row, SendOrder, Status, Summary, decode_request,
 };
+
+/// The key that a double believes, and its id.
+pub(crate) const KEY: (u32, [u8; 32]) = (1, [7; 32]);
 
 /// What a double does wrong on purpose.
 #[derive(Clone, Copy, Default)]
@@ -37,6 +41,8 @@ struct Envelope {
     rows: Vec<Row>,
     refunded: u64,
     state: EnvelopeState,
+    /// Its payment came too late and went back.
+    returned: bool,
 }
 
 #[derive(Default)]
@@ -157,6 +163,21 @@ impl Model {
                 self.detail(writer, envelope, from, rows_max);
             }
             Request::Cancel { envelope, sender } => self.cancel(writer, envelope, sender),
+            Request::Fund { envelope, payment, amount, key_id, seal } => {
+                let payment = Payment { envelope, payment, amount };
+                let mut keys = PaymentKeys::default();
+                keys.add(KEY.0, &KEY.1).unwrap();
+                if keys.is_sealed(key_id, 0, &payment, &seal) {
+                    self.fund(writer, &payment);
+                } else {
+                    writer.bare(Status::Denied, Denial::Seal.code());
+                }
+            }
+            Request::Void { envelope, sender } => self.void(writer, envelope, sender),
+            Request::Reveal { envelope } => match self.envelopes.get(&envelope.0) {
+                Some(found) => writer.reveal(&found.reveal()),
+                None => writer.bare(Status::NotFound, 0),
+            },
         }
     }
 
@@ -166,14 +187,50 @@ impl Model {
             if !same {
                 return writer.bare(Status::Conflict, 0);
             }
-            return writer.number(Status::Ok, 1, id);
+            return writer.ordered(1, &self.envelopes[&id].ordered(EnvelopeId(id)));
         }
         let slot = u32::try_from(self.envelopes.len()).unwrap();
         let id = EnvelopeId::new(0, partition_of(order.sender), slot, 1).0;
         self.orders.insert((order.sender.0, order.order), id);
-        let envelope = Envelope { order, rows: vec![], refunded: 0, state: EnvelopeState::Open };
+        let state = match order.source {
+            MoneySource::Vouched => EnvelopeState::Open,
+            MoneySource::Balance | MoneySource::Payment => EnvelopeState::Reserved,
+        };
+        let envelope = Envelope { order, rows: vec![], refunded: 0, state, returned: false };
+        writer.ordered(0, &envelope.ordered(EnvelopeId(id)));
         self.envelopes.insert(id, envelope);
-        writer.number(Status::Ok, 0, id);
+    }
+
+    fn fund(&mut self, writer: ReplyWriter<'_>, payment: &Payment) {
+        let Some(found) = self.envelopes.get_mut(&payment.envelope.0) else {
+            return writer.bare(Status::NotFound, 0);
+        };
+        let (confirmed, amount) = match found.state {
+            EnvelopeState::Reserved => {
+                found.state = EnvelopeState::Open;
+                (Confirmed::Opened, 0)
+            }
+            EnvelopeState::Voided if found.returned => (Confirmed::ReturnedBefore, payment.amount),
+            EnvelopeState::Voided => {
+                found.returned = true;
+                (Confirmed::Returned, payment.amount)
+            }
+            _ => (Confirmed::OpenedBefore, 0),
+        };
+        writer.number(Status::Ok, confirmed.code(), amount);
+    }
+
+    fn void(&mut self, writer: ReplyWriter<'_>, id: EnvelopeId, sender: UserId) {
+        match self.envelopes.get_mut(&id.0) {
+            None => writer.bare(Status::NotFound, 0),
+            Some(found) if found.order.sender != sender => writer.bare(Status::Denied, 0),
+            Some(found) if found.state == EnvelopeState::Reserved => {
+                found.state = EnvelopeState::Voided;
+                writer.bare(Status::Ok, 0);
+            }
+            Some(found) if found.state == EnvelopeState::Voided => writer.bare(Status::Ok, 1),
+            Some(_) => writer.bare(Status::Conflict, 0),
+        }
     }
 
     fn look(&mut self, writer: ReplyWriter<'_>, id: EnvelopeId, user: UserId, claims: bool) {
@@ -188,9 +245,7 @@ impl Model {
             EnvelopeState::Open => writer.number(Status::Ok, envelope.shares_left(), 0),
             EnvelopeState::Exhausted => writer.bare(Status::SoldOut, 0),
             EnvelopeState::Expired => writer.bare(Status::Expired, 0),
-            EnvelopeState::Cancelled | EnvelopeState::Reserved | EnvelopeState::Voided => {
-                writer.bare(Status::NotOpen, 0);
-            }
+            shut => writer.bare(Status::NotOpen, not_open(shut).code()),
         }
     }
 
@@ -212,8 +267,8 @@ impl Model {
                 EnvelopeState::Exhausted => writer.bare(Status::SoldOut, 0),
                 EnvelopeState::Cancelled => writer.number(Status::Ok, 1, envelope.refunded),
                 EnvelopeState::Expired => writer.bare(Status::Expired, 0),
-                EnvelopeState::Reserved | EnvelopeState::Voided => {
-                    writer.bare(Status::NotOpen, 0);
+                shut @ (EnvelopeState::Reserved | EnvelopeState::Voided) => {
+                    writer.bare(Status::NotOpen, not_open(shut).code());
                 }
                 EnvelopeState::Open => {
                     envelope.refunded = envelope.left();
@@ -225,7 +280,23 @@ impl Model {
     }
 }
 
+fn not_open(state: EnvelopeState) -> NotOpen {
+    match state {
+        EnvelopeState::Reserved => NotOpen::NotPaid,
+        EnvelopeState::Voided => NotOpen::NeverPaid,
+        _ => NotOpen::Cancelled,
+    }
+}
+
 impl Envelope {
+    fn ordered(&self, envelope: EnvelopeId) -> Ordered {
+        Ordered { envelope, state: self.state, commitment: self.reveal().commitment }
+    }
+
+    fn reveal(&self) -> Reveal {
+        Reveal { commitment: [9; 32], seed: None, nonce: self.order.nonce }
+    }
+
     fn shares_left(&self) -> u32 {
         self.order.shares - u32::try_from(self.rows.len()).unwrap()
     }
