@@ -1,50 +1,16 @@
-//! The commands that make one call: send, grab, claim, show, detail, cancel.
+//! The commands about an open envelope: grab, claim, show, detail, cancel.
 
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
 use hongbao::client::{Address, Client, Look};
 use hongbao::units::{EnvelopeState, Split};
-use hongbao::wire::{Row, SendOrder, Summary};
+use hongbao::wire::{Row, Summary};
 use serde_json::{Value, json};
 
-use crate::args::{CancelArgs, EnvelopeArgs, PairArgs, SendArgs};
-use crate::exit::Usage;
+use crate::args::{CancelArgs, EnvelopeArgs, PairArgs};
 use crate::money::yuan;
 use crate::output::{Output, id};
-
-/// `hb send`.
-pub(crate) fn send(addr: &Address, args: &SendArgs, output: Output) -> Result<()> {
-    let order = order_of(args)?;
-    let sent = Client::connect(addr)?.send(&order)?;
-    let json = json!({
-        "envelope": id(sent.envelope), "repeated": sent.repeated,
-        "total_fen": order.total, "shares": order.shares,
-    });
-    output.print(&json, || {
-        let already = if sent.repeated { ", sent before by the same order" } else { "" };
-        let (total, shares) = (yuan(order.total), order.shares);
-        format!("envelope {}: {total} in {shares} shares{already}", sent.envelope)
-    });
-    Ok(())
-}
-
-fn order_of(args: &SendArgs) -> Result<SendOrder> {
-    let too_long = || Usage("--lifetime is too long: at most 136 years".into());
-    let too_much = || Usage("--share-max is too much: at most 42949672.95 yuan".into());
-    Ok(SendOrder {
-        nonce: 0,
-        source: hongbao::units::MoneySource::Vouched,
-        sender: args.sender,
-        order: args.order,
-        payment: args.payment,
-        total: args.total,
-        shares: args.shares,
-        lifetime_s: u32::try_from(args.lifetime.as_secs()).map_err(|_| too_long())?,
-        share_max: u32::try_from(args.share_max.unwrap_or(0)).map_err(|_| too_much())?,
-        split: args.split.split(),
-    })
-}
 
 /// `hb grab`.
 pub(crate) fn grab(addr: &Address, pair: &PairArgs, output: Output) -> Result<()> {
@@ -156,7 +122,7 @@ pub(crate) fn cancel(addr: &Address, by: &CancelArgs, output: Output) -> Result<
     Ok(())
 }
 
-fn state_word(state: EnvelopeState) -> &'static str {
+pub(crate) fn state_word(state: EnvelopeState) -> &'static str {
     match state {
         EnvelopeState::Open => "open",
         EnvelopeState::Exhausted => "exhausted",
