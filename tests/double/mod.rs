@@ -327,6 +327,11 @@ impl Envelope {
         }
     }
 
+    fn luckiest(&self) -> Option<(UserId, u64)> {
+        let best = self.rows.iter().rev().max_by_key(|row| row.amount);
+        best.filter(|_| self.shares_left() == 0).map(|row| (row.user, row.amount.into()))
+    }
+
     fn shares_left(&self) -> u32 {
         self.order.shares - u32::try_from(self.rows.len()).unwrap()
     }
@@ -361,7 +366,7 @@ impl Envelope {
             state: self.state,
             split: self.order.split,
             source: self.order.source,
-            luckiest: None,
+            luckiest: self.luckiest(),
         }
     }
 }

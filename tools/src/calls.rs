@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 use hongbao::client::{Address, Client, Look};
-use hongbao::units::{EnvelopeState, Split};
+use hongbao::units::{EnvelopeState, MoneySource, Split};
 use hongbao::wire::{Row, Summary};
 use serde_json::{Value, json};
 
@@ -57,34 +57,49 @@ fn summary_json(summary: &Summary) -> Value {
         "shares": summary.shares, "claimed": summary.claimed,
         "share_max_fen": summary.share_max, "created_at": summary.created_at,
         "expires_at": summary.expires_at, "state": state_word(summary.state),
-        "split": split_word(summary.split),
+        "split": split_word(summary.split), "source": source_word(summary.source),
+        "luckiest": summary.luckiest.map(|(user, _)| id(user)),
+        "luckiest_fen": summary.luckiest.map(|(_, amount)| amount),
     })
 }
 
 fn summary_words(one: &EnvelopeArgs, s: &Summary) -> String {
+    let (state, source) = (state_word(s.state), source_word(s.source));
+    let (total, split) = (yuan(s.total), split_word(s.split));
+    let mut text = format!(
+        "envelope {}: {state}\n  from user {} (order {}, {source}), {total} in {} shares, {split}",
+        one.envelope, s.sender, s.order, s.shares
+    );
+    let _ = match s.state {
+        EnvelopeState::Reserved => {
+            write!(text, "\n  not paid yet, lapses at {}", moment(s.expires_at))
+        }
+        EnvelopeState::Voided => write!(text, "\n  never paid"),
+        _ => write!(text, "{}", paid_words(s)),
+    }; // a String takes all
+    text
+}
+
+/// What became of the money of an envelope that has opened.
+fn paid_words(s: &Summary) -> String {
     let given = s.total.saturating_sub(s.left).saturating_sub(s.refunded);
+    let (given, left, refunded) = (yuan(given), yuan(s.left), yuan(s.refunded));
+    let best =
+        s.luckiest.map(|(user, amount)| format!("\n  luckiest user {user} with {}", yuan(amount)));
     format!(
-        "envelope {}: {}\n  from user {} (order {}), {} in {} shares, {}\n  \
-         claimed {} in {} shares, left {}, refunded {}\n  expires at {}",
-        one.envelope,
-        state_word(s.state),
-        s.sender,
-        s.order,
-        yuan(s.total),
-        s.shares,
-        split_word(s.split),
-        yuan(given),
+        "\n  claimed {given} in {} shares, left {left}, refunded {refunded}{}\n  expires at {}",
         s.claimed,
-        yuan(s.left),
-        yuan(s.refunded),
-        moment(s.expires_at),
+        best.unwrap_or_default(),
+        moment(s.expires_at)
     )
 }
 
 /// `hb detail`.
 pub(crate) fn detail(addr: &Address, one: &EnvelopeArgs, output: Output) -> Result<()> {
     let detail = Client::connect(addr)?.detail(one.envelope).context("reading the detail")?;
-    let best = luckiest(&detail.rows);
+    // Before the last share is taken somebody may still be luckier.
+    let is_whole = usize::try_from(detail.shares).is_ok_and(|shares| shares == detail.rows.len());
+    let best = luckiest(&detail.rows).filter(|_| is_whole);
     let row_json =
         |row: &Row| json!({ "user": id(row.user), "amount_fen": row.amount, "at": row.at });
     let json = json!({
@@ -130,6 +145,14 @@ pub(crate) fn state_word(state: EnvelopeState) -> &'static str {
         EnvelopeState::Cancelled => "cancelled",
         EnvelopeState::Reserved => "reserved",
         EnvelopeState::Voided => "voided",
+    }
+}
+
+fn source_word(source: MoneySource) -> &'static str {
+    match source {
+        MoneySource::Vouched => "vouched",
+        MoneySource::Balance => "balance",
+        MoneySource::Payment => "payment",
     }
 }
 

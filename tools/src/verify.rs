@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use hongbao::client::{Address, Client};
 use hongbao::engine::commitment::{Hash, Terms, receipt, verify};
-use hongbao::units::{EnvelopeId, Fen, Seed};
+use hongbao::units::{EnvelopeId, EnvelopeState, Fen, Seed};
 use hongbao::wire::{Reveal, Row, Summary};
 use serde_json::{Value, json};
 
@@ -63,8 +63,8 @@ fn check(told: &Told, given: Option<Hash>) -> Result<Hash, AuditFailed> {
         return Err(failed("there are not as many claims listed as the summary counts"));
     }
     let claimed: Fen = rows.iter().map(|row| Fen::from(row.amount)).sum();
-    let is_paid = summary.refunded > 0 || claimed > 0;
-    if is_paid && claimed + summary.refunded + summary.left != summary.total {
+    let was_paid = summary.state != EnvelopeState::Voided;
+    if was_paid && claimed + summary.refunded + summary.left != summary.total {
         return Err(failed("claimed, refunded and left are not the total"));
     }
     let terms = terms(told);

@@ -111,6 +111,8 @@ fn a_withdrawn_order_sends_its_payment_back() {
     assert_eq!(json(&addr, &["void", &envelope, "7"])["repeated"], false);
     assert_eq!(json(&addr, &["void", &envelope, "7"])["repeated"], true);
     assert_eq!(json(&addr, &["show", &envelope])["state"], "voided");
+    let words = String::from_utf8(hb(&addr, &["show", &envelope]).stdout).unwrap();
+    assert!(words.ends_with("equal\n  never paid\n"), "{words}");
     let keys = key_file(&dir, &[double::KEY]);
     let args = ["fund", &envelope, "--payment", "5", "--amount", "88", "--key-file", &keys];
     let late = json(&addr, &args);
@@ -145,6 +147,12 @@ fn a_closed_envelope_verifies_and_a_false_one_is_exit_code_4() {
     assert_eq!(early.status.code(), Some(1), "{early:?}");
     assert!(String::from_utf8_lossy(&early.stderr).contains("not closed yet"));
     json(&addr, &["claim", &envelope, "6"]);
+
+    let shown = json(&addr, &["show", &envelope]);
+    assert_eq!((&shown["luckiest"], &shown["luckiest_fen"]), (&"5".into(), &4400.into()));
+    let words = String::from_utf8(hb(&addr, &["show", &envelope]).stdout).unwrap();
+    assert!(words.contains("luckiest user 5 with 44.00 yuan"), "{words}");
+    assert_eq!(json(&addr, &["detail", &envelope])["luckiest"], "5");
 
     let args = ["verify", &envelope, "--receipts", "--commitment", &commitment];
     let told = json(&addr, &args);
