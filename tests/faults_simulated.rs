@@ -17,8 +17,9 @@ use hongbao::journal::{
     Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Recovering,
 };
 use hongbao::net::{BoundListener, Net, NetSettings, Waker};
-use hongbao::shard::{Bell, Board, Checkpoints, Clock, Fatal, Mesh, Shard, ShardSettings};
+use hongbao::shard::{Bell, Board, Checkpoints, Clock, Covers, Fatal, Mesh, Shard, ShardSettings};
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
+use hongbao::wire::PaymentKeys;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -63,6 +64,8 @@ fn shard(
         checkpoint: None,
         stop: Arc::default(),
         quiet: Arc::default(),
+        payment_keys: PaymentKeys::default(),
+        covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board: Arc::clone(&board),
     };

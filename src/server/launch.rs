@@ -19,8 +19,11 @@ use crate::journal::{
     Recovered, Recovering,
 };
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
-use crate::shard::{Bell, Board, Checkpoints, Clock, Fatal, Mesh, Phase, Shard, ShardSettings};
+use crate::shard::{
+    Bell, Board, Checkpoints, Clock, Covers, Fatal, Mesh, Phase, Shard, ShardSettings,
+};
 use crate::units::Time;
+use crate::wire::PaymentKeys;
 
 /// What a shard's thread says while it starts.
 pub(super) enum Stage {
@@ -63,6 +66,8 @@ pub(super) struct Launch {
     pub(super) ports: Vec<u16>,
     pub(super) mesh: Mesh,
     pub(super) bell: Arc<Bell>,
+    pub(super) covers: Covers,
+    pub(super) payment_keys: PaymentKeys,
     pub(super) waker: Waker,
     pub(super) board: Arc<Board>,
     pub(super) stop: Arc<AtomicBool>,
@@ -213,6 +218,8 @@ impl Launch {
             checkpoint: recovered.checkpoint,
             stop: self.stop,
             quiet: self.quiet,
+            payment_keys: self.payment_keys,
+            covers: self.covers,
             bell: self.bell,
             board: self.board,
         };

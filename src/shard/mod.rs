@@ -9,8 +9,10 @@ mod board;
 mod checkpoint;
 mod clock;
 mod counters;
+mod covers;
 mod decide;
 mod mesh;
+mod paying;
 mod pressure;
 mod turn;
 
@@ -18,5 +20,6 @@ pub use board::{Board, Phase};
 pub use checkpoint::Checkpoints;
 pub use clock::Clock;
 pub use counters::{CheckpointCounters, HISTOGRAM_BUCKETS, Histogram, ShardCounters, TableFill};
+pub use covers::{Cover, Covers};
 pub use mesh::{Bell, Mesh};
 pub use turn::{Fatal, Shard, ShardSettings};

@@ -10,8 +10,9 @@ use hongbao::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 use hongbao::journal::simulated::Disk;
 use hongbao::journal::{Identity, Recovering};
 use hongbao::net::{Net, NetSettings, Waker};
-use hongbao::shard::{Bell, Board, Checkpoints, Clock, Mesh, Phase, Shard, ShardSettings};
+use hongbao::shard::{Bell, Board, Checkpoints, Clock, Covers, Mesh, Phase, Shard, ShardSettings};
 use hongbao::units::{Durability, Time};
+use hongbao::wire::PaymentKeys;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -68,6 +69,8 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         checkpoint: None,
         stop,
         quiet: Arc::default(),
+        payment_keys: PaymentKeys::default(),
+        covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board,
     };
