@@ -185,15 +185,32 @@ impl<S: Storage> Journal<S> {
     /// Makes everything appended so far durable (or, under `os`, whole).
     /// Returns at once where nothing was appended since the last time.
     pub fn commit(&mut self, now: Time) -> Result<Committed, CommitFailed> {
+        self.commit_while(now, || {})
+    }
+
+    /// Like [`Journal::commit`], and does `meanwhile` once the batch is on its
+    /// way to the disk, before it is waited for.
+    pub fn commit_while(
+        &mut self,
+        now: Time,
+        meanwhile: impl FnOnce(),
+    ) -> Result<Committed, CommitFailed> {
         self.end_commit()?;
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
         if self.records > 0 {
-            self.commit_open(now)?;
-            self.storage.tend(self.sequence.saturating_add(1), self.next_base(), now);
+            self.commit_open(now, meanwhile)?;
+            self.tend(now);
+        } else {
+            meanwhile();
         }
         Ok(Committed { upto: self.chain.end })
+    }
+
+    fn tend(&mut self, now: Time) {
+        let (sequence, base) = (self.sequence.saturating_add(1), self.next_base());
+        self.storage.tend(self.chain.end, sequence, base, now);
     }
 
     /// Begins to make everything appended so far durable while more is
@@ -213,7 +230,7 @@ impl<S: Storage> Journal<S> {
         }
         self.in_flight = Some(InFlight { start, chain: self.chain, covers: self.synced });
         self.open_at(end);
-        self.storage.tend(self.sequence.saturating_add(1), self.next_base(), now);
+        self.tend(now);
         Ok(None)
     }
 
@@ -324,7 +341,7 @@ impl<S: Storage> Journal<S> {
         let next = self.storage.next(sequence, base, now)?;
         self.end_commit()?;
         if self.records > 0 {
-            self.commit_open(now)?;
+            self.commit_open(now, || {})?;
         }
         let full = std::mem::replace(&mut self.segment, next);
         let unsynced = self.durability == Durability::Os;
@@ -345,15 +362,18 @@ impl<S: Storage> Journal<S> {
         self.records = 0;
     }
 
-    fn commit_open(&mut self, now: Time) -> Result<(), CommitFailed> {
+    fn commit_open(&mut self, now: Time, meanwhile: impl FnOnce()) -> Result<(), CommitFailed> {
         match self.durability {
             Durability::Sync => {
                 self.seal(now);
+                self.segment.set_out(self.start..page_up(self.at));
+                meanwhile();
                 self.sync_sealed()
             }
             Durability::Os => {
                 self.note_retired()?;
                 self.seal(now);
+                meanwhile();
                 self.committed = self.chain;
                 self.open_at(page_up(self.at));
                 Ok(())

@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use super::checkpoint::CheckpointNumber;
 use super::executor::executor;
 use super::files::WholeFile;
 use super::mmap::MappedSegment;
+use super::pace::Pace;
 use super::prepare::{Job, Preparer, Retired, map_warm};
 use super::storage::{NextError, ReadAt, Source, Storage, Stored};
 use super::syncer::{Ring, Syncer};
@@ -48,7 +49,7 @@ pub struct MmapStorage {
     jobs: Option<Sender<Job>>,
     ready: Receiver<io::Result<MappedSegment>>,
     retired: Arc<Retired>,
-    cancelled: Arc<AtomicBool>,
+    pace: Arc<Pace>,
     thread: Option<JoinHandle<()>>,
     /// Syncs beside the shard, where that was asked for.
     syncer: Option<Syncer>,
@@ -114,13 +115,13 @@ impl MmapStorage {
         }
         check_memlock()?;
         let shard = arrangement.shard_path(identity.shard);
-        let (retired, cancelled) = (Arc::default(), Arc::default());
+        let (retired, pace) = (Arc::default(), Arc::<Pace>::default());
         let preparer = Preparer {
             data: arrangement.directory().path().to_owned(),
             shard: shard.clone(),
             identity,
             segment_bytes,
-            cancelled: Arc::clone(&cancelled),
+            pace: Arc::clone(&pace),
             retired: Arc::clone(&retired),
         };
         let (jobs, ready, thread) =
@@ -128,18 +129,7 @@ impl MmapStorage {
         let (arrangement, jobs, thread) = (arrangement.clone(), Some(jobs), Some(thread));
         let ahead = Ahead::Unasked;
         let syncer = None;
-        Ok(Self {
-            arrangement,
-            shard,
-            identity,
-            ahead,
-            jobs,
-            ready,
-            retired,
-            cancelled,
-            thread,
-            syncer,
-        })
+        Ok(Self { arrangement, shard, identity, ahead, jobs, ready, retired, pace, thread, syncer })
     }
 
     /// Syncs of whole batches may be begun and ended later; `ring` is called at
@@ -168,6 +158,7 @@ impl MmapStorage {
     /// again, because a blocking receive allocates the first time.
     fn wait(&mut self, now: Time) -> Result<(), NextError> {
         let deadline = Instant::now() + Duration::from_secs(PREPARE_WAIT_S);
+        self.pace.hurry();
         loop {
             match self.ready.try_recv() {
                 Ok(segment) => self.arrived(segment, now),
@@ -225,7 +216,7 @@ fn start(preparer: Preparer, core: Option<usize>) -> io::Result<Started> {
 
 impl Drop for MmapStorage {
     fn drop(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.pace.cancel();
         self.jobs = None;
         // The thread drops its end of the channel last. One that hangs on a
         // broken disk is left behind: it must not keep the process from ending.
@@ -356,7 +347,8 @@ impl Storage for MmapStorage {
         }
     }
 
-    fn tend(&mut self, sequence: Sequence, base: u64, now: Time) {
+    fn tend(&mut self, upto: Position, sequence: Sequence, base: u64, now: Time) {
+        self.pace.note(upto);
         match self.ahead {
             Ahead::Asked | Ahead::Ready(_) | Ahead::Unasked => {}
             Ahead::AskedAgain | Ahead::Failed(..) => self.poll(sequence, base, now),

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -24,8 +25,9 @@ pub const SIGBUS_EXIT_CODE: i32 = 74;
 #[derive(Debug)]
 pub struct MappedSegment {
     map: MmapMut,
-    /// The same file once more, for a thread that syncs and touches nothing.
-    file: Arc<MmapRaw>,
+    /// The same bytes once more, for a thread that syncs and touches nothing.
+    again: Arc<MmapRaw>,
+    file: File,
     sequence: Sequence,
     slot: Option<&'static Slot>,
 }
@@ -48,9 +50,10 @@ impl MappedSegment {
         // A page that was evicted comes back alone: readahead would make a
         // large folio, and each small sync in it would rewrite all of it.
         map.advise(Advice::Random)?;
-        let file = Arc::new(MmapOptions::new().len(bytes).map_raw(file)?);
+        let again = Arc::new(MmapOptions::new().len(bytes).map_raw(file)?);
+        let file = file.try_clone()?;
         let slot = Slot::take(map.as_ptr().addr(), bytes, shard, sequence);
-        Ok(Self { map, file, sequence, slot })
+        Ok(Self { map, again, file, sequence, slot })
     }
 
     /// The segment's number.
@@ -80,10 +83,14 @@ impl Segment for MappedSegment {
         &mut self.map
     }
 
-    fn sync(&mut self, range: Range<usize>) -> io::Result<()> {
+    fn set_out(&mut self, range: Range<usize>) {
         if range.len() > PAGE_BYTES {
             self.let_go_of(&range);
         }
+        self.write_back(&range);
+    }
+
+    fn sync(&mut self, range: Range<usize>) -> io::Result<()> {
         self.map.flush_range(range.start, range.len())
     }
 }
@@ -95,7 +102,20 @@ impl MappedSegment {
         if range.len() > PAGE_BYTES {
             self.let_go_of(range);
         }
-        Arc::clone(&self.file)
+        Arc::clone(&self.again)
+    }
+
+    /// Begins to write a range and waits for nothing. Its errors are those that
+    /// the sync after it meets again: a write that failed stays known to the
+    /// file until an `fsync` has told it.
+    fn write_back(&self, range: &Range<usize>) {
+        let offset = |n: usize| libc::off64_t::try_from(n).unwrap_or(0);
+        let (from, bytes) = (offset(range.start), offset(range.len()));
+        // SAFETY: the call takes plain numbers and touches no memory of ours;
+        // the descriptor is open as long as `self.file` lives.
+        let _ = unsafe {
+            libc::sync_file_range(self.file.as_raw_fd(), from, bytes, libc::SYNC_FILE_RANGE_WRITE)
+        };
     }
 
     /// Takes whole pages out of the page tables before they are written back.

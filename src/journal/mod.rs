@@ -22,6 +22,7 @@ pub mod inspect;
 mod mapped;
 mod marker;
 pub mod mmap;
+mod pace;
 mod prepare;
 mod read_only;
 mod record;

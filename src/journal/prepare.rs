@@ -21,13 +21,15 @@ use rustix::io::Errno;
 
 use super::executor::{be_nice, ticking};
 use super::mmap::MappedSegment;
+use super::pace::Pace;
 use super::segment::{self, SegmentHeader};
 use super::storage::Segment;
 use super::{Identity, Position, Sequence, files, marker, narrow, widen};
 use crate::limits::PAGE_BYTES;
 
-/// Pages between two syncs of a segment being made: 4 MiB.
-const PAGES_PER_SYNC: usize = 1024;
+/// Pages between two syncs of a segment being made: 256 KiB, which a commit
+/// that meets them on the disk waits for less than a millisecond.
+const PAGES_PER_SYNC: usize = 64;
 
 const READ_BYTES: usize = 1 << 20;
 
@@ -56,7 +58,7 @@ pub(super) struct Preparer {
     pub(super) shard: PathBuf,
     pub(super) identity: Identity,
     pub(super) segment_bytes: usize,
-    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) pace: Arc<Pace>,
     pub(super) retired: Arc<Retired>,
 }
 
@@ -131,9 +133,9 @@ impl Preparer {
         let header = SegmentHeader { identity, sequence, base, segment_bytes };
         let front = segment::encode(&header);
         let (path, pages) = (path.to_owned(), self.segment_bytes / PAGE_BYTES);
-        let cancelled = Arc::clone(&self.cancelled);
+        let pace = Arc::clone(&self.pace);
         executor.run(ticking(async move {
-            let fill = move || fill(&path, &front, pages, &cancelled);
+            let fill = move || fill(&path, &front, pages, &pace);
             glommio::executor().spawn_blocking(fill).await
         }))
     }
@@ -208,7 +210,7 @@ pub(super) fn map_warm(path: &Path, shard: u16, sequence: Sequence) -> io::Resul
 /// It runs on the executor's thread for blocking calls: the same writes as
 /// operations of its ring are handed to kernel threads one by one, which costs
 /// four times the processor time and goes to any core, also the shard's.
-fn fill(path: &Path, front: &[u8], pages: usize, cancelled: &AtomicBool) -> io::Result<()> {
+fn fill(path: &Path, front: &[u8], pages: usize, pace: &Pace) -> io::Result<()> {
     // A whole segment at once would take a core from whoever shares it for a
     // third of a second.
     be_nice();
@@ -218,14 +220,16 @@ fn fill(path: &Path, front: &[u8], pages: usize, cancelled: &AtomicBool) -> io::
         Err(error) => return Err(error.into()),
     }
     let zeros = [0; PAGE_BYTES];
+    let mut making = pace.begin();
     for page in 0..pages {
         let bytes = if page == 0 { front } else { &zeros };
         file.write_all_at(bytes, widen(page * PAGE_BYTES))?;
         if (page + 1).is_multiple_of(PAGES_PER_SYNC) {
             file.sync_data()?;
-            if cancelled.load(Ordering::Relaxed) {
+            if pace.is_cancelled() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
+            pace.rest(&mut making, PAGES_PER_SYNC * PAGE_BYTES);
         }
     }
     file.sync_data()

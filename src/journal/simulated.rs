@@ -377,7 +377,7 @@ impl Storage for SimulatedStorage {
         let _ = self.disk.make(sequence, base); // `next` says it again
     }
 
-    fn tend(&mut self, _sequence: Sequence, _base: u64, _now: Time) {}
+    fn tend(&mut self, _upto: Position, _sequence: Sequence, _base: u64, _now: Time) {}
 
     fn retire(&mut self, mut full: SimulatedSegment, end: Position, sync: bool) {
         let all = 0..full.bytes.len();

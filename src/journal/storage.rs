@@ -22,6 +22,12 @@ pub trait Segment: SegmentBytes {
     /// All bytes of the segment, to write to.
     fn bytes_mut(&mut self) -> &mut [u8];
 
+    /// Sets `range` (whole pages) on its way to the disk and returns at once. A
+    /// hint: only [`Segment::sync`] says whether it has arrived.
+    fn set_out(&mut self, range: Range<usize>) {
+        let _ = range;
+    }
+
     /// Makes `range` (whole pages) durable. An error is final: what it covers
     /// may be lost although it still reads back.
     fn sync(&mut self, range: Range<usize>) -> io::Result<()>;
@@ -102,9 +108,10 @@ pub trait Storage: Source<Segment: Segment> {
     /// Begins to make segment `sequence` ready; returns at once.
     fn prepare(&mut self, sequence: Sequence, base: u64);
 
-    /// After a failed preparation of `sequence`: tries again, at most twice a
-    /// second. Called once a commit, so it costs nothing in the normal case.
-    fn tend(&mut self, sequence: Sequence, base: u64, now: Time);
+    /// The journal has come to `upto`, and segment `sequence` will be next. After
+    /// a failed preparation of it: tries again, at most twice a second. Called
+    /// once a commit, so it costs nothing in the normal case.
+    fn tend(&mut self, upto: Position, sequence: Sequence, base: u64, now: Time);
 
     /// Takes back a full segment, which ends at `end`. Where `sync` is asked
     /// for, it is made durable in the background.

@@ -29,6 +29,9 @@ const PARKED_MAX: u16 = BUFFERS / 4 * 3;
 /// Completions that are collected before any of them is acted on.
 const COMPLETIONS_PER_TURN: usize = 4096;
 
+/// So many received pieces make a long turn: what was released leaves first.
+const PIECES_FIRST: usize = 48;
+
 /// How long a failed accept (no descriptors left) waits for its next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -131,6 +134,8 @@ pub struct Net {
     paused_accepts: Vec<u32>,
     waker: Waker,
     woken: bool,
+    /// What was released before the last wait is not submitted yet.
+    put_off: bool,
     /// When the last completions were collected.
     now: Stamp,
     accepting: bool,
@@ -180,6 +185,7 @@ impl Net {
             listeners,
             waker,
             woken: false,
+            put_off: false,
             now: stamp(),
             accepting: true,
             starved: false,
@@ -211,7 +217,33 @@ impl Net {
         let accept = std::mem::take(&mut self.accept_failed).then_some(ACCEPT_PAUSE);
         let starved = std::mem::take(&mut self.starved).then_some(STARVED_PAUSE);
         let timeout = [timeout, accept, starved].into_iter().flatten().min();
+        if self.may_put_off() {
+            self.ring.collect()?;
+            self.reap()?;
+            match self.ready.len() {
+                0 => {}
+                1..PIECES_FIRST => return Ok(std::mem::take(&mut self.woken)),
+                _ => {
+                    self.submit()?;
+                    return Ok(std::mem::take(&mut self.woken));
+                }
+            }
+        }
+        self.put_off = false;
         self.ring.submit_and_wait(timeout)?;
+        self.reap()?;
+        Ok(std::mem::take(&mut self.woken))
+    }
+
+    /// Whether replies that were released may wait until the next batch is on
+    /// its way to the disk: sending them takes about as long as the disk, and
+    /// so they overlap. Once, or a peer that always asks would keep the others
+    /// waiting.
+    fn may_put_off(&mut self) -> bool {
+        !std::mem::replace(&mut self.put_off, true) && self.ring.has_unsubmitted()
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(&mut completions);
         self.now = stamp();
@@ -220,11 +252,12 @@ impl Net {
         }
         self.completions = completions;
         self.close_slowest();
-        Ok(std::mem::take(&mut self.woken))
+        Ok(())
     }
 
     /// Lets the kernel begin with what was released, without waiting.
     pub fn submit(&mut self) -> io::Result<()> {
+        self.put_off = false;
         self.ring.submit()
     }
 

@@ -249,11 +249,17 @@ impl<S: Storage> Shard<S> {
         };
         if records >= OVERLAP_RECORDS {
             match self.journal.begin_commit(now)? {
-                None => self.begun = Some(begun),
+                None => {
+                    self.begun = Some(begun);
+                    self.net.submit()?;
+                }
                 Some(committed) => self.release(committed, &begun)?,
             }
         } else {
-            let committed = self.journal.commit(now)?;
+            // Replies of the batch before leave while the disk is at this one.
+            let mut sent = Ok(());
+            let committed = self.journal.commit_while(now, || sent = self.net.submit())?;
+            sent?;
             self.release(committed, &begun)?;
         }
         self.mark_when_idle(records > 0, now)
