@@ -364,6 +364,17 @@ fn damage_refuses_and_leaves_even_unfinished_files_alone() {
     assert!(inspect::verify(&data.path).is_err());
 }
 
+/// It may be whole: only its reader is short of descriptors or rights.
+#[test]
+fn a_checkpoint_that_cannot_be_opened_refuses_and_stays() {
+    let data = closed();
+    let checkpoint = segment(&data.path, 1).with_file_name("0000000001.ckp");
+    std::os::unix::fs::symlink(&checkpoint, &checkpoint).unwrap(); // ELOOP, also for root
+    let error = open(&data.path).err().expect("refused");
+    assert!(error.to_string().contains("0000000001.ckp"), "{error}");
+    assert!(fs::symlink_metadata(&checkpoint).is_ok(), "it was removed");
+}
+
 #[test]
 fn unfinished_segments_are_removed_at_a_start() {
     let data = closed();

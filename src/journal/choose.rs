@@ -38,12 +38,16 @@ pub(super) fn checkpoint<S: Source>(
     source: &S,
     identity: Option<Identity>,
 ) -> Result<Chosen, RecoveryError> {
+    // One that cannot be opened (no descriptors left, no right to) may be whole:
+    // nothing is decided about it.
+    let named = |number, e| RecoveryError::io(source.checkpoint_name(number), e);
     let io = |e| RecoveryError::io(source.place(), e);
     let numbers = source.checkpoints().map_err(io)?;
     let mut damaged = Vec::new();
     let mut whole = None;
     for number in numbers.iter().rev() {
-        match examine_one(source, *number, identity) {
+        let file = source.checkpoint(*number).map_err(|e| named(*number, e))?;
+        match examine(&*file, *number, identity) {
             Ok(examined) => {
                 whole = Some(examined);
                 break;

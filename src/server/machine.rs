@@ -49,6 +49,11 @@ impl Placement {
                     let shards = u16::try_from(shards).unwrap_or(u16::MAX);
                     return Err(StartError::CoresForShards { shards, cores: cores.len() });
                 }
+                let twice =
+                    |(at, core)| cores.get(..at).is_some_and(|before| before.contains(core));
+                if let Some((_, core)) = cores.iter().enumerate().find(|&one| twice(one)) {
+                    return Err(StartError::CoreTwice(*core));
+                }
                 cores.iter().copied().map(Some).collect()
             }
         };
@@ -154,6 +159,7 @@ mod tests {
             Placement::of(&Config { shards, cores, ..Config::default() }, &[0, 1]).unwrap_err()
         };
         assert!(matches!(refused(None, &[7]), StartError::Core(7)));
+        assert!(matches!(refused(None, &[1, 0, 1]), StartError::CoreTwice(1)));
         let fewer = refused(Some(3), &[0, 1]);
         assert!(matches!(fewer, StartError::CoresForShards { shards: 3, cores: 2 }));
     }

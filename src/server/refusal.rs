@@ -42,6 +42,9 @@ pub enum StartError {
     /// The core to pin to is not there.
     #[error("core {0} is not available to this process; choose others with --cores")]
     Core(usize),
+    /// A core that two shards would share.
+    #[error("core {0} is listed twice in --cores; give each shard a core of its own, or `none`")]
+    CoreTwice(usize),
     /// More shards than partitions.
     #[error("{0} shards are more than the 256 partitions of a cell; list fewer cores")]
     TooManyShards(usize),
