@@ -72,7 +72,7 @@ trait Shown {
 macro_rules! shown_by_display {
     ($($kind:ty),*) => { $(impl Shown for $kind { fn shown(&self) -> String { self.to_string() } })* };
 }
-shown_by_display!(u8, u16, u32, u64, usize, SocketAddr, Cores, MaybeListen);
+shown_by_display!(u8, u16, u32, u64, i32, usize, SocketAddr, Cores, MaybeListen);
 
 impl Shown for PathBuf {
     fn shown(&self) -> String {
@@ -229,7 +229,7 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default, clap::Args, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct Given {
-            $( $(#[doc = $doc])+ #[arg(long $(, value_parser = $parser)?)] pub $key: Option<$given>, )*
+            $( $(#[doc = $doc])+ #[arg(long, allow_negative_numbers = true $(, value_parser = $parser)?)] pub $key: Option<$given>, )*
         }
 
         /// The configuration, and the source of each of its values.
@@ -301,6 +301,15 @@ settings! {
     share_mean_fen_max: Fen [Fen] = 20_000;
     /// Longest life of an envelope, in seconds
     lifetime_s_max: u32 [u32] = 24 * 3600;
+    /// Where a day begins, in minutes east of UTC; whole quarters of an hour
+    utc_offset_min: i32 [i32] = 480;
+    /// Shares that one user receives a day; 0 is any number
+    receives_per_day_max: u32 [u32] = 0;
+    /// Money that one user receives a day, in fen; 0 is any sum
+    received_fen_per_day_max: Fen [Fen] = 0;
+    /// Users a day whose receipts are counted, all shards together, where one of
+    /// the two is set
+    receivers_max: u32 [u32] = 1_000_000;
     /// How long a closed envelope is shown, and its order number remembered, in
     /// seconds
     retention_s: u32 [u32] = 24 * 3600;
@@ -316,6 +325,9 @@ settings! {
     /// only; none takes no outside payments
     payment_keys: Option<PathBuf> [PathBuf] = None;
 }
+
+/// What is counted by the day must be kept so long, in seconds.
+const DAY_S: u32 = 24 * 3600;
 
 /// Variables with our prefix that belong to the tools, not to the server.
 const TOOL_VARIABLES: &[&str] = &["HONGBAO_ADDR", "HONGBAO_CONFIG"];
@@ -417,7 +429,39 @@ impl Config {
         within("checkpoint_interval_s", self.checkpoint_interval_s.into(), 0..=30 * 24 * 3600)?;
         within("checkpoint_mib_s", self.checkpoint_mib_s.into(), 1..=1 << 20)?;
         within("wait_us_max", self.wait_us_max.into(), 100..=60_000_000)?;
-        within("lifetime_s_max", self.lifetime_s_max.into(), 1..=u64::from(u32::MAX) / 4)
+        within("lifetime_s_max", self.lifetime_s_max.into(), 1..=u64::from(u32::MAX) / 4)?;
+        if !(-720..=840).contains(&self.utc_offset_min) || self.utc_offset_min % 15 != 0 {
+            let (key, value) = ("utc_offset_min", self.utc_offset_min.to_string());
+            return Err(ConfigError::Range {
+                key,
+                value,
+                expected: "-720 to 840, a multiple of 15".into(),
+            });
+        }
+        self.check_receiving()
+    }
+
+    /// Checks the limits on what a user receives, which are counted in few bits
+    /// and after a start from the claims that are kept.
+    fn check_receiving(&self) -> Result<(), ConfigError> {
+        let shares = 0..=limits::RECEIVES_PER_DAY_MAX.into();
+        within("receives_per_day_max", self.receives_per_day_max.into(), shares)?;
+        within("received_fen_per_day_max", self.received_fen_per_day_max, 0..=u32::MAX.into())?;
+        within("receivers_max", self.receivers_max.into(), 1..=1 << 28)?;
+        if self.limits_receiving() && self.retention_s < DAY_S {
+            let (key, value) = ("retention_s", self.retention_s.to_string());
+            let expected = format!(
+                "at least {DAY_S} with receives_per_day_max or received_fen_per_day_max, which \
+                 count the claims that are kept"
+            );
+            return Err(ConfigError::Range { key, value, expected });
+        }
+        Ok(())
+    }
+
+    /// Whether there is a limit on what a user receives.
+    pub fn limits_receiving(&self) -> bool {
+        self.receives_per_day_max > 0 || self.received_fen_per_day_max > 0
     }
 }
 
@@ -481,6 +525,33 @@ mod tests {
             let file = file(&format!("{key} = {value}"));
             let error = Resolved::from_sources(Given::default(), Some(file.path()), variables(&[]));
             assert!(error.unwrap_err().to_string().contains(key));
+        }
+    }
+
+    #[test]
+    fn a_limit_on_receiving_needs_claims_to_be_kept_for_a_day() {
+        for key in ["receives_per_day_max", "received_fen_per_day_max"] {
+            let resolve = |retention_s| {
+                let file = file(&format!("{key} = 1\nretention_s = {retention_s}"));
+                Resolved::from_sources(Given::default(), Some(file.path()), variables(&[]))
+            };
+            let text = resolve(86_399).unwrap_err().to_string();
+            assert!(text.contains("retention_s") && text.contains("86400"), "{text}");
+            resolve(86_400).unwrap();
+        }
+        for (shares, fen, users, kept) in [
+            (65_534, u64::from(u32::MAX), 1, true),
+            (65_535, 1, 1, false),
+            (1, 1 << 32, 1, false),
+            (1, 1, 0, false),
+        ] {
+            let config = Config {
+                receives_per_day_max: shares,
+                received_fen_per_day_max: fen,
+                receivers_max: users,
+                ..Config::default()
+            };
+            assert_eq!(config.check().is_ok(), kept, "{shares} {fen} {users}");
         }
     }
 

@@ -75,6 +75,10 @@ pub const PARCELS_PER_SHARD: usize = 64;
 /// two coming back.
 pub const PARCELS_PER_PAIR_MIN: usize = 4;
 
+/// The most shares of a user and day that can be counted: in 16 bits, of which
+/// one value is a mark.
+pub const RECEIVES_PER_DAY_MAX: u16 = u16::MAX - 1;
+
 /// How long a queue must stand before it counts as pressure, in microseconds;
 /// long enough for several commits of a slow disk.
 pub const WAIT_WINDOW_US: u32 = 100_000;

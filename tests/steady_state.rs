@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use hongbao::units::{EnvelopeId, UserId};
 use hongbao::wire::Request;
-use rig::{connect, order, start};
+use hongbao::{Config, Server};
+use rig::{config, connect, order};
 
 /// Counts what the watched thread asks for.
 struct Counting;
@@ -71,7 +72,10 @@ fn cpu_seconds() -> f64 {
 #[test]
 fn the_loop_allocates_nothing_and_an_idle_server_sleeps() {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path());
+    // With limits, whose path does all that the one without does.
+    let limited =
+        Config { receives_per_day_max: 50_000, receivers_max: 1000, ..config(data.path()) };
+    let server = Server::start(limited).unwrap();
     let mut client = connect(&server);
     WATCHED.store(shard_thread(), Ordering::Relaxed);
 

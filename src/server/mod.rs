@@ -7,6 +7,7 @@
 mod facts;
 mod launch;
 mod machine;
+mod receivers;
 mod refusal;
 mod replica;
 
@@ -123,6 +124,7 @@ impl Starting {
         let placement = machine::place(&config)?;
         let shards = placement.count();
         let tables = Engine::memory_bytes(&launch::capacity(&config, shards)) * usize::from(shards);
+        let tables = tables.saturating_add(receivers::bytes(&config));
         let queues = Mesh::memory_bytes(shards.into());
         machine::check(&config, shards, tables.saturating_add(queues))?;
         let doors = Doors::bind(&config, shards)?;
@@ -156,8 +158,10 @@ impl Starting {
     pub fn finish(self) -> Result<Server, StartError> {
         let Self { address, facts, stopper, boards, shards, lies, admin } = self;
         let recovered = recover(&shards, lies).and_then(|recovered| {
+            // A clock that was set back would put shards on different days.
+            let since = recovered.iter().map(|found| found.last_time).max().unwrap_or_default();
             for shard in &shards {
-                shard.tell(Go::Answer);
+                shard.tell(Go::Answer(since));
                 shard.hear()?;
             }
             Ok(recovered)
@@ -254,6 +258,7 @@ fn spawn(
     let ports = doors.ports();
     let bells: Vec<_> = stopper.wakers.iter().cloned().map(Bell::new).collect();
     let quiet = Arc::default();
+    let receivers = receivers::of(config, placement.count())?;
     let mut own = doors.own.into_iter();
     let doors = doors.shared.into_iter().map(|shared| {
         let mut doors = vec![shared];
@@ -274,6 +279,7 @@ fn spawn(
             ports: ports.clone(),
             mesh,
             bell: Arc::clone(bell),
+            receivers: receivers.clone(),
             waker: waker.clone(),
             board: Arc::clone(board),
             stop: Arc::clone(&stopper.stop),

@@ -101,10 +101,11 @@ fn tell(
         | Outcome::Funded { .. }
         | Outcome::Returned { .. }
         | Outcome::Voided { .. }
-        | Outcome::Revealed(_)
-        | Outcome::LimitReached => (Status::NotOpen, 0),
+        | Outcome::Revealed(_) => (Status::NotOpen, 0),
         Outcome::NotFound => (Status::NotFound, 0),
         Outcome::Denied => (Status::Denied, 0),
+        // For the day, or until envelopes close: no retry-after is true.
+        Outcome::LimitReached => (Status::RateLimited, 0),
         Outcome::Conflict => (Status::Conflict, 0),
         // About the time in which a segment becomes ready or an operator
         // makes room.

@@ -69,7 +69,7 @@ impl<S: Storage> Shard<S> {
     /// waits for all of them at once.
     fn touch(&self, group: &[Asked]) {
         self.touch_first(group);
-        let mut seen = 0;
+        let mut seen = self.receiving.as_ref().map_or(0, |receiving| receiving.touch(group));
         let mut claims = [[Place::default(); 4]; TOUCH_GROUP];
         for (places, asked) in claims.iter_mut().zip(group) {
             match asked.request {
@@ -173,6 +173,11 @@ impl<S: Storage> Shard<S> {
             self.counters.refused_pressure += 1;
             return Ok(Verdict::Overloaded(self.pressure.retry_after_ms()));
         }
+        if self.receiving.is_some()
+            && let Request::Claim { envelope, user } = *request
+        {
+            return self.claim_within_limits(envelope, user, now);
+        }
         let outcome = self.outcome_of(request, now)?;
         Ok(Verdict::Decided(outcome, request.envelope().unwrap_or_default()))
     }
@@ -207,8 +212,16 @@ impl<S: Storage> Shard<S> {
     /// and refund can both win, and no answer runs ahead of the record. False
     /// when the journal has no room for the expiry.
     fn expire_touched(&mut self, request: &Request, now: Time) -> Result<bool, Fatal> {
-        let envelope = request.envelope();
-        match envelope.and_then(|envelope| self.engine.overdue(envelope, now)) {
+        request.envelope().map_or(Ok(true), |envelope| self.expire_overdue(envelope, now))
+    }
+
+    #[inline]
+    pub(super) fn expire_overdue(
+        &mut self,
+        envelope: EnvelopeId,
+        now: Time,
+    ) -> Result<bool, Fatal> {
+        match self.engine.overdue(envelope, now) {
             Some(expiry) => self.make_true(&expiry, now),
             None => Ok(true),
         }

@@ -12,6 +12,8 @@ mod counters;
 mod decide;
 mod mesh;
 mod pressure;
+mod receive;
+mod receivers;
 mod turn;
 
 pub use board::{Board, Phase};
@@ -19,4 +21,6 @@ pub use checkpoint::Checkpoints;
 pub use clock::Clock;
 pub use counters::{CheckpointCounters, HISTOGRAM_BUCKETS, Histogram, ShardCounters, TableFill};
 pub use mesh::{Bell, Mesh};
+pub use receive::Receiving;
+pub use receivers::{ReceiveLimits, Receivers};
 pub use turn::{Fatal, Shard, ShardSettings};
