@@ -67,7 +67,7 @@ pub fn read(path: &Path) -> Result<(PaymentKeys, Vec<u32>), KeyFileError> {
     })?;
     let mut keys = PaymentKeys::default();
     for KeyEntry { id, secret } in &file.key {
-        let secret = unhex(secret).ok_or_else(|| KeyFileError::Hex(path.to_owned(), *id))?;
+        let secret = hex::decode(secret).map_err(|_| KeyFileError::Hex(path.to_owned(), *id))?;
         keys.add(*id, &secret).map_err(|bad| KeyFileError::Key(path.to_owned(), bad))?;
     }
     if keys.is_empty() {
@@ -87,14 +87,6 @@ fn read_private(path: &Path) -> Result<String, KeyFileError> {
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(unreadable)?;
     Ok(text)
-}
-
-/// The bytes of hex digits, if it is that.
-fn unhex(hex: &str) -> Option<Vec<u8>> {
-    let digit =
-        |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let pairs = hex.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 #[cfg(test)]

@@ -133,6 +133,7 @@ proptest! {
     #[test]
     fn summaries_round_trip(
         money: [u64; 6], counts: [u32; 5], state in 1_u8..=6, split in a_split(),
+        source in 0_u8..3, luckiest: Option<(u64, u32)>,
     ) {
         let [sender, order, payment, total, left, refunded] = money;
         let [shares, claimed, share_max, created_at, expires_at] = counts;
@@ -140,6 +141,8 @@ proptest! {
         let summary = Summary {
             sender, order, payment, total, left, refunded,
             shares, claimed, share_max, created_at, expires_at, state, split,
+            source: MoneySource::from_code(source).unwrap(),
+            luckiest: luckiest.map(|(user, amount)| (UserId(user), u64::from(amount.max(1)))),
         };
         let mut out = Vec::new();
         ReplyWriter::new(&mut out, 5, 1).summary(&summary);

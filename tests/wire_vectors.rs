@@ -184,6 +184,10 @@ fn summary(v: &Value) -> Summary {
         expires_at: n32(v, "expires_at"),
         state: state(v),
         split: split(v),
+        source: source(v),
+        luckiest: v["luckiest"]
+            .is_object()
+            .then(|| (user(&v["luckiest"], "user"), n64(&v["luckiest"], "amount"))),
     }
 }
 

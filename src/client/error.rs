@@ -93,7 +93,8 @@ impl std::fmt::Display for Refusal {
             Status::Overloaded => "overloaded: nothing was done",
             Status::Unavailable => "unavailable: the server has no room, nothing was done",
             Status::Conflict => {
-                "conflict: this sender used this order number for another envelope; take a new one"
+                "conflict: the order number was used for another envelope, or the payment is not \
+                 the order's, or the order is paid already; look at it with `show`"
             }
             Status::BadRequest => "bad request",
             Status::Ok | Status::AlreadyClaimed => "done",

@@ -99,7 +99,9 @@ impl<S: Storage> Shard<S> {
                 Counting::Unsettled => return Ok(Verdict::Overloaded(UNSETTLED_RETRY_MS)),
                 Counting::NoRoom => outcome = Outcome::Full,
             }
-        } else if outcome == Outcome::Expired && !self.expire_overdue(envelope, now)? {
+        } else if outcome == Outcome::Expired
+            && !self.expire_touched(&Request::Claim { envelope, user }, now)?
+        {
             outcome = Outcome::Full;
         }
         Ok(Verdict::Decided(outcome, envelope))

@@ -68,6 +68,12 @@ pub enum BadRequest {
          a file of keys, or send with another source of money"
     )]
     NoPaymentKeys = 13,
+    /// A payment's reference where there is none, or none where there must be
+    /// one.
+    #[error(
+        "an order from the balance has payment 0; a confirmation names a payment that is not 0"
+    )]
+    Payment = 14,
 }
 
 impl BadRequest {
@@ -87,6 +93,7 @@ impl BadRequest {
             Self::Reserved => 11,
             Self::Source => 12,
             Self::NoPaymentKeys => 13,
+            Self::Payment => 14,
         }
     }
 
@@ -106,6 +113,7 @@ impl BadRequest {
             11 => Self::Reserved,
             12 => Self::Source,
             13 => Self::NoPaymentKeys,
+            14 => Self::Payment,
             _ => return None,
         })
     }

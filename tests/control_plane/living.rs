@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits};
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 use hongbao::journal::simulated::Disk;
 use hongbao::journal::{Identity, Recovering};
 use hongbao::net::{Net, NetSettings, Waker};
-use hongbao::shard::{Bell, Board, Checkpoints, Clock, Mesh, Phase, Shard, ShardSettings};
+use hongbao::shard::{Bell, Board, Checkpoints, Clock, Covers, Mesh, Phase, Shard, ShardSettings};
 use hongbao::units::{Durability, Time};
+use hongbao::wire::PaymentKeys;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -49,6 +50,8 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         total_fen_max: 1_000_000,
         share_mean_fen_max: 20_000,
         lifetime_s_max: 3600,
+        pay_within_s: 900,
+        senders: SenderLimits::NONE,
     };
     let mut engine =
         Engine::new(7, Capacity { envelopes: 100, table_bytes: 8 << 20, retention_s: 60 }, limits);
@@ -66,6 +69,8 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         checkpoint: None,
         stop,
         quiet: Arc::default(),
+        payment_keys: PaymentKeys::default(),
+        covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board,
     };

@@ -9,13 +9,17 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use hongbao::client::partition;
+use hongbao::engine::commitment::{Terms, commitment};
 use hongbao::engine::partition_of;
 use hongbao::limits::DETAIL_ROWS_MAX;
-use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, UserId};
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, UserId};
 use hongbao::wire::{
     Confirmed, Decoded, Denial, NotOpen, Ordered, Payment, PaymentKeys, ReplyWriter, Request,
     Reveal, Row, SendOrder, Status, Summary, decode_request,
 };
+
+/// The seed of every envelope; equal shares do not need one.
+const SEED: Seed = Seed([3, 4]);
 
 /// The key that a double believes, and its id.
 pub(crate) const KEY: (u32, [u8; 32]) = (1, [7; 32]);
@@ -32,6 +36,9 @@ pub(crate) struct Faults {
     pub version: Option<u32>,
     /// Reads and never answers.
     pub silent: bool,
+    /// What its ledger says of an order from a balance, at the second look at
+    /// the order; `None` says nothing.
+    pub covers: Option<bool>,
     /// Tells ports of further shards on which nobody listens.
     pub closed_ports: bool,
 }
@@ -43,6 +50,8 @@ struct Envelope {
     state: EnvelopeState,
     /// Its payment came too late and went back.
     returned: bool,
+    /// How often it was looked at.
+    looks: u32,
 }
 
 #[derive(Default)]
@@ -155,8 +164,11 @@ impl Model {
             Request::Send(order) => self.send(writer, order),
             Request::Grab { envelope, user } => self.look(writer, envelope, user, false),
             Request::Claim { envelope, user } => self.look(writer, envelope, user, true),
-            Request::Show { envelope } => match self.envelopes.get(&envelope.0) {
-                Some(found) => writer.summary(&found.summary()),
+            Request::Show { envelope } => match self.envelopes.get_mut(&envelope.0) {
+                Some(found) => {
+                    found.look(self.faults.covers);
+                    writer.summary(&found.summary());
+                }
                 None => writer.bare(Status::NotFound, 0),
             },
             Request::Detail { envelope, from, rows_max } => {
@@ -175,7 +187,7 @@ impl Model {
             }
             Request::Void { envelope, sender } => self.void(writer, envelope, sender),
             Request::Reveal { envelope } => match self.envelopes.get(&envelope.0) {
-                Some(found) => writer.reveal(&found.reveal()),
+                Some(found) => writer.reveal(&found.reveal(envelope)),
                 None => writer.bare(Status::NotFound, 0),
             },
         }
@@ -196,7 +208,8 @@ impl Model {
             MoneySource::Vouched => EnvelopeState::Open,
             MoneySource::Balance | MoneySource::Payment => EnvelopeState::Reserved,
         };
-        let envelope = Envelope { order, rows: vec![], refunded: 0, state, returned: false };
+        let envelope =
+            Envelope { order, rows: vec![], refunded: 0, state, returned: false, looks: 0 };
         writer.ordered(0, &envelope.ordered(EnvelopeId(id)));
         self.envelopes.insert(id, envelope);
     }
@@ -290,11 +303,33 @@ fn not_open(state: EnvelopeState) -> NotOpen {
 
 impl Envelope {
     fn ordered(&self, envelope: EnvelopeId) -> Ordered {
-        Ordered { envelope, state: self.state, commitment: self.reveal().commitment }
+        Ordered { envelope, state: self.state, commitment: self.reveal(envelope).commitment }
     }
 
-    fn reveal(&self) -> Reveal {
-        Reveal { commitment: [9; 32], seed: None, nonce: self.order.nonce }
+    fn reveal(&self, envelope: EnvelopeId) -> Reveal {
+        let SendOrder { nonce, total, shares, share_max, split, .. } = self.order;
+        let terms = Terms { envelope, nonce, total, shares, share_max, split };
+        let is_live = matches!(self.state, EnvelopeState::Open | EnvelopeState::Reserved);
+        let seed = (!is_live).then_some(SEED);
+        Reveal { commitment: commitment(&terms, SEED), seed, nonce }
+    }
+
+    fn look(&mut self, covers: Option<bool>) {
+        self.looks += 1;
+        let waits = (self.state, self.order.source);
+        if waits != (EnvelopeState::Reserved, MoneySource::Balance) || self.looks < 2 {
+            return;
+        }
+        match covers {
+            Some(true) => self.state = EnvelopeState::Open,
+            Some(false) => self.state = EnvelopeState::Voided,
+            None => {}
+        }
+    }
+
+    fn luckiest(&self) -> Option<(UserId, u64)> {
+        let best = self.rows.iter().rev().max_by_key(|row| row.amount);
+        best.filter(|_| self.shares_left() == 0).map(|row| (row.user, row.amount.into()))
     }
 
     fn shares_left(&self) -> u32 {
@@ -330,6 +365,8 @@ impl Envelope {
             expires_at: 1 + self.order.lifetime_s,
             state: self.state,
             split: self.order.split,
+            source: self.order.source,
+            luckiest: self.luckiest(),
         }
     }
 }

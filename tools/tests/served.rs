@@ -97,13 +97,30 @@ fn the_journal_of_a_killed_server_holds_what_was_acknowledged() {
     let verified: Value = serde_json::from_slice(&verified.stdout).unwrap();
     assert_eq!(verified["shards"][0]["records"], 3, "{verified}");
     let records = records(&data);
-    assert_eq!((&records[0]["type"], &records[0]["total_fen"]), (&"funded".into(), &8800.into()));
+    assert_eq!((&records[0]["type"], &records[0]["total_fen"]), (&"issued".into(), &8800.into()));
     for (record, claim) in records[1..].iter().zip(&claims) {
         assert_eq!(record["type"], "claimed");
         assert_eq!(record["amount_fen"], claim["amount_fen"]);
     }
     let stat = hb(&["journal", "stat", "--data", &data]);
     assert!(String::from_utf8_lossy(&stat.stdout).contains("3 records"), "{stat:?}");
+}
+
+#[test]
+fn every_amount_of_a_real_envelope_verifies() {
+    let served = Served::start();
+    for (order, split) in [("1", "equal"), ("2", "random"), ("3", "cut")] {
+        let send = ["send", "--sender", "7", "--order", order, "--payment", "1", "--split", split];
+        let more = ["--total", "10.01", "--shares", "3", "--nonce", "99"];
+        let sent = served.hb(&[&send[..], &more].concat());
+        let word = |field: &str| sent[field].as_str().unwrap().to_owned();
+        let (envelope, commitment) = (word("envelope"), word("commitment"));
+        for user in ["1", "2", "3"] {
+            served.hb(&["claim", &envelope, user]);
+        }
+        let told = served.hb(&["verify", &envelope, "--commitment", &commitment, "--receipts"]);
+        assert_eq!((&told["verified"], &told["claims"]), (&true.into(), &3.into()), "{told}");
+    }
 }
 
 #[test]
