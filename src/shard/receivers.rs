@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use crate::engine::mix;
 use crate::limits::RECEIVES_PER_DAY_MAX;
-use crate::units::{Stamp, UnixSeconds, UserId};
+use crate::units::{Stamp, UnixSeconds, UserId, day_of};
 
 /// Buckets for each user of a day: yesterday's users are kept for shards whose
 /// day ends a moment later, and half of the table stays empty.
@@ -28,8 +28,6 @@ const PROBES_MAX: usize = 512;
 
 /// In the place of a number of shares: the bucket is just being taken.
 const BEING_TAKEN: u16 = RECEIVES_PER_DAY_MAX + 1;
-
-const SECONDS_PER_DAY: i64 = 24 * 3600;
 
 /// The operator's limits on what a user receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +43,7 @@ pub struct ReceiveLimits {
 impl ReceiveLimits {
     /// The day that a moment is in; never 0.
     fn day_of(&self, at: UnixSeconds) -> u16 {
-        let local = i64::from(at) + 60 * i64::from(self.utc_offset_min);
-        u16::try_from(local.div_euclid(SECONDS_PER_DAY) + 2).unwrap_or(u16::MAX)
+        u16::try_from(day_of(at, self.utc_offset_min) + 1).unwrap_or(u16::MAX)
     }
 }
 
@@ -73,6 +70,11 @@ impl Received {
     #[inline]
     fn word(self) -> u64 {
         u64::from(self.day) << 48 | u64::from(self.shares) << 32 | u64::from(self.fen)
+    }
+
+    /// Nothing yet.
+    fn none(day: u16) -> Self {
+        Self { day, shares: 0, fen: 0 }
     }
 
     /// Whether it is of a day that nobody on `day` asks about any more.
@@ -123,6 +125,14 @@ struct Bucket {
     received: AtomicU64,
     /// The latest round in which it has grown, as a [`Stamp`].
     grown_at: AtomicU64,
+}
+
+/// What a search has led to.
+enum Sought<'a> {
+    /// The user was there.
+    Found(&'a Bucket),
+    /// The user is there now, with what was to be put there.
+    Taken,
 }
 
 /// What became of a share that was to be counted.
@@ -183,14 +193,16 @@ impl Receivers {
     /// small for its users.
     pub fn recover(&self, user: UserId, fen: u32, at: UnixSeconds) -> bool {
         let day = self.limits.day_of(at);
-        let Some(bucket) = self.bucket(user, day) else { return false };
-        let more = |word| {
-            let received = Received::load(word);
-            (received.day == day).then(|| received.with_known(fen).word())
-        };
-        // Fails only for a day that is long over at the shards that are ahead.
-        let _ = bucket.received.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
-        true
+        let first = Received::none(day).with_known(fen);
+        match self.seek(user, first, Stamp::default()) {
+            None => false,
+            Some(Sought::Taken) => true,
+            Some(Sought::Found(bucket)) => {
+                // Fails only for a day that is long over at shards that are ahead.
+                let _ = bucket.change(day, |received| received.with_known(fen));
+                true
+            }
+        }
     }
 
     /// Whether two moments are on one day.
@@ -210,50 +222,55 @@ impl Receivers {
         round: Stamp,
     ) -> Counting {
         let day = self.limits.day_of(at);
-        let Some(bucket) = self.bucket(user, day) else { return Counting::NoRoom };
+        let Some(first) = Received::none(day).with(fen, &self.limits) else {
+            return Counting::LimitReached; // whatever was received before
+        };
+        let counting = match self.seek(user, first, round) {
+            None => return Counting::NoRoom,
+            Some(Sought::Taken) => Counting::Counted,
+            Some(Sought::Found(bucket)) => self.count_in(bucket, shard, fen, day, round),
+        };
+        if counting == Counting::Counted && !self.is_current(day) {
+            self.uncount(user, fen, at);
+            return Counting::NoRoom;
+        }
+        counting
+    }
+
+    fn count_in(
+        &self,
+        bucket: &Bucket,
+        shard: usize,
+        fen: u32,
+        day: u16,
+        round: Stamp,
+    ) -> Counting {
+        let mut word = bucket.received.load(Ordering::Acquire);
         loop {
-            let word = bucket.received.load(Ordering::Acquire);
             let received = Received::load(word);
             if received.day != day {
-                return Counting::NoRoom; // ours is long over elsewhere
+                return Counting::NoRoom; // ours is long over at shards that are ahead
             }
             let Some(more) = received.with(fen, &self.limits) else {
                 return self.refusal(shard, bucket);
             };
             // Before the count: who sees that sees this.
             bucket.grown_at.fetch_max(round.0, Ordering::Relaxed);
-            let swap = bucket.received.compare_exchange_weak(
-                word,
-                more.word(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            if swap.is_ok() {
-                break;
+            match bucket.swap(word, more) {
+                Ok(()) => return Counting::Counted,
+                Err(other) => word = other,
             }
         }
-        if self.is_current(day) {
-            return Counting::Counted;
-        }
-        self.uncount_in(bucket, day, fen);
-        Counting::NoRoom
     }
 
     /// Takes back a share that was counted and could not be given.
     pub(super) fn uncount(&self, user: UserId, fen: u32, at: UnixSeconds) {
         let day = self.limits.day_of(at);
-        if let Some(bucket) = self.bucket(user, day) {
-            self.uncount_in(bucket, day, fen);
+        if let Some(Sought::Found(bucket)) = self.seek(user, Received::none(day), Stamp::default())
+        {
+            // Fails only for a day that is long over at shards that are ahead.
+            let _ = bucket.change(day, |received| received.without(fen, &self.limits));
         }
-    }
-
-    fn uncount_in(&self, bucket: &Bucket, day: u16, fen: u32) {
-        let less = |word| {
-            let received = Received::load(word);
-            (received.day == day).then(|| received.without(fen, &self.limits).word())
-        };
-        // Fails only for a day that nobody asks about any more.
-        let _ = bucket.received.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
     /// A limit that was reached by claims of other shards is told only when
@@ -291,20 +308,33 @@ impl Receivers {
         self.buckets.get(self.first(user)).map_or(0, |first| first.user.load(Ordering::Relaxed))
     }
 
-    /// The bucket of a user on a day, taken now if there was none.
+    /// Finds the bucket of a user on the day of `first`, or takes one, which then
+    /// holds `first`; nothing where the table is full.
     ///
-    /// It is the first on the user's way that holds the two, and the search
-    /// ends at the first that is over: what is not over for a day never becomes
-    /// so for that day again, so a bucket that was taken behind others is never
-    /// cut off from its way. Two shards that look for the same user on the same
-    /// day agree on which bucket is the first to take, so there are never two.
+    /// The bucket is the first on the user's way that holds the two, and the
+    /// search ends at the first that is over. What is not over for a day never
+    /// becomes so for that day again, so a bucket that was taken behind others is
+    /// never cut off from its way; and two shards that look for the same user on
+    /// the same day agree on which bucket is the first to take, so there are
+    /// never two.
     #[inline]
-    fn bucket(&self, user: UserId, day: u16) -> Option<&Bucket> {
+    fn seek(&self, user: UserId, first: Received, round: Stamp) -> Option<Sought<'_>> {
         let mut at = self.first(user);
         for _ in 0..PROBES_MAX.min(self.buckets.len()) {
             let bucket = self.buckets.get(at)?;
-            if bucket.is_of(user, day) || bucket.is_taken_for(user, day, &self.latest) {
-                return Some(bucket);
+            let mut word = bucket.settled();
+            while Received::load(word).is_over(first.day) {
+                // Said before the bucket is taken, and so known to whoever sees that.
+                if self.latest.load(Ordering::Relaxed) < first.day {
+                    self.latest.fetch_max(first.day, Ordering::AcqRel);
+                }
+                match bucket.take(word, user, first, round) {
+                    Ok(()) => return Some(Sought::Taken),
+                    Err(_) => word = bucket.settled(), // perhaps for the same user
+                }
+            }
+            if Received::load(word).day == first.day && bucket.is_of(user) {
+                return Some(Sought::Found(bucket));
             }
             at = if at + 1 == self.buckets.len() { 0 } else { at + 1 };
         }
@@ -344,34 +374,34 @@ impl Bucket {
     }
 
     #[inline]
-    fn is_of(&self, user: UserId, day: u16) -> bool {
-        Received::load(self.settled()).day == day && self.user.load(Ordering::Acquire) == user.0
+    fn is_of(&self, user: UserId) -> bool {
+        self.user.load(Ordering::Acquire) == user.0
     }
 
-    /// Takes a bucket that is over; false if it is somebody's.
-    fn is_taken_for(&self, user: UserId, day: u16, latest: &AtomicU16) -> bool {
-        loop {
-            let word = self.settled();
+    /// Puts something else in the place of `word`, or says what is there now.
+    #[inline]
+    fn swap(&self, word: u64, by: Received) -> Result<(), u64> {
+        let swapped =
+            self.received.compare_exchange(word, by.word(), Ordering::AcqRel, Ordering::Acquire);
+        swapped.map(|_| ())
+    }
+
+    /// Takes a bucket that holds `word`, which is over.
+    #[inline]
+    fn take(&self, word: u64, user: UserId, first: Received, round: Stamp) -> Result<(), u64> {
+        self.swap(word, Received { shares: BEING_TAKEN, ..first })?;
+        self.user.store(user.0, Ordering::Release);
+        self.grown_at.store(round.0, Ordering::Relaxed);
+        self.received.store(first.word(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Changes what is counted for `day`, if that is what it holds.
+    fn change(&self, day: u16, by: impl Fn(Received) -> Received) -> Result<u64, u64> {
+        self.received.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
             let received = Received::load(word);
-            if !received.is_over(day) {
-                // Perhaps another shard has just taken it for the same.
-                return self.is_of(user, day);
-            }
-            latest.fetch_max(day, Ordering::AcqRel);
-            let taking = Received { day, shares: BEING_TAKEN, fen: 0 };
-            let swap = self.received.compare_exchange(
-                word,
-                taking.word(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            if swap.is_ok() {
-                self.user.store(user.0, Ordering::Release);
-                let fresh = Received { day, shares: 0, fen: 0 };
-                self.received.store(fresh.word(), Ordering::Release);
-                return true;
-            }
-        }
+            (received.day == day).then(|| by(received).word())
+        })
     }
 }
 
