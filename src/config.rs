@@ -311,6 +311,13 @@ settings! {
     live_per_sender_max: u32 [u32] = 0;
     /// Where a day begins, in minutes east of UTC; whole quarters of an hour
     utc_offset_min: i32 [i32] = 480;
+    /// Shares that one user receives a day; 0 is any number
+    receives_per_day_max: u32 [u32] = 0;
+    /// Money that one user receives a day, in fen; 0 is any sum
+    received_fen_per_day_max: Fen [Fen] = 0;
+    /// Users a day whose receipts are counted, all shards together, where one of
+    /// the two is set
+    receivers_max: u32 [u32] = 1_000_000;
     /// How long a closed envelope is shown, and its order number remembered, in
     /// seconds
     retention_s: u32 [u32] = 24 * 3600;
@@ -455,7 +462,30 @@ impl Config {
             );
             return Err(ConfigError::Range { key, value, expected });
         }
+        self.check_receiving()
+    }
+
+    /// Checks the limits on what a user receives, which are counted in few bits
+    /// and after a start from the claims that are kept.
+    fn check_receiving(&self) -> Result<(), ConfigError> {
+        let shares = 0..=limits::RECEIVES_PER_DAY_MAX.into();
+        within("receives_per_day_max", self.receives_per_day_max.into(), shares)?;
+        within("received_fen_per_day_max", self.received_fen_per_day_max, 0..=u32::MAX.into())?;
+        within("receivers_max", self.receivers_max.into(), 1..=1 << 28)?;
+        if self.limits_receiving() && self.retention_s < DAY_S {
+            let (key, value) = ("retention_s", self.retention_s.to_string());
+            let expected = format!(
+                "at least {DAY_S} with receives_per_day_max or received_fen_per_day_max, which \
+                 count the claims that are kept"
+            );
+            return Err(ConfigError::Range { key, value, expected });
+        }
         Ok(())
+    }
+
+    /// Whether there is a limit on what a user receives.
+    pub fn limits_receiving(&self) -> bool {
+        self.receives_per_day_max > 0 || self.received_fen_per_day_max > 0
     }
 }
 
@@ -545,6 +575,33 @@ mod tests {
         for (pay_within_s, kept) in [(0, false), (1, true), (604_800, true), (604_801, false)] {
             let config = Config { pay_within_s, ..Config::default() };
             assert_eq!(config.check().is_ok(), kept, "{pay_within_s}");
+        }
+    }
+
+    #[test]
+    fn a_limit_on_receiving_needs_claims_to_be_kept_for_a_day() {
+        for key in ["receives_per_day_max", "received_fen_per_day_max"] {
+            let resolve = |retention_s| {
+                let file = file(&format!("{key} = 1\nretention_s = {retention_s}"));
+                Resolved::from_sources(Given::default(), Some(file.path()), variables(&[]))
+            };
+            let text = resolve(86_399).unwrap_err().to_string();
+            assert!(text.contains("retention_s") && text.contains("86400"), "{text}");
+            resolve(86_400).unwrap();
+        }
+        for (shares, fen, users, kept) in [
+            (65_534, u64::from(u32::MAX), 1, true),
+            (65_535, 1, 1, false),
+            (1, 1 << 32, 1, false),
+            (1, 1, 0, false),
+        ] {
+            let config = Config {
+                receives_per_day_max: shares,
+                received_fen_per_day_max: fen,
+                receivers_max: users,
+                ..Config::default()
+            };
+            assert_eq!(config.check().is_ok(), kept, "{shares} {fen} {users}");
         }
     }
 

@@ -79,6 +79,10 @@ pub const PARCELS_PER_SHARD: usize = 64;
 /// two coming back.
 pub const PARCELS_PER_PAIR_MIN: usize = 4;
 
+/// The most shares of a user and day that can be counted: in 16 bits, of which
+/// one value is a mark.
+pub const RECEIVES_PER_DAY_MAX: u16 = u16::MAX - 1;
+
 /// Verdicts of the ledger that may wait for one shard: what several turns take.
 pub const COVERS_QUEUED: usize = 8192;
 

@@ -28,6 +28,14 @@ impl Time {
     }
 }
 
+/// The number of the day that a moment is in, where days begin so many minutes
+/// east of universal time.
+pub fn day_of(at: UnixSeconds, utc_offset_min: i32) -> u32 {
+    let local = i64::from(at) + 60 * i64::from(utc_offset_min);
+    // Day 0 is the one before 1970 in the farthest west.
+    u32::try_from(local.div_euclid(24 * 3600) + 1).unwrap_or(0)
+}
+
 /// A moment on a clock that only runs forward, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Stamp(pub u64);

@@ -105,8 +105,14 @@ fn pay(server: &Server, client: &mut Client, number: u64) {
 fn the_loop_allocates_nothing_and_an_idle_server_sleeps() {
     let data = tempfile::tempdir().unwrap();
     let payment_keys = Some(key_file(data.path(), &[1]));
-    let server =
-        Server::start(Config { payment_keys, ..config(&data.path().join("data")) }).unwrap();
+    let config = Config {
+        payment_keys,
+        // With a limit, whose path does all that the one without does.
+        receives_per_day_max: 50_000,
+        receivers_max: 1000,
+        ..config(&data.path().join("data"))
+    };
+    let server = Server::start(config).unwrap();
     let mut client = connect(&server);
     WATCHED.store(shard_thread(), Ordering::Relaxed);
 

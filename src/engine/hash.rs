@@ -7,7 +7,7 @@ use crate::units::UserId;
 /// The finalizer of splitmix64: a bijection in which every bit of the input
 /// moves about half of the output.
 #[inline]
-pub(super) fn mix(n: u64) -> u64 {
+pub fn mix(n: u64) -> u64 {
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     n ^ (n >> 31)

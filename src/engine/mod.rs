@@ -54,7 +54,7 @@ pub use decision::{
     Cause, Claimed, Closed, Decision, Issued, Misfit, Outcome, Paid, Record, Recycled, Returned,
     Revealed, Voided,
 };
-pub use hash::partition_of;
+pub use hash::{mix, partition_of};
 pub use image::{IMAGE_SLICE_BYTES_MAX, ImageCursor};
 pub use restore::Restoring;
 pub use rules::EnvelopeLimits;
@@ -71,6 +71,7 @@ use vacancies::Vacancies;
 use wheel::Wheel;
 
 use crate::units::{Cell, EnvelopeId, PARTITIONS, UserId};
+use crate::wire::Row;
 
 /// What the tables are sized for; all of it is reserved and touched at the
 /// start.
@@ -185,6 +186,11 @@ impl Engine {
     /// All envelopes that are kept, page by page.
     pub fn envelopes(&self) -> impl Iterator<Item = EnvelopeId> + '_ {
         self.slots.iter().map(|(envelope, _)| envelope)
+    }
+
+    /// All claims of the envelopes that are kept, page by page.
+    pub fn claims(&self) -> impl Iterator<Item = Row> + '_ {
+        self.slots.iter().flat_map(|(_, slot)| self.slots.rows(slot, 0))
     }
 
     /// What must be touched before [`Engine::claim_places`] is asked: the

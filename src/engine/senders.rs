@@ -8,9 +8,7 @@
 use super::hash::mix;
 use super::words::{buckets_for, first_bucket, high, low, pair};
 use crate::memory::Words;
-use crate::units::{Fen, UnixSeconds, UserId};
-
-const SECONDS_PER_DAY: i64 = 24 * 3600;
+use crate::units::{Fen, UnixSeconds, UserId, day_of};
 
 /// What a sender may do, beside the limits of each envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +45,7 @@ impl SenderLimits {
 
     /// The number of the day that a moment is in.
     fn day_of(&self, at: UnixSeconds) -> u32 {
-        let local = i64::from(at) + 60 * i64::from(self.utc_offset_min);
-        // Day 0 is the one before 1970 in the farthest west.
-        u32::try_from(local.div_euclid(SECONDS_PER_DAY) + 1).unwrap_or(0)
+        day_of(at, self.utc_offset_min)
     }
 }
 

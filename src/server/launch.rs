@@ -20,7 +20,8 @@ use crate::journal::{
 };
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
 use crate::shard::{
-    Bell, Board, Checkpoints, Clock, Covers, Fatal, Mesh, Phase, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Clock, Covers, Fatal, Mesh, Phase, Receivers, Receiving, Shard,
+    ShardSettings,
 };
 use crate::units::Time;
 use crate::wire::PaymentKeys;
@@ -39,8 +40,8 @@ pub(super) enum Stage {
 pub(super) enum Go {
     /// The new arrangement is the one in use.
     Recover(Arrangement),
-    /// All shards have recovered.
-    Answer,
+    /// All shards have recovered; no clock is behind this.
+    Answer(Time),
 }
 
 /// Where the data is, and whether it must be arranged anew first.
@@ -66,6 +67,7 @@ pub(super) struct Launch {
     pub(super) ports: Vec<u16>,
     pub(super) mesh: Mesh,
     pub(super) bell: Arc<Bell>,
+    pub(super) receivers: Option<Arc<Receivers>>,
     pub(super) covers: Covers,
     pub(super) payment_keys: PaymentKeys,
     pub(super) waker: Waker,
@@ -136,11 +138,11 @@ impl Launch {
         let Some(arrangement) = self.arranged(say, may_go)? else { return Ok(()) };
         let recovery = self.recover(&arrangement)?;
         let _ = say.send(Ok(Stage::Recovered(recovery.recovered.clone())));
-        if may_go.recv().is_err() {
+        let Ok(Go::Answer(since)) = may_go.recv() else {
             return Ok(()); // another shard cannot start
-        }
+        };
         let board = Arc::clone(&self.board);
-        let shard = self.open(recovery)?;
+        let shard = self.open(recovery, since)?;
         board.enter(Phase::Ready);
         let _ = say.send(Ok(Stage::Answering));
         if let Err(fatal) = shard.run() {
@@ -167,7 +169,7 @@ impl Launch {
         let _ = say.send(Ok(Stage::Rearranged));
         match may_go.recv() {
             Ok(Go::Recover(arrangement)) => Ok(Some(arrangement)),
-            Ok(Go::Answer) | Err(_) => Ok(None),
+            Ok(Go::Answer(_)) | Err(_) => Ok(None),
         }
     }
 
@@ -191,13 +193,25 @@ impl Launch {
         let (mut journal, recovered) = recovering.recover(now, &mut restored, &progress)?;
         journal.free_before(recovered.keep_from);
         let engine = restored.engine();
+        self.count_received(&engine, recovered.last_time)?;
         let interval_ms = u64::from(config.checkpoint_interval_s) * 1000;
         let checkpoints = Checkpoints::new(writer, interval_ms, now, recovered.records);
         Ok(Recovery { engine, journal, checkpoints, recovered })
     }
 
+    /// What users have received today is nowhere but in the claims.
+    fn count_received(&self, engine: &Engine, last_time: Time) -> Result<(), StartError> {
+        let now = Clock::starting_at(last_time).now();
+        match &self.receivers {
+            Some(receivers) if !Receiving::recover(receivers, engine, now) => {
+                Err(StartError::Receivers(self.config.receivers_max))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Opens the doors on the shard's own thread.
-    fn open(self, recovery: Recovery) -> Result<Shard<MmapStorage>, StartError> {
+    fn open(self, recovery: Recovery, since: Time) -> Result<Shard<MmapStorage>, StartError> {
         let config = &self.config;
         let listening = self.doors.into_iter().map(BoundListener::listen);
         let mut listeners = listening.collect::<Result<Vec<_>, _>>()?;
@@ -216,6 +230,7 @@ impl Launch {
             seeds: ChaCha12Rng::from_seed(seed),
             wait_us_max: config.wait_us_max,
             checkpoint: recovered.checkpoint,
+            receiving: self.receivers.map(|receivers| Receiving::new(receivers, self.shard)),
             stop: self.stop,
             quiet: self.quiet,
             payment_keys: self.payment_keys,
@@ -223,7 +238,7 @@ impl Launch {
             bell: self.bell,
             board: self.board,
         };
-        let clock = Clock::starting_at(recovered.last_time);
+        let clock = Clock::starting_at(since);
         Ok(Shard::new(net, engine, journal, self.mesh, checkpoints, clock, settings))
     }
 }

@@ -7,6 +7,7 @@
 mod facts;
 mod launch;
 mod machine;
+mod receivers;
 mod refusal;
 mod replica;
 
@@ -145,6 +146,7 @@ impl Starting {
         let shards = placement.count();
         let (capacity, limits) = (launch::capacity(&config, shards), launch::limits(&config));
         let tables = Engine::memory_bytes(&capacity, &limits) * usize::from(shards);
+        let tables = tables.saturating_add(receivers::bytes(&config));
         let queues = Mesh::memory_bytes(shards.into());
         machine::check(&config, shards, tables.saturating_add(queues))?;
         let doors = Doors::bind(&config, shards)?;
@@ -182,8 +184,10 @@ impl Starting {
     pub fn finish(self) -> Result<Server, StartError> {
         let Self { address, facts, stopper, boards, covers, shards, lies, admin } = self;
         let recovered = recover(&shards, lies).and_then(|recovered| {
+            // A clock that was set back would put shards on different days.
+            let since = recovered.iter().map(|found| found.last_time).max().unwrap_or_default();
             for shard in &shards {
-                shard.tell(Go::Answer);
+                shard.tell(Go::Answer(since));
                 shard.hear()?;
             }
             Ok(recovered)
@@ -280,6 +284,7 @@ fn spawn(
 ) -> Result<Vec<ShardThread>, StartError> {
     let ports = doors.ports();
     let quiet = Arc::default();
+    let receivers = receivers::of(config, placement.count())?;
     let mut own = doors.own.into_iter();
     let doors = doors.shared.into_iter().map(|shared| {
         let mut doors = vec![shared];
@@ -301,6 +306,7 @@ fn spawn(
             ports: ports.clone(),
             mesh,
             bell: Arc::clone(bell),
+            receivers: receivers.clone(),
             covers: covers.clone(),
             payment_keys: shared.payment_keys.clone(),
             waker: waker.clone(),

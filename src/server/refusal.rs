@@ -82,6 +82,12 @@ pub enum StartError {
         /// What the machine has.
         machine_mib: u64,
     },
+    /// More users have received something today than can be counted.
+    #[error(
+        "more users have received something today than receivers_max = {0} leaves room for; \
+         raise --receivers-max"
+    )]
+    Receivers(u32),
     /// Too few file descriptors.
     #[error(
         "connections_max = {wanted} needs more file descriptors than the limit of {limit}; \

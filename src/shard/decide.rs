@@ -70,7 +70,7 @@ impl<S: Storage> Shard<S> {
     /// waits for all of them at once.
     fn touch(&self, group: &[Asked]) {
         self.touch_first(group);
-        let mut seen = 0;
+        let mut seen = self.receiving.as_ref().map_or(0, |receiving| receiving.touch(group));
         let mut claims = [[Place::default(); 4]; TOUCH_GROUP];
         for (places, asked) in claims.iter_mut().zip(group) {
             match asked.request {
@@ -173,6 +173,11 @@ impl<S: Storage> Shard<S> {
         if !self.pressure.admits(asked.op, waited_us) {
             self.counters.refused_pressure += 1;
             return Ok(Verdict::Overloaded(self.pressure.retry_after_ms()));
+        }
+        if self.receiving.is_some()
+            && let Request::Claim { envelope, user } = *request
+        {
+            return self.claim_within_limits(envelope, user, now);
         }
         if is_about_paying(request) {
             return self.decide_paying(request, now);

@@ -14,6 +14,8 @@ mod decide;
 mod mesh;
 mod paying;
 mod pressure;
+mod receive;
+mod receivers;
 mod turn;
 
 pub use board::{Board, Phase};
@@ -22,4 +24,6 @@ pub use clock::Clock;
 pub use counters::{CheckpointCounters, HISTOGRAM_BUCKETS, Histogram, ShardCounters, TableFill};
 pub use covers::{Cover, Covers};
 pub use mesh::{Bell, Mesh};
+pub use receive::Receiving;
+pub use receivers::{ReceiveLimits, Receivers};
 pub use turn::{Fatal, Shard, ShardSettings};

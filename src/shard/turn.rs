@@ -16,6 +16,7 @@ use super::counters::{ShardCounters, TableFill};
 use super::covers::{Arrived, Covers};
 use super::mesh::{Bell, Mesh};
 use super::pressure::Pressure;
+use super::receive::Receiving;
 use crate::engine::{Engine, Misfit};
 use crate::journal::{CheckpointInfo, CommitFailed, Committed, Journal, Storage};
 use crate::limits::IDLE_MARK_AFTER;
@@ -62,6 +63,8 @@ pub struct ShardSettings {
     pub wait_us_max: u32,
     /// The checkpoint the state was recovered from.
     pub checkpoint: Option<CheckpointInfo>,
+    /// Where what users receive is limited.
+    pub receiving: Option<Receiving>,
     /// Set, with the bells rung, to begin a drain.
     pub stop: Arc<AtomicBool>,
     /// How many shards have nothing on its way any more, while draining.
@@ -112,6 +115,7 @@ pub struct Shard<S: Storage> {
     pub(super) inbox: Inbox,
     pub(super) pressure: Pressure,
     pub(super) checkpoints: Checkpoints,
+    pub(super) receiving: Option<Receiving>,
     pub(super) facts: Facts,
     pub(super) seeds: ChaCha12Rng,
     pub(super) payment_keys: PaymentKeys,
@@ -157,6 +161,7 @@ impl<S: Storage> Shard<S> {
             journal,
             mesh,
             checkpoints,
+            receiving: settings.receiving,
             inbox: Inbox::new(),
             pressure: Pressure::new(wait_us_max, now),
             facts: Facts { cell, durability, ports },
@@ -240,6 +245,9 @@ impl<S: Storage> Shard<S> {
     fn commit(&mut self, now: Time) -> Result<(), Fatal> {
         self.net.seal();
         self.mesh.seal();
+        if let Some(receiving) = &mut self.receiving {
+            receiving.seal();
+        }
         let records = self.journal.uncommitted();
         let begun = Begun {
             at: stamp(),
@@ -302,6 +310,9 @@ impl<S: Storage> Shard<S> {
     /// What was sealed with `begun` is committed: its replies leave.
     fn release(&mut self, committed: Committed, begun: &Begun) -> Result<(), Fatal> {
         let now = stamp();
+        if let Some(receiving) = &mut self.receiving {
+            receiving.release(committed);
+        }
         self.net.release(&committed)?;
         self.mesh.release(committed);
         let waited_us = now.since(begun.collected);
