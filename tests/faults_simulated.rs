@@ -61,6 +61,7 @@ fn shard(
         ports: vec![listener.address().port()],
         seeds: ChaCha12Rng::from_seed([1; 32]),
         wait_us_max: 20_000,
+        receiving: None,
         checkpoint: None,
         stop: Arc::default(),
         quiet: Arc::default(),

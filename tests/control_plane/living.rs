@@ -66,6 +66,7 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         ports: vec![1],
         seeds: ChaCha12Rng::from_seed([1; 32]),
         wait_us_max: 20_000,
+        receiving: None,
         checkpoint: None,
         stop,
         quiet: Arc::default(),
