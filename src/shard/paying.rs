@@ -1,17 +1,20 @@
 //! Requests about orders whose money is not there yet, and about what was drawn:
 //! rare beside claims, so all of it lies out of their way.
 
-use super::answer::Verdict;
+use super::answer::{Verdict, answer};
+use super::mesh::Parcel;
 use super::turn::{Fatal, Shard};
 use crate::engine::{Decision, Outcome};
 use crate::journal::Storage;
+use crate::net::Asked;
 use crate::units::{MoneySource, Seed, Time};
 use crate::wire::{BadRequest, Denial, Payment, Request, SendOrder};
 
-/// Whether a request is for [`Shard::decide_paying`].
+/// Whether a request is decided here.
 #[inline]
-pub(super) fn is_about_paying(request: &Request) -> bool {
-    matches!(request, Request::Fund { .. } | Request::Void { .. } | Request::Reveal { .. })
+pub(super) fn is_about_paying(asked: &Asked) -> bool {
+    use Request::{Fund, Reveal, Void};
+    matches!(asked.request, Ok(Fund { .. } | Void { .. } | Reveal { .. }))
 }
 
 impl<S: Storage> Shard<S> {
@@ -27,11 +30,43 @@ impl<S: Storage> Shard<S> {
         decision
     }
 
-    /// Decides about a confirmed payment, a withdrawal or a reveal. A payment
-    /// that nobody sealed changes nothing, not even what is overdue.
+    /// Decides a request of our own connections. Whole functions of their own,
+    /// because a verdict that could come from two places is copied.
     #[cold]
     #[inline(never)]
-    pub(super) fn decide_paying(&mut self, request: &Request, now: Time) -> Result<Verdict, Fatal> {
+    pub(super) fn decide_paying_own(&mut self, asked: &Asked, now: Time) -> Result<(), Fatal> {
+        let verdict = self.paying_verdict(asked, now)?;
+        let reply = self.net.reply(asked, self.journal.appended());
+        let status = answer(reply, &verdict, &self.engine, &self.facts);
+        self.count(asked, status);
+        Ok(())
+    }
+
+    /// Decides a request that came with a parcel.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn decide_paying_for(
+        &mut self,
+        parcel: &mut Parcel,
+        asked: &Asked,
+        now: Time,
+    ) -> Result<(), Fatal> {
+        let verdict = self.paying_verdict(asked, now)?;
+        let status = answer(parcel.reply(asked), &verdict, &self.engine, &self.facts);
+        self.count(asked, status);
+        Ok(())
+    }
+
+    /// What becomes of a confirmed payment, a withdrawal or a reveal. A payment
+    /// that nobody sealed changes nothing, not even what is overdue.
+    fn paying_verdict(&mut self, asked: &Asked, now: Time) -> Result<Verdict, Fatal> {
+        if let Some(retry_after_ms) = self.put_off(asked) {
+            return Ok(Verdict::Overloaded(retry_after_ms));
+        }
+        let request = match &asked.request {
+            Ok(request) => request,
+            Err(reason) => return Ok(self.nonsense(*reason)),
+        };
         if let Some(denial) = self.denial(request) {
             return Ok(Verdict::Denied(denial));
         }
