@@ -6,7 +6,7 @@
 use crate::units::{
     EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, UnixSeconds, UserId, VoidCause,
 };
-use crate::wire::{BadRequest, Summary};
+use crate::wire::BadRequest;
 
 /// A decision: what to tell, and what must be journalled first, if anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,6 @@ pub enum Outcome {
     NotPaid,
     /// It was never paid and never will be.
     NeverPaid,
-    /// What the draws come from; see `Revealed`.
-    Revealed(Revealed),
     /// A limit of the sender's was reached; nothing was changed.
     LimitReached,
     /// Something is left; nothing is won by looking.
@@ -82,8 +80,6 @@ pub enum Outcome {
         /// Whether it was cancelled before.
         repeated: bool,
     },
-    /// The summary.
-    Summary(Summary),
     /// A page of claims exists; the rows are read with `Engine::rows`.
     Detail {
         /// How many shares the envelope has.

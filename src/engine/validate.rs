@@ -170,11 +170,7 @@ impl Engine {
 
     /// The summary of an envelope: total = claimed + refunded + left, once it
     /// is paid.
-    pub fn show(&self, envelope: EnvelopeId) -> Outcome {
-        self.summary(envelope).map_or(Outcome::NotFound, Outcome::Summary)
-    }
-
-    fn summary(&self, envelope: EnvelopeId) -> Option<Summary> {
+    pub fn show(&self, envelope: EnvelopeId) -> Option<Summary> {
         let slot = self.slots.get(envelope)?;
         let (header, cold) = (slot.header, self.slots.cold(slot.reference())?);
         Some(Summary {

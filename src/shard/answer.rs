@@ -21,6 +21,10 @@ pub(super) struct Facts {
 pub(super) enum Verdict {
     /// It was decided; the envelope is the one it asked about.
     Decided(Outcome, EnvelopeId),
+    /// What it asked to see: the summary of this envelope.
+    Summary(EnvelopeId),
+    /// Or what this envelope's draws come from.
+    Revealed(EnvelopeId),
     /// It asked for the server's facts.
     Hello,
     /// Who asks may not.
@@ -30,8 +34,8 @@ pub(super) enum Verdict {
     Overloaded(u32),
 }
 
-/// Writes the reply for a verdict and says its status; a detail page takes its
-/// rows from `engine`.
+/// Writes the reply for a verdict and says its status; what is long is taken from
+/// `engine` here, so that every verdict is small: it is copied on its way.
 #[expect(clippy::inline_always, reason = "measured with `verdict`, whose copies it saves")]
 #[inline(always)]
 pub(super) fn answer(
@@ -42,6 +46,8 @@ pub(super) fn answer(
 ) -> Status {
     match verdict {
         Verdict::Decided(outcome, envelope) => tell(reply, outcome, engine, *envelope),
+        Verdict::Summary(envelope) => tell_summary(reply, engine, *envelope),
+        Verdict::Revealed(envelope) => tell_revealed(reply, engine, *envelope),
         Verdict::Hello => {
             let durability = facts.durability.code();
             reply.hello(PROTOCOL_VERSION, facts.cell, durability, &facts.ports);
@@ -86,10 +92,6 @@ fn tell(
             reply.number(Status::Ok, repeat(repeated), amount);
             return Status::Ok;
         }
-        Outcome::Summary(ref summary) => {
-            reply.summary(summary);
-            return Status::Ok;
-        }
         Outcome::Detail { shares, claimed, from, count } => {
             reply.detail(shares, claimed, from, count, engine.rows(envelope, from));
             return Status::Ok;
@@ -119,13 +121,30 @@ fn tell(
             reply.number(Status::Ok, told.code(), amount);
             return Status::Ok;
         }
-        Outcome::Revealed(Revealed { commitment, seed, nonce }) => {
-            reply.reveal(&Reveal { commitment, seed, nonce });
-            return Status::Ok;
-        }
     };
     reply.bare(status, detail);
     status
+}
+
+#[cold]
+fn tell_summary(reply: ReplyWriter<'_>, engine: &Engine, envelope: EnvelopeId) -> Status {
+    let Some(summary) = engine.show(envelope) else {
+        reply.bare(Status::NotFound, 0);
+        return Status::NotFound;
+    };
+    reply.summary(&summary);
+    Status::Ok
+}
+
+/// Tells what an envelope is committed to, and perhaps what opens it.
+#[cold]
+fn tell_revealed(reply: ReplyWriter<'_>, engine: &Engine, envelope: EnvelopeId) -> Status {
+    let Some(Revealed { commitment, seed, nonce }) = engine.reveal(envelope) else {
+        reply.bare(Status::NotFound, 0);
+        return Status::NotFound;
+    };
+    reply.reveal(&Reveal { commitment, seed, nonce });
+    Status::Ok
 }
 
 fn repeat(repeated: bool) -> u32 {
@@ -142,7 +161,7 @@ fn tell_ordered(
     state: EnvelopeState,
     repeated: bool,
 ) -> Status {
-    let Outcome::Revealed(Revealed { commitment, .. }) = engine.reveal(envelope) else {
+    let Some(Revealed { commitment, .. }) = engine.reveal(envelope) else {
         reply.bare(Status::NotFound, 0);
         return Status::NotFound;
     };

@@ -8,7 +8,6 @@ use rand_chacha::rand_core::RngCore;
 
 use super::answer::{Verdict, answer};
 use super::mesh::Parcel;
-use super::paying::is_about_paying;
 use super::turn::{Fatal, Shard};
 use crate::engine::{Decision, Outcome, Place, Record, partition_of};
 use crate::journal::{AppendError, Storage};
@@ -149,7 +148,7 @@ impl<S: Storage> Shard<S> {
     }
 
     #[inline]
-    fn count(&mut self, asked: &Asked, status: Status) {
+    pub(super) fn count(&mut self, asked: &Asked, status: Status) {
         let by_op = self.counters.answers.get_mut(usize::from(asked.op));
         if let Some(cell) = by_op.and_then(|cells| cells.get_mut(usize::from(status.code()))) {
             *cell += 1;
@@ -165,29 +164,50 @@ impl<S: Storage> Shard<S> {
             Ok(request) => request,
             Err(reason) => return Ok(self.nonsense(*reason)),
         };
+        if let Some(retry_after_ms) = self.put_off(asked) {
+            return Ok(Verdict::Overloaded(retry_after_ms));
+        }
+        match *request {
+            Request::Claim { envelope, user } if self.receiving.is_some() => {
+                self.claim_within_limits(envelope, user, now)
+            }
+            Request::Fund { .. } | Request::Void { .. } => self.decide_paying(request, now),
+            Request::Show { envelope } => self.look(Verdict::Summary(envelope), request, now),
+            Request::Reveal { envelope } => self.look(Verdict::Revealed(envelope), request, now),
+            _ => {
+                let outcome = self.outcome_of(request, now)?;
+                Ok(Verdict::Decided(outcome, request.envelope().unwrap_or_default()))
+            }
+        }
+    }
+
+    /// What is there to see; what is overdue is ended first.
+    #[cold]
+    fn look(&mut self, verdict: Verdict, request: &Request, now: Time) -> Result<Verdict, Fatal> {
+        let is_fresh = self.expire_touched(request, now)?;
+        let envelope = request.envelope().unwrap_or_default();
+        Ok(if is_fresh { verdict } else { Verdict::Decided(Outcome::Full, envelope) })
+    }
+
+    /// When the asker may come again, in milliseconds, if this request is not
+    /// served now: it has waited too long for itself, or for the others.
+    #[expect(clippy::inline_always, reason = "as `verdict`")]
+    #[inline(always)]
+    pub(super) fn put_off(&mut self, asked: &Asked) -> Option<u32> {
         let waited_us = self.round_at.since(asked.received);
         if asked.budget_us != 0 && waited_us > asked.budget_us {
             self.counters.refused_late += 1;
-            return Ok(Verdict::Overloaded(self.pressure.retry_after_ms()));
+            return Some(self.pressure.retry_after_ms());
         }
         if !self.pressure.admits(asked.op, waited_us) {
             self.counters.refused_pressure += 1;
-            return Ok(Verdict::Overloaded(self.pressure.retry_after_ms()));
+            return Some(self.pressure.retry_after_ms());
         }
-        if self.receiving.is_some()
-            && let Request::Claim { envelope, user } = *request
-        {
-            return self.claim_within_limits(envelope, user, now);
-        }
-        if is_about_paying(request) {
-            return self.decide_paying(request, now);
-        }
-        let outcome = self.outcome_of(request, now)?;
-        Ok(Verdict::Decided(outcome, request.envelope().unwrap_or_default()))
+        None
     }
 
     #[cold]
-    fn nonsense(&mut self, reason: BadRequest) -> Verdict {
+    pub(super) fn nonsense(&mut self, reason: BadRequest) -> Verdict {
         self.net.count_bad_request();
         Verdict::Decided(Outcome::Invalid(reason), EnvelopeId::default())
     }
@@ -235,7 +255,6 @@ impl<S: Storage> Shard<S> {
             Request::Detail { envelope, from, rows_max } => {
                 looked(self.engine.detail(envelope, from, rows_max))
             }
-            Request::Show { envelope } => looked(self.engine.show(envelope)),
             Request::Send(ref order) => {
                 let seed = Seed([self.seeds.next_u64(), self.seeds.next_u64()]);
                 self.issue(order, seed, now)
@@ -244,6 +263,7 @@ impl<S: Storage> Shard<S> {
             // These have been answered before they come here.
             Request::Fund { .. }
             | Request::Void { .. }
+            | Request::Show { .. }
             | Request::Reveal { .. }
             | Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),
         }

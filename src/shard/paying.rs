@@ -1,5 +1,5 @@
-//! Requests about orders whose money is not there yet, and about what was drawn:
-//! rare beside claims, so all of it lies out of their way.
+//! Requests about orders whose money is not there yet: rare beside claims, so all
+//! of it lies out of their way.
 
 use super::answer::Verdict;
 use super::turn::{Fatal, Shard};
@@ -7,12 +7,6 @@ use crate::engine::{Decision, Outcome};
 use crate::journal::Storage;
 use crate::units::{MoneySource, Seed, Time};
 use crate::wire::{BadRequest, Denial, Payment, Request, SendOrder};
-
-/// Whether a request is for [`Shard::decide_paying`].
-#[inline]
-pub(super) fn is_about_paying(request: &Request) -> bool {
-    matches!(request, Request::Fund { .. } | Request::Void { .. } | Request::Reveal { .. })
-}
 
 impl<S: Storage> Shard<S> {
     /// Decides about an order. One that only a payment can open is not taken
@@ -27,10 +21,9 @@ impl<S: Storage> Shard<S> {
         decision
     }
 
-    /// Decides about a confirmed payment, a withdrawal or a reveal. A payment
-    /// that nobody sealed changes nothing, not even what is overdue.
+    /// Decides about a confirmed payment or a withdrawal. A payment that nobody
+    /// sealed changes nothing, not even what is overdue.
     #[cold]
-    #[inline(never)]
     pub(super) fn decide_paying(&mut self, request: &Request, now: Time) -> Result<Verdict, Fatal> {
         if let Some(denial) = self.denial(request) {
             return Ok(Verdict::Denied(denial));
@@ -40,11 +33,11 @@ impl<S: Storage> Shard<S> {
             return Ok(Verdict::Decided(Outcome::Full, envelope));
         }
         let decision = match *request {
-            Request::Fund { envelope, payment, amount, .. } => {
+            Request::Fund { payment, amount, .. } => {
                 self.engine.fund(envelope, payment, amount, now)
             }
-            Request::Void { envelope, sender } => self.engine.void(envelope, sender, now),
-            _ => looked(self.engine.reveal(envelope)),
+            Request::Void { sender, .. } => self.engine.void(envelope, sender, now),
+            _ => looked(Outcome::Invalid(BadRequest::UnknownOp)),
         };
         let outcome = match decision.record {
             Some(record) if !self.make_true(&record, now)? => Outcome::Full,

@@ -84,7 +84,7 @@ pub struct ShardSettings {
 pub enum Fatal {
     /// The journal could not make a batch durable.
     #[error(transparent)]
-    Commit(#[from] CommitFailed),
+    Commit(Box<CommitFailed>),
     /// The journal could not be written.
     #[error("the journal cannot be written: {0}")]
     Append(io::Error),
@@ -94,6 +94,13 @@ pub enum Fatal {
     /// The engine refused what it had decided itself: a defect.
     #[error("a decided record does not fit the state ({0}); this is a defect, please report it")]
     Misfit(#[from] Misfit),
+}
+
+/// Boxed, because a `Fatal` lies in the result of every decision.
+impl From<CommitFailed> for Fatal {
+    fn from(failed: CommitFailed) -> Self {
+        Self::Commit(Box::new(failed))
+    }
 }
 
 /// A commit under way, and what waits for it.

@@ -2,8 +2,7 @@
 //! from them and from the records after.
 
 use hongbao::engine::{
-    BadImage, Capacity, Engine, EnvelopeLimits, IMAGE_SLICE_BYTES_MAX, Outcome, Record, Restoring,
-    Totals,
+    BadImage, Capacity, Engine, EnvelopeLimits, IMAGE_SLICE_BYTES_MAX, Record, Restoring, Totals,
 };
 use hongbao::units::{EnvelopeId, Time, UserId};
 
@@ -180,7 +179,7 @@ fn a_restored_engine_goes_on() {
 
 /// Whatever is decided about an envelope out of an image can be applied.
 pub(crate) fn try_all(engine: &mut Engine, id: EnvelopeId) {
-    let Outcome::Summary(summary) = engine.show(id) else { panic!("it is there") };
+    let Some(summary) = engine.show(id) else { panic!("it is there") };
     let payment = summary.payment.max(1);
     for late in [0, u64::from(u32::MAX) * 1000] {
         let now = Time(START.max(late));

@@ -157,7 +157,7 @@ struct Order {
 
 fn state_of(engine: &Engine, envelope: EnvelopeId) -> Option<EnvelopeState> {
     match engine.show(envelope) {
-        Outcome::Summary(summary) => Some(summary.state),
+        Some(summary) => Some(summary.state),
         _ => None,
     }
 }

@@ -60,12 +60,12 @@ fn a_closed_envelope_is_kept_for_its_retention_and_then_not_found() {
     let record = engine.recyclable(ripe).expect("ripe");
     engine.apply(&record).expect("fits");
     assert_eq!(engine.totals(), totals, "what it came to is still in the sums");
-    assert_eq!(engine.show(envelope), Outcome::NotFound);
+    assert_eq!(engine.show(envelope), None);
     assert_eq!(engine.claim(envelope, UserId(0), ripe).outcome, Outcome::NotFound);
     assert_eq!(engine.apply(&record), Err(Misfit::NotClosed(envelope)));
     let anew = fund(&mut engine, &order, ripe).expect("the order is forgotten");
     assert_eq!(anew, EnvelopeId(envelope.0 + 1), "the same slot in its next generation");
-    assert_eq!(engine.show(envelope), Outcome::NotFound);
+    assert_eq!(engine.show(envelope), None);
     assert_eq!(engine.grab(anew, UserId(0)), Outcome::Winnable { shares_left: 3 });
 }
 
@@ -135,7 +135,7 @@ fn a_large_envelope_gives_back_its_pages_and_never_its_id() {
         engine.end_image(cursor);
         let record = engine.recyclable(now).expect("ripe");
         engine.apply(&record).expect("fits");
-        assert_eq!(engine.show(envelope), Outcome::NotFound);
+        assert_eq!(engine.show(envelope), None);
     }
     assert_eq!(engine.fill().pages, 1, "the page of their blocks");
 }
