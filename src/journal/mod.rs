@@ -33,6 +33,7 @@ mod segment;
 pub mod simulated;
 mod storage;
 mod syncer;
+mod tail;
 
 use std::fmt;
 
@@ -57,6 +58,7 @@ pub use replay::{GROUP_RECORDS_MAX, Progress, Replica, Unfit};
 pub use segment::{FORMAT_VERSION, SegmentHeader};
 pub use storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
 pub use syncer::Ring as SyncRing;
+pub use tail::{ChainEnd, Tail, TailError};
 
 use crate::limits::PAGE_BYTES;
 use crate::units::Cell;
