@@ -14,10 +14,12 @@ use std::sync::mpsc::channel;
 use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Record};
 use hongbao::journal::simulated::{Disk, SimulatedStorage};
 use hongbao::journal::{
-    Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Recovering,
+    Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Position, Recovering,
 };
 use hongbao::net::{BoundListener, Net, NetSettings, Waker};
-use hongbao::shard::{Bell, Board, Checkpoints, Clock, Fatal, Mesh, Shard, ShardSettings};
+use hongbao::shard::{
+    Bell, Board, Checkpoints, Clock, Fatal, Followed, Mesh, Outlook, Shard, ShardSettings,
+};
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -58,6 +60,7 @@ fn shard(
         ports: vec![listener.address().port()],
         seeds: ChaCha12Rng::from_seed([1; 32]),
         wait_us_max: 20_000,
+        outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
         stop: Arc::default(),
         quiet: Arc::default(),

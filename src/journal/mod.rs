@@ -34,6 +34,7 @@ pub mod simulated;
 mod storage;
 mod syncer;
 mod tail;
+mod told;
 
 use std::fmt;
 
@@ -59,6 +60,7 @@ pub use segment::{FORMAT_VERSION, SegmentHeader};
 pub use storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
 pub use syncer::Ring as SyncRing;
 pub use tail::{ChainEnd, Tail, TailError};
+pub use told::tell_cursors;
 
 use crate::limits::PAGE_BYTES;
 use crate::units::Cell;

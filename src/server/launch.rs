@@ -16,10 +16,12 @@ use crate::config::Config;
 use crate::engine::{Capacity, Engine, EnvelopeLimits};
 use crate::journal::{
     Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal, MmapStorage,
-    Recovered, Recovering,
+    Recovered, Recovering, RecoveryError,
 };
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
-use crate::shard::{Bell, Board, Checkpoints, Clock, Fatal, Mesh, Phase, Shard, ShardSettings};
+use crate::shard::{
+    Bell, Board, Checkpoints, Clock, Fatal, Followed, Mesh, Outlook, Phase, Shard, ShardSettings,
+};
 use crate::units::Time;
 
 /// What a shard's thread says while it starts.
@@ -65,6 +67,8 @@ pub(super) struct Launch {
     pub(super) bell: Arc<Bell>,
     pub(super) waker: Waker,
     pub(super) board: Arc<Board>,
+    /// Shared with the follower of the journal.
+    pub(super) followed: Arc<Followed>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) quiet: Arc<AtomicUsize>,
 }
@@ -177,7 +181,7 @@ impl Launch {
         let now = Clock::starting_at(Time(0)).now();
         let progress = |progress| show(&self.board, progress);
         let (mut journal, recovered) = recovering.recover(now, &mut restored, &progress)?;
-        journal.free_before(recovered.keep_from);
+        self.followed.commit(&journal.end_commit().map_err(RecoveryError::from)?);
         let engine = restored.engine();
         let interval_ms = u64::from(config.checkpoint_interval_s) * 1000;
         let checkpoints = Checkpoints::new(writer, interval_ms, now, recovered.records);
@@ -203,6 +207,7 @@ impl Launch {
             ports: self.ports,
             seeds: ChaCha12Rng::from_seed(seed),
             wait_us_max: config.wait_us_max,
+            outlook: Outlook::new(self.followed, recovered.keep_from),
             checkpoint: recovered.checkpoint,
             stop: self.stop,
             quiet: self.quiet,

@@ -25,7 +25,7 @@ use crate::config::{Config, MaybeListen};
 use crate::engine::Engine;
 use crate::journal::{Arrangement, Directory, Recovered, mmap};
 use crate::net::{BoundListener, Listener, Waker};
-use crate::shard::{Bell, Board, Mesh};
+use crate::shard::{Bell, Board, Followed, Mesh};
 use facts::Facts;
 use launch::{Go, Launch, Lies, Stage};
 
@@ -143,7 +143,9 @@ impl Starting {
             admin.start(Watched { boards: boards.clone(), facts, drain })
         });
         let admin = admin.transpose()?;
-        let shards = spawn(&Arc::new(config), doors, &lies, &stopper, &boards, &placement)?;
+        let followed: Vec<_> = (0..shards).map(|_| Followed::by_nobody()).collect();
+        let config = Arc::new(config);
+        let shards = spawn(&config, doors, &lies, &stopper, &boards, &followed, &placement)?;
         Ok(Self { address, facts, stopper, boards, shards, lies, admin })
     }
 
@@ -249,6 +251,7 @@ fn spawn(
     lies: &Lies,
     stopper: &Stopper,
     boards: &[Arc<Board>],
+    followed: &[Arc<Followed>],
     placement: &machine::Placement,
 ) -> Result<Vec<ShardThread>, StartError> {
     let ports = doors.ports();
@@ -262,7 +265,8 @@ fn spawn(
     });
     let each = doors.zip(Mesh::between(&bells)).zip(&bells).zip(boards).zip(&stopper.wakers);
     let mut shards = Vec::new();
-    for (((((doors, mesh), bell), board), waker), shard) in each.zip(0..) {
+    for ((((((doors, mesh), bell), board), waker), followed), shard) in each.zip(followed).zip(0..)
+    {
         let launch = Launch {
             config: Arc::clone(config),
             shard,
@@ -276,6 +280,7 @@ fn spawn(
             bell: Arc::clone(bell),
             waker: waker.clone(),
             board: Arc::clone(board),
+            followed: Arc::clone(followed),
             stop: Arc::clone(&stopper.stop),
             quiet: Arc::clone(&quiet),
         };

@@ -13,6 +13,7 @@ use super::board::{Board, Phase};
 use super::checkpoint::Checkpoints;
 use super::clock::Clock;
 use super::counters::{ShardCounters, TableFill};
+use super::followed::Outlook;
 use super::mesh::{Bell, Mesh};
 use super::pressure::Pressure;
 use crate::engine::{Engine, Misfit};
@@ -58,6 +59,8 @@ pub struct ShardSettings {
     pub seeds: ChaCha12Rng,
     /// What a request may wait before work is refused, in microseconds.
     pub wait_us_max: u32,
+    /// What the follower of its journal sees, and lets it free.
+    pub outlook: Outlook,
     /// The checkpoint the state was recovered from.
     pub checkpoint: Option<CheckpointInfo>,
     /// Set, with the bells rung, to begin a drain.
@@ -106,6 +109,7 @@ pub struct Shard<S: Storage> {
     pub(super) inbox: Inbox,
     pub(super) pressure: Pressure,
     pub(super) checkpoints: Checkpoints,
+    pub(super) outlook: Outlook,
     pub(super) facts: Facts,
     pub(super) seeds: ChaCha12Rng,
     pub(super) counters: ShardCounters,
@@ -149,6 +153,7 @@ impl<S: Storage> Shard<S> {
             journal,
             mesh,
             checkpoints,
+            outlook: settings.outlook,
             inbox: Inbox::new(),
             pressure: Pressure::new(wait_us_max, now),
             facts: Facts { cell, durability, ports },
@@ -165,6 +170,7 @@ impl<S: Storage> Shard<S> {
             committed_at: Instant::now(),
             expiry_stuck: false,
         };
+        shard.free();
         shard.publish();
         shard
     }
@@ -204,6 +210,7 @@ impl<S: Storage> Shard<S> {
         self.mesh.send();
         self.expire_due(now)?;
         self.checkpoint(now)?;
+        self.free();
         if self.begun.is_none() {
             self.commit(now)?;
         }
@@ -283,6 +290,8 @@ impl<S: Storage> Shard<S> {
     /// What was sealed with `begun` is committed: its replies leave.
     fn release(&mut self, committed: Committed, begun: &Begun) -> Result<(), Fatal> {
         let now = stamp();
+        // Before the replies: whoever has one finds what it tells in the ledger's queue.
+        self.outlook.show(&committed);
         self.net.release(&committed)?;
         self.mesh.release(committed);
         let waited_us = now.since(begun.collected);

@@ -102,6 +102,10 @@ pub trait Ledger: Send {
     /// that are paid from a balance.
     fn apply(&mut self, entries: &[Entry], cursor: &Cursor) -> Result<Vec<Verdict>, LedgerError>;
 
+    /// Notes that an operator has this record passed over, and why: `apply`
+    /// leaves it out from then on.
+    fn skip(&mut self, id: MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError>;
+
     /// Verdicts on orders whose envelope was neither opened nor voided yet, for
     /// a start: they may never have reached their shard.
     fn pending(&mut self) -> Result<Vec<Verdict>, LedgerError>;
