@@ -11,16 +11,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Record};
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Record, SenderLimits};
 use hongbao::journal::simulated::{Disk, SimulatedStorage};
 use hongbao::journal::{
     Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Position, Recovering,
 };
 use hongbao::net::{BoundListener, Net, NetSettings, Waker};
 use hongbao::shard::{
-    Bell, Board, Checkpoints, Clock, Fatal, Followed, Mesh, Outlook, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Clock, Covers, Fatal, Followed, Mesh, Outlook, Shard, ShardSettings,
 };
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
+use hongbao::wire::PaymentKeys;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -42,6 +43,8 @@ fn shard(
         total_fen_max: 1_000_000,
         share_mean_fen_max: 20_000,
         lifetime_s_max: 3600,
+        pay_within_s: 900,
+        senders: SenderLimits::NONE,
     };
     let capacity = Capacity { envelopes: 10_000, table_bytes: 32 << 20, retention_s: 60 };
     let mut engine = Engine::new(US.cell, capacity, limits);
@@ -64,6 +67,8 @@ fn shard(
         checkpoint: None,
         stop: Arc::default(),
         quiet: Arc::default(),
+        payment_keys: PaymentKeys::default(),
+        covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board: Arc::clone(&board),
     };

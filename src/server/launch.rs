@@ -13,16 +13,18 @@ use super::refusal::StartError;
 use super::replica::{Restored, rearrange, show};
 use super::{EXIT_FATAL, ShardThread, machine};
 use crate::config::Config;
-use crate::engine::{Capacity, Engine, EnvelopeLimits};
+use crate::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 use crate::journal::{
     Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal, MmapStorage,
     Recovered, Recovering, RecoveryError,
 };
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
 use crate::shard::{
-    Bell, Board, Checkpoints, Clock, Fatal, Followed, Mesh, Outlook, Phase, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Clock, Covers, Fatal, Followed, Mesh, Outlook, Phase, Shard,
+    ShardSettings,
 };
 use crate::units::Time;
+use crate::wire::PaymentKeys;
 
 /// What a shard's thread says while it starts.
 pub(super) enum Stage {
@@ -65,6 +67,8 @@ pub(super) struct Launch {
     pub(super) ports: Vec<u16>,
     pub(super) mesh: Mesh,
     pub(super) bell: Arc<Bell>,
+    pub(super) covers: Covers,
+    pub(super) payment_keys: PaymentKeys,
     pub(super) waker: Waker,
     pub(super) board: Arc<Board>,
     /// Shared with the follower of the journal.
@@ -96,6 +100,13 @@ pub(super) fn limits(config: &Config) -> EnvelopeLimits {
         total_fen_max: config.total_fen_max,
         share_mean_fen_max: config.share_mean_fen_max,
         lifetime_s_max: config.lifetime_s_max,
+        pay_within_s: config.pay_within_s,
+        senders: SenderLimits {
+            sends_per_day_max: config.sends_per_day_max,
+            sent_fen_per_day_max: config.sent_fen_per_day_max,
+            live_per_sender_max: config.live_per_sender_max,
+            utc_offset_min: config.utc_offset_min,
+        },
     }
 }
 
@@ -211,6 +222,8 @@ impl Launch {
             checkpoint: recovered.checkpoint,
             stop: self.stop,
             quiet: self.quiet,
+            payment_keys: self.payment_keys,
+            covers: self.covers,
             bell: self.bell,
             board: self.board,
         };

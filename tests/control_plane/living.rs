@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits};
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 use hongbao::journal::simulated::Disk;
 use hongbao::journal::{Identity, Position, Recovering};
 use hongbao::net::{Net, NetSettings, Waker};
 use hongbao::shard::{
-    Bell, Board, Checkpoints, Clock, Followed, Mesh, Outlook, Phase, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Clock, Covers, Followed, Mesh, Outlook, Phase, Shard, ShardSettings,
 };
 use hongbao::units::{Durability, Time};
+use hongbao::wire::PaymentKeys;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -51,6 +52,8 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         total_fen_max: 1_000_000,
         share_mean_fen_max: 20_000,
         lifetime_s_max: 3600,
+        pay_within_s: 900,
+        senders: SenderLimits::NONE,
     };
     let mut engine =
         Engine::new(7, Capacity { envelopes: 100, table_bytes: 8 << 20, retention_s: 60 }, limits);
@@ -69,6 +72,8 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         checkpoint: None,
         stop,
         quiet: Arc::default(),
+        payment_keys: PaymentKeys::default(),
+        covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board,
     };

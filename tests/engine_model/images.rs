@@ -1,7 +1,9 @@
 //! Images taken slice by slice in the middle of traffic, and engines restored
 //! from them and from the records after.
 
-use hongbao::engine::{BadImage, Engine, IMAGE_SLICE_BYTES_MAX, Record, Restoring, Totals};
+use hongbao::engine::{
+    BadImage, Capacity, Engine, EnvelopeLimits, IMAGE_SLICE_BYTES_MAX, Record, Restoring, Totals,
+};
 use hongbao::units::EnvelopeId;
 
 use crate::twins::Twins;
@@ -72,6 +74,26 @@ fn restored(
     restoring.finish().expect("it is whole")
 }
 
+/// The engine of an image that is taken at rest.
+pub(crate) fn reloaded(engine: &mut Engine, envelopes: u32, table_bytes: usize) -> Engine {
+    reloaded_with(engine, capacity(envelopes, table_bytes), LIMITS)
+}
+
+pub(crate) fn reloaded_with(
+    engine: &mut Engine,
+    capacity: Capacity,
+    limits: EnvelopeLimits,
+) -> Engine {
+    let mut restoring = Restoring::new(CELL, capacity, limits, 0, 1);
+    let (mut cursor, mut slice) = (engine.begin_image(), Vec::new());
+    while engine.next_slice(&mut cursor, 0, &mut slice) {
+        restoring.load(&slice).expect("what was saved can be loaded");
+        slice.clear();
+    }
+    engine.end_image(cursor);
+    restoring.finish().expect("it is whole")
+}
+
 fn assert_same(engines: &[Engine], live: &Engine) {
     let digest = engines.iter().map(Engine::digest).fold(0, u64::wrapping_add);
     assert_eq!(digest, live.digest());
@@ -84,6 +106,9 @@ fn assert_same(engines: &[Engine], live: &Engine) {
     assert_eq!(sum(|t| t.claimed), totals.claimed);
     assert_eq!(sum(|t| t.refunded), totals.refunded);
     assert_eq!(sum(|t| t.left), totals.left);
+    assert_eq!(sum(|t| t.reserved.into()), totals.reserved.into());
+    assert_eq!(sum(|t| t.voided.into()), totals.voided.into());
+    assert_eq!(sum(|t| t.returned), totals.returned);
 }
 
 fn traffic(seed: u64, steps: u32) -> Twins {
