@@ -11,6 +11,8 @@ mod movement_line;
 
 pub use movement_line::Line;
 
+use lists::History;
+
 use super::movement::MovementId;
 use crate::engine::Record;
 use crate::units::{EnvelopeId, Fen, UnixSeconds, UserId};
@@ -112,7 +114,7 @@ pub trait Ledger: Send {
 
     /// Notes that an operator has this record passed over, and why: `apply`
     /// leaves it out from then on.
-    fn skip(&mut self, id: MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError>;
+    fn skip(&mut self, id: &MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError>;
 
     /// Verdicts on orders whose envelope was neither opened nor voided yet, for
     /// a start: they may never have reached their shard.
@@ -139,3 +141,8 @@ pub trait Ledger: Send {
         at: UnixSeconds,
     ) -> Result<Balance, LedgerError>;
 }
+
+/// A ledger that also answers people: what a server asks for.
+pub trait Accounts: Ledger + History {}
+
+impl<T: Ledger + History> Accounts for T {}
