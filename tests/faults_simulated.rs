@@ -14,10 +14,12 @@ use std::sync::mpsc::channel;
 use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Record, SenderLimits};
 use hongbao::journal::simulated::{Disk, SimulatedStorage};
 use hongbao::journal::{
-    Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Recovering,
+    Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Position, Recovering,
 };
 use hongbao::net::{BoundListener, Net, NetSettings, Waker};
-use hongbao::shard::{Bell, Board, Checkpoints, Clock, Covers, Fatal, Mesh, Shard, ShardSettings};
+use hongbao::shard::{
+    Bell, Board, Checkpoints, Clock, Covers, Fatal, Followed, Mesh, Outlook, Shard, ShardSettings,
+};
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
 use hongbao::wire::PaymentKeys;
 use rand_chacha::ChaCha12Rng;
@@ -62,6 +64,7 @@ fn shard(
         seeds: ChaCha12Rng::from_seed([1; 32]),
         wait_us_max: 20_000,
         receiving: None,
+        outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
         stop: Arc::default(),
         quiet: Arc::default(),

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use hongbao::engine::{Misfit, Record};
 use hongbao::journal::{
-    Arrangement, CheckpointSettings, CheckpointStart, CheckpointWriter, Directory, Identity,
-    Journal, MmapStorage, Position, Recovered, Recovering, Replica, Unfit, write_checkpoint,
+    Arrangement, ChainEnd, CheckpointSettings, CheckpointStart, CheckpointWriter, Directory,
+    Identity, Journal, MmapStorage, Position, Recovered, Recovering, Replica, Tail, Unfit,
+    write_checkpoint,
 };
 use hongbao::units::{Durability, Time};
 use replica::claim;
@@ -195,4 +196,35 @@ fn commits_beside_a_checkpoint() {
         );
         writer.abandon();
     }
+}
+
+/// What a follower pays to read: from the page cache, by reads into a buffer.
+#[test]
+fn tail() {
+    let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let arrangement = arrangement(data.path());
+    let records = 200_000 * scale();
+    let (mut journal, ..) = open(&arrangement);
+    for n in 0..records {
+        journal.append(&claim(n), NOW).unwrap();
+        if n % 250 == 249 {
+            journal.commit(NOW).unwrap();
+        }
+    }
+    journal.mark(NOW).unwrap();
+    let mut tail = Tail::new(arrangement.source(0), US, ChainEnd::default());
+    let (mut group, mut seen) = (Vec::new(), 0);
+    let started = Instant::now();
+    loop {
+        group.clear();
+        let take = &mut |batch: Position, index, record| group.push((batch, index, record));
+        let taken = tail.read(journal.durable_upto(), 10_000, take).unwrap();
+        if taken == 0 {
+            break;
+        }
+        seen += u64::try_from(taken).unwrap();
+        black_box(&group);
+    }
+    println!("tail: {:.1} M records/s", per_second(records, started.elapsed()));
+    assert_eq!(seen, records);
 }

@@ -6,5 +6,21 @@
 //! counts exactly once. It never decides about an envelope and never makes a
 //! shard wait.
 
+mod begin;
+mod board;
+mod desk;
+mod follower;
+mod lane;
 pub mod ledger;
 pub mod movement;
+mod rearrange;
+mod serve;
+mod verdicts;
+
+pub use begin::Obstacle;
+pub use board::{FollowerBoard, Report, State};
+pub use desk::{Desk, NotNow, Requests, desk};
+pub use follower::{Follower, Open};
+pub use lane::Followee;
+pub use rearrange::follow_to_end;
+pub use verdicts::Tell;

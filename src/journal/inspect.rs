@@ -16,6 +16,7 @@ use super::recovery::{Names, each_record as records_of, refuse_damage};
 use super::refusal::RecoveryError;
 use super::scan::Walked;
 use super::storage::Source;
+use super::told::told_cursors;
 use super::{Identity, Position, SegmentHeader, Sequence, arrangement, choose, files, scan, widen};
 use crate::engine::Record;
 use crate::limits::PAGE_BYTES;
@@ -48,10 +49,23 @@ pub struct ShardReport {
     /// Where the older of two whole checkpoints begins; everything before it
     /// may be freed as far as no follower needs it.
     pub keep_from: Position,
-    /// Bytes of segments that lie wholly before it.
+    /// Bytes of segments that may be freed.
     pub freeable_bytes: u64,
-    /// The cursors of followers, which hold segments back. There are none yet.
+    /// The cursors of followers, which hold segments back, as they last told.
     pub followers: Vec<FollowerReport>,
+}
+
+impl ShardReport {
+    /// A segment that a follower has not passed is not freeable yet.
+    fn hold(&mut self) {
+        let passed = self.followers.iter().map(|follower| follower.cursor.0).min();
+        let passed = passed.unwrap_or(u64::MAX);
+        for segment in &mut self.segments {
+            segment.freeable &= segment.base.saturating_add(segment.bytes) <= passed;
+        }
+        let freeable = self.segments.iter().filter(|segment| segment.freeable);
+        self.freeable_bytes = freeable.map(|segment| segment.bytes).sum();
+    }
 }
 
 /// One checkpoint file.
@@ -90,7 +104,8 @@ pub struct SegmentReport {
     /// Whether its batches were walked; those before the oldest whole
     /// checkpoint are not, for nothing says how their chain begins.
     pub walked: bool,
-    /// Whether it lies wholly before the older of two checkpoints.
+    /// Whether it lies wholly before the older of two checkpoints and before
+    /// every follower's cursor.
     pub freeable: bool,
     /// Its valid batches.
     pub batches: u64,
@@ -113,6 +128,13 @@ pub fn stat(data: &Path) -> Result<Vec<ShardReport>, RecoveryError> {
     let mut reports = Vec::new();
     for mut files in shards(data)? {
         reports.extend(report(&mut files, &mut |_, _, _| {})?);
+    }
+    let newest = arrangement::newest(data);
+    let newest = newest.map_err(|e| RecoveryError::io(data.display().to_string(), e))?;
+    for report in &mut reports {
+        let arrangement = newest.as_ref().map_or(0, |(number, _)| *number);
+        report.followers = told_cursors(data, arrangement, report.identity.shard);
+        report.hold();
     }
     Ok(reports)
 }

@@ -34,6 +34,8 @@ mod segment;
 pub mod simulated;
 mod storage;
 mod syncer;
+mod tail;
+mod told;
 
 use std::fmt;
 
@@ -58,6 +60,8 @@ pub use replay::{GROUP_RECORDS_MAX, Progress, Replica, Unfit};
 pub use segment::{FORMAT_VERSION, SegmentHeader};
 pub use storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
 pub use syncer::Ring as SyncRing;
+pub use tail::{ChainEnd, Tail, TailError};
+pub use told::tell_cursors;
 
 use crate::limits::PAGE_BYTES;
 use crate::units::Cell;

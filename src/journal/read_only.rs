@@ -1,7 +1,7 @@
 //! A shard's files, read and never written: what the inspector and a
 //! rearrangement see. Nothing here creates or locks anything.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 
@@ -25,6 +25,13 @@ pub struct LoadedSegment(Vec<u8>);
 impl JournalFiles {
     pub(super) fn new(shard: PathBuf, founded: bool) -> Self {
         Self { shard, founded }
+    }
+
+    /// Opens a segment to be read a piece at a time, and nothing ahead of that.
+    pub(super) fn open_unmapped(&self, sequence: Sequence) -> io::Result<File> {
+        let file = File::open(files::segment_path(&self.shard, sequence))?;
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random)?;
+        Ok(file)
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Chain {
 
 impl Chain {
     /// Whether `header` is what this writer would have written next.
-    fn continues(&self, header: &BatchHeader) -> bool {
+    pub(super) fn continues(&self, header: &BatchHeader) -> bool {
         let known = if header.unsynced {
             header.durable_upto <= self.end
         } else {

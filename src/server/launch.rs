@@ -16,20 +16,20 @@ use crate::config::Config;
 use crate::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 use crate::journal::{
     Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal, MmapStorage,
-    Recovered, Recovering,
+    Position, Recovered, Recovering, RecoveryError,
 };
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
 use crate::shard::{
-    Bell, Board, Checkpoints, Clock, Covers, Fatal, Mesh, Phase, Receivers, Receiving, Shard,
-    ShardSettings,
+    Bell, Board, Checkpoints, Clock, Covers, Fatal, Followed, Mesh, Outlook, Phase, Receivers,
+    Receiving, Shard, ShardSettings,
 };
 use crate::units::Time;
 use crate::wire::PaymentKeys;
 
 /// What a shard's thread says while it starts.
 pub(super) enum Stage {
-    /// Its part of the new arrangement is written.
-    Rearranged,
+    /// Its part of the new arrangement is written; where the old journals end.
+    Rearranged(Vec<Position>),
     /// The state is there.
     Recovered(Recovered),
     /// Requests are answered.
@@ -72,6 +72,8 @@ pub(super) struct Launch {
     pub(super) payment_keys: PaymentKeys,
     pub(super) waker: Waker,
     pub(super) board: Arc<Board>,
+    /// Shared with the follower of the journal.
+    pub(super) followed: Arc<Followed>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) quiet: Arc<AtomicUsize>,
 }
@@ -163,10 +165,10 @@ impl Launch {
         let (shard, shards) = (self.shard, self.shards);
         let reading = Arc::clone(&self.lies.reading);
         let alone = reading.lock();
-        rearrange(&self.config, arrangement, &building, shard, shards, &self.board)?;
+        let ends = rearrange(&self.config, arrangement, &building, shard, shards, &self.board)?;
         drop(alone);
         drop(building); // whoever publishes it must be the only one to hold it
-        let _ = say.send(Ok(Stage::Rearranged));
+        let _ = say.send(Ok(Stage::Rearranged(ends)));
         match may_go.recv() {
             Ok(Go::Recover(arrangement)) => Ok(Some(arrangement)),
             Ok(Go::Answer(_)) | Err(_) => Ok(None),
@@ -191,7 +193,7 @@ impl Launch {
         let now = Clock::starting_at(Time(0)).now();
         let progress = |progress| show(&self.board, progress);
         let (mut journal, recovered) = recovering.recover(now, &mut restored, &progress)?;
-        journal.free_before(recovered.keep_from);
+        self.followed.commit(&journal.end_commit().map_err(RecoveryError::from)?);
         let engine = restored.engine();
         self.count_received(&engine, recovered.last_time)?;
         let interval_ms = u64::from(config.checkpoint_interval_s) * 1000;
@@ -229,6 +231,7 @@ impl Launch {
             ports: self.ports,
             seeds: ChaCha12Rng::from_seed(seed),
             wait_us_max: config.wait_us_max,
+            outlook: Outlook::new(self.followed, recovered.keep_from),
             checkpoint: recovered.checkpoint,
             receiving: self.receivers.map(|receivers| Receiving::new(receivers, self.shard)),
             stop: self.stop,

@@ -176,6 +176,13 @@ impl<S: Storage> Shard<S> {
         Ok(())
     }
 
+    /// Segments that neither a restart nor the follower needs may go.
+    pub(super) fn free(&mut self) {
+        if let Some(before) = self.outlook.may_free() {
+            self.journal.free_before(before);
+        }
+    }
+
     fn end_checkpoint(&mut self, ended: Result<CheckpointInfo, CheckpointFailed>, now: Time) {
         if let Stage::Copying(cursor) = std::mem::replace(&mut self.checkpoints.stage, Stage::Idle)
         {
@@ -188,7 +195,7 @@ impl<S: Storage> Shard<S> {
             Ok(info) => {
                 counters.taken += 1;
                 counters.note(&info);
-                self.journal.free_before(info.keep_from);
+                self.outlook.keep_from(info.keep_from);
             }
             Err(failed) => {
                 counters.failed += 1;

@@ -14,6 +14,7 @@ use super::checkpoint::Checkpoints;
 use super::clock::Clock;
 use super::counters::{ShardCounters, TableFill};
 use super::covers::{Arrived, Covers};
+use super::followed::Outlook;
 use super::mesh::{Bell, Mesh};
 use super::pressure::Pressure;
 use super::receive::Receiving;
@@ -61,6 +62,8 @@ pub struct ShardSettings {
     pub seeds: ChaCha12Rng,
     /// What a request may wait before work is refused, in microseconds.
     pub wait_us_max: u32,
+    /// What the follower of its journal sees, and lets it free.
+    pub outlook: Outlook,
     /// The checkpoint the state was recovered from.
     pub checkpoint: Option<CheckpointInfo>,
     /// Where what users receive is limited.
@@ -123,6 +126,7 @@ pub struct Shard<S: Storage> {
     pub(super) pressure: Pressure,
     pub(super) checkpoints: Checkpoints,
     pub(super) receiving: Option<Receiving>,
+    pub(super) outlook: Outlook,
     pub(super) facts: Facts,
     pub(super) seeds: ChaCha12Rng,
     pub(super) payment_keys: PaymentKeys,
@@ -169,6 +173,7 @@ impl<S: Storage> Shard<S> {
             mesh,
             checkpoints,
             receiving: settings.receiving,
+            outlook: settings.outlook,
             inbox: Inbox::new(),
             pressure: Pressure::new(wait_us_max, now),
             facts: Facts { cell, durability, ports },
@@ -187,6 +192,7 @@ impl<S: Storage> Shard<S> {
             committed_at: Instant::now(),
             expiry_stuck: false,
         };
+        shard.free();
         shard.publish();
         shard
     }
@@ -229,6 +235,7 @@ impl<S: Storage> Shard<S> {
         self.mesh.send();
         self.expire_due(now)?;
         self.checkpoint(now)?;
+        self.free();
         if self.begun.is_none() {
             self.commit(now)?;
         }
@@ -320,6 +327,8 @@ impl<S: Storage> Shard<S> {
         if let Some(receiving) = &mut self.receiving {
             receiving.release(committed);
         }
+        // Before the replies: whoever has one finds what it tells in the ledger's queue.
+        self.outlook.show(&committed);
         self.net.release(&committed)?;
         self.mesh.release(committed);
         let waited_us = now.since(begun.collected);

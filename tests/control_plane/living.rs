@@ -8,9 +8,11 @@ use std::thread::JoinHandle;
 
 use hongbao::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 use hongbao::journal::simulated::Disk;
-use hongbao::journal::{Identity, Recovering};
+use hongbao::journal::{Identity, Position, Recovering};
 use hongbao::net::{Net, NetSettings, Waker};
-use hongbao::shard::{Bell, Board, Checkpoints, Clock, Covers, Mesh, Phase, Shard, ShardSettings};
+use hongbao::shard::{
+    Bell, Board, Checkpoints, Clock, Covers, Followed, Mesh, Outlook, Phase, Shard, ShardSettings,
+};
 use hongbao::units::{Durability, Time};
 use hongbao::wire::PaymentKeys;
 use rand_chacha::ChaCha12Rng;
@@ -67,6 +69,7 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         seeds: ChaCha12Rng::from_seed([1; 32]),
         wait_us_max: 20_000,
         receiving: None,
+        outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
         stop,
         quiet: Arc::default(),

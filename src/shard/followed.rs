@@ -1,0 +1,211 @@
+//! What a shard shows to whoever follows its journal, and what that one shows
+//! to the shard: two positions, and a bell.
+//!
+//! The shard stores one number a commit, and makes a system call only when the
+//! follower sleeps. It never waits for the follower.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::journal::{Committed, Position};
+
+/// How much must have become free before segments are looked through again: a
+/// look lists a directory, in the background.
+const FREE_STEP_BYTES: u64 = 1 << 20;
+
+/// The follower's bed. Whoever sleeps says so first and looks for work once
+/// more; whoever brings work looks at the flag afterwards; so one of the two
+/// sees the other.
+#[derive(Debug, Default)]
+pub struct Sleeper {
+    sleeping: AtomicBool,
+    thread: Mutex<Option<Thread>>,
+}
+
+impl Sleeper {
+    /// The calling thread sleeps here from now on.
+    pub fn settle(&self) {
+        *self.thread.lock() = Some(thread::current());
+    }
+
+    /// Sleeps until it is woken, or so long, unless there is work already.
+    pub fn sleep(&self, timeout: Option<Duration>, has_work: impl FnOnce() -> bool) {
+        self.sleeping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !has_work() {
+            match timeout {
+                Some(timeout) => thread::park_timeout(timeout),
+                None => thread::park(),
+            }
+        }
+        self.sleeping.store(false, Ordering::Relaxed);
+    }
+
+    /// Wakes it if it sleeps. What it is woken for was made visible before.
+    pub fn wake_if_asleep(&self) {
+        fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// Wakes it, also out of a short rest.
+    pub fn wake(&self) {
+        if let Some(thread) = &*self.thread.lock() {
+            thread.unpark();
+        }
+    }
+}
+
+/// Between one shard and its follower.
+#[derive(Debug)]
+pub struct Followed {
+    /// Everything before this is committed.
+    committed: AtomicU64,
+    /// Everything before this is no longer needed by the follower.
+    passed: AtomicU64,
+    follower: Arc<Sleeper>,
+}
+
+impl Followed {
+    /// For a shard that `follower` reads; until it says how far it is, nothing
+    /// is freed.
+    pub fn by(follower: Arc<Sleeper>) -> Arc<Self> {
+        Arc::new(Self { committed: AtomicU64::new(0), passed: AtomicU64::new(0), follower })
+    }
+
+    /// For a shard that nobody reads.
+    pub fn by_nobody() -> Arc<Self> {
+        let passed = AtomicU64::new(u64::MAX);
+        Arc::new(Self { committed: AtomicU64::new(0), passed, follower: Arc::default() })
+    }
+
+    /// For an arrangement that is not written any more, whose journal ends here.
+    pub fn ended(at: Position) -> Arc<Self> {
+        let this = Self::by_nobody();
+        this.committed.store(at.0, Ordering::Release);
+        this
+    }
+
+    /// Everything up to here is committed; [`Outlook::show`] wakes the follower
+    /// as well.
+    #[inline]
+    pub fn commit(&self, committed: &Committed) {
+        self.committed.store(committed.upto().0, Ordering::Release);
+    }
+
+    /// Everything before this is committed.
+    pub fn committed(&self) -> Position {
+        Position(self.committed.load(Ordering::Acquire))
+    }
+
+    /// What the follower has derived from everything before `position` is
+    /// durable: it will not be read again.
+    pub fn pass(&self, position: Position) {
+        self.passed.store(position.0, Ordering::Release);
+    }
+
+    /// Where the follower would begin again.
+    pub fn passed(&self) -> Position {
+        Position(self.passed.load(Ordering::Acquire))
+    }
+}
+
+/// The shard's end of it: shows what is committed, and knows what may be freed.
+#[derive(Debug)]
+pub struct Outlook {
+    followed: Arc<Followed>,
+    /// What a restart needs begins here.
+    keep_from: Position,
+    /// Up to here the journal was told to free.
+    freed: Position,
+}
+
+impl Outlook {
+    /// Of a shard whose restart needs what begins at `keep_from`.
+    pub fn new(followed: Arc<Followed>, keep_from: Position) -> Self {
+        Self { followed, keep_from, freed: Position(0) }
+    }
+
+    /// Everything up to here is committed.
+    #[inline]
+    pub fn show(&self, committed: &Committed) {
+        self.followed.commit(committed);
+        self.followed.follower.wake_if_asleep();
+    }
+
+    /// A checkpoint was made: a restart needs less.
+    pub(super) fn keep_from(&mut self, position: Position) {
+        self.keep_from = position;
+    }
+
+    /// Before which position segments may go, if that is worth a look: both a
+    /// restart and the follower must be past it.
+    pub(super) fn may_free(&mut self) -> Option<Position> {
+        let before = self.keep_from.min(self.followed.passed());
+        let step = before.0.saturating_sub(self.freed.0);
+        let worth = step >= FREE_STEP_BYTES || step > 0 && before == self.keep_from;
+        worth.then(|| {
+            self.freed = before;
+            before
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_wait_for_the_restart_and_for_the_follower() {
+        let followed = Followed::by(Arc::default());
+        let mut outlook = Outlook::new(Arc::clone(&followed), Position(0));
+        assert_eq!(outlook.may_free(), None);
+        outlook.keep_from(Position(10 << 20));
+        assert_eq!(outlook.may_free(), None, "the follower has passed nothing");
+        followed.pass(Position(5 << 20));
+        assert_eq!(outlook.may_free(), Some(Position(5 << 20)));
+        followed.pass(Position((5 << 20) + 4096));
+        assert_eq!(outlook.may_free(), None, "not worth a look");
+        followed.pass(Position(11 << 20));
+        assert_eq!(outlook.may_free(), Some(Position(10 << 20)));
+        assert_eq!(outlook.may_free(), None);
+    }
+
+    #[test]
+    fn without_a_follower_only_the_restart_counts() {
+        let mut outlook = Outlook::new(Followed::by_nobody(), Position(4096));
+        assert_eq!(outlook.may_free(), Some(Position(4096)));
+        assert_eq!(outlook.may_free(), None);
+    }
+
+    #[test]
+    fn what_is_shown_before_the_sleep_is_not_slept_over() {
+        let sleeper = Arc::new(Sleeper::default());
+        let followed = Followed::by(Arc::clone(&sleeper));
+        let outlook = Outlook::new(Arc::clone(&followed), Position(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sleeper.settle();
+                for round in 0..2000 {
+                    let work = || followed.passed().0 > round;
+                    while !work() {
+                        sleeper.sleep(None, work);
+                    }
+                    followed.committed.store(round + 1, Ordering::Release);
+                }
+            });
+            for round in 0..2000 {
+                followed.pass(Position(round + 1));
+                outlook.followed.follower.wake_if_asleep();
+                while followed.committed().0 <= round {
+                    std::thread::yield_now();
+                }
+            }
+        });
+    }
+}
