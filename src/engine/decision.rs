@@ -52,7 +52,8 @@ pub enum Outcome {
     NeverPaid,
     /// What the draws come from; see `Revealed`.
     Revealed(Revealed),
-    /// A limit of the sender's was reached; nothing was changed.
+    /// A limit of the sender's, or of the user's who claims, was reached;
+    /// nothing was changed.
     LimitReached,
     /// Something is left; nothing is won by looking.
     Winnable {
