@@ -62,6 +62,7 @@ fn shard(
         seeds: ChaCha12Rng::from_seed([1; 32]),
         wait_us_max: 20_000,
         checkpoint: None,
+        receiving: None,
         stop: Arc::default(),
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),
