@@ -67,6 +67,7 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         seeds: ChaCha12Rng::from_seed([1; 32]),
         wait_us_max: 20_000,
         checkpoint: None,
+        receiving: None,
         stop,
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),
