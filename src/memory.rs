@@ -66,6 +66,25 @@ mod pages {
     }
 }
 
+/// Zeroed bytes that begin at a page of the machine, every page touched.
+pub struct Bytes(pages::Pages);
+
+impl Bytes {
+    /// So many zeroes.
+    ///
+    /// # Panics
+    ///
+    /// As [`Table::zeroed`].
+    pub fn zeroed(count: usize) -> Self {
+        Self(pages::Pages::touched(count).expect("room for the tables in the address space"))
+    }
+
+    /// All of them, and at least eight.
+    pub fn all_mut(&mut self) -> &mut [u8] {
+        self.0.bytes_mut()
+    }
+}
+
 /// A fixed number of integers, all zero at first, beginning at a page of the
 /// machine.
 pub struct Table<T>(pages::Pages, PhantomData<T>);

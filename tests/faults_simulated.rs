@@ -66,6 +66,7 @@ fn shard(
         receiving: None,
         outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
+        receiving: None,
         stop: Arc::default(),
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),

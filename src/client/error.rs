@@ -87,8 +87,8 @@ impl std::fmt::Display for Refusal {
             Status::NotFound => "not found: no such envelope on this server",
             Status::Denied => self.denied(),
             Status::RateLimited => {
-                "limited: the sender has reached a limit of the server's for today or for open \
-                 envelopes; nothing was done"
+                "limited: a limit of the server's on what a user sends or receives a day, or has \
+                 open, is reached; nothing was done"
             }
             Status::Overloaded => "overloaded: nothing was done",
             Status::Unavailable => "unavailable: the server has no room, nothing was done",

@@ -50,7 +50,8 @@ pub enum Outcome {
     NotPaid,
     /// It was never paid and never will be.
     NeverPaid,
-    /// A limit of the sender's was reached; nothing was changed.
+    /// A limit of the sender's, or of the user's who claims, was reached;
+    /// nothing was changed.
     LimitReached,
     /// Something is left; nothing is won by looking.
     Winnable {

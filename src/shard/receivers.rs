@@ -14,8 +14,12 @@
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
+use self_cell::{MutBorrow, self_cell};
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
+
 use crate::engine::mix;
 use crate::limits::RECEIVES_PER_DAY_MAX;
+use crate::memory::Bytes;
 use crate::units::{Stamp, UnixSeconds, UserId, day_of};
 
 /// Buckets for each user of a day: yesterday's users are kept for shards whose
@@ -116,15 +120,39 @@ impl Received {
     }
 }
 
-/// One user on one day.
-#[derive(Debug, Default)]
-#[repr(align(32))] // never across two cache lines
+/// One user on one day; never across two cache lines.
+#[derive(FromBytes, IntoBytes, KnownLayout)]
+#[repr(C)]
 struct Bucket {
     user: AtomicU64,
     /// A [`Received`].
     received: AtomicU64,
     /// The latest round in which it has grown, as a [`Stamp`].
     grown_at: AtomicU64,
+    spare: AtomicU64,
+}
+
+type All<'a> = &'a [Bucket];
+
+self_cell!(
+    /// Buckets on huge pages: every new user is a miss, and with small pages two.
+    struct Buckets {
+        owner: MutBorrow<Bytes>,
+        #[covariant]
+        dependent: All,
+    }
+);
+
+impl Buckets {
+    /// So many, all empty.
+    fn zeroed(count: usize) -> Self {
+        let bytes = Bytes::zeroed(count.saturating_mul(size_of::<Bucket>()));
+        Self::new(MutBorrow::new(bytes), |bytes| {
+            // The bytes begin at a page, so this never fails.
+            let all = <[Bucket]>::mut_from_bytes(bytes.borrow_mut().all_mut());
+            all.map_or(&[], |all| all)
+        })
+    }
 }
 
 /// What a search has led to.
@@ -150,10 +178,9 @@ pub(super) enum Counting {
 }
 
 /// The table.
-#[derive(Debug)]
 pub struct Receivers {
     limits: ReceiveLimits,
-    buckets: Vec<Bucket>,
+    buckets: Buckets,
     /// Mixed into the hash, so that nobody outside can choose users that collide.
     key: u64,
     /// The latest day that anybody has counted for.
@@ -182,7 +209,7 @@ impl Receivers {
         let count = Self::bucket_count(receivers_max.max(1));
         Self {
             limits,
-            buckets: std::iter::repeat_with(Bucket::default).take(count).collect(),
+            buckets: Buckets::zeroed(count),
             key,
             latest: AtomicU16::new(0),
             unsettled_from: (0..shards).map(|_| AtomicU64::new(SETTLED)).collect(),
@@ -305,7 +332,7 @@ impl Receivers {
     /// to be kept alive.
     #[inline]
     pub(super) fn touch(&self, user: UserId) -> u64 {
-        self.buckets.get(self.first(user)).map_or(0, |first| first.user.load(Ordering::Relaxed))
+        self.all().get(self.first(user)).map_or(0, |first| first.user.load(Ordering::Relaxed))
     }
 
     /// Finds the bucket of a user on the day of `first`, or takes one, which then
@@ -319,9 +346,10 @@ impl Receivers {
     /// never two.
     #[inline]
     fn seek(&self, user: UserId, first: Received, round: Stamp) -> Option<Sought<'_>> {
+        let all = self.all();
         let mut at = self.first(user);
-        for _ in 0..PROBES_MAX.min(self.buckets.len()) {
-            let bucket = self.buckets.get(at)?;
+        for _ in 0..PROBES_MAX.min(all.len()) {
+            let bucket = all.get(at)?;
             let mut word = bucket.settled();
             while Received::load(word).is_over(first.day) {
                 // Said before the bucket is taken, and so known to whoever sees that.
@@ -336,15 +364,20 @@ impl Receivers {
             if Received::load(word).day == first.day && bucket.is_of(user) {
                 return Some(Sought::Found(bucket));
             }
-            at = if at + 1 == self.buckets.len() { 0 } else { at + 1 };
+            at = if at + 1 == all.len() { 0 } else { at + 1 };
         }
         None
     }
 
     #[inline]
+    fn all(&self) -> &[Bucket] {
+        self.buckets.borrow_dependent()
+    }
+
+    #[inline]
     fn first(&self, user: UserId) -> usize {
         let hash = u128::from(mix(user.0 ^ self.key));
-        let count = u128::try_from(self.buckets.len()).unwrap_or(0);
+        let count = u128::try_from(self.all().len()).unwrap_or(0);
         usize::try_from((hash * count) >> 64).unwrap_or(0)
     }
 

@@ -20,8 +20,9 @@ pub enum Status {
     NotFound = 5,
     /// Who asks may not do this; `detail` is a [`Denial`] code.
     Denied = 8,
-    /// A limit of the sender's was reached; nothing was applied. It holds for
-    /// the day or until envelopes close, so there is no retry-after.
+    /// A limit of the sender's, or for a claim of the user's, was reached;
+    /// nothing was applied. It holds for the day or until envelopes close, so
+    /// there is no retry-after.
     RateLimited = 9,
     /// Too much work; nothing was applied; `detail` is a retry-after in ms.
     Overloaded = 10,

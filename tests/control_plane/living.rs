@@ -71,6 +71,7 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         receiving: None,
         outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
+        receiving: None,
         stop,
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),
