@@ -63,7 +63,6 @@ fn shard(
         ports: vec![listener.address().port()],
         seeds: ChaCha12Rng::from_seed([1; 32]),
         wait_us_max: 20_000,
-        receiving: None,
         outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
         receiving: None,

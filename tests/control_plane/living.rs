@@ -68,7 +68,6 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         ports: vec![1],
         seeds: ChaCha12Rng::from_seed([1; 32]),
         wait_us_max: 20_000,
-        receiving: None,
         outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
         receiving: None,
