@@ -46,6 +46,12 @@ fn hot_tells_what_the_others_feel() {
 }
 
 #[test]
+fn ledger_tells_credits_and_audits_them() {
+    let told = figure(&["ledger", "--rate", "5000"]);
+    has_lines(told, &["claims:", " 0 errors", "caught up:", "credits alone:", "clean"]);
+}
+
+#[test]
 fn overload_tells_what_is_of_use_and_how_soon_it_is_back() {
     let flags = ["--overload-seconds", "1", "--calm-seconds", "1", "--times", "2"];
     let told = figure(&[&["overload"][..], &flags].concat());

@@ -25,7 +25,12 @@ pub(crate) fn figure(setup: &Setup) -> Result<()> {
         let mut round = vec![load(setup, &Server::floor(setup)?, true, &flags)?];
         for (_, shards, through) in ROWS {
             // New envelopes come all the time: room for a million and more.
-            let plan = Plan { shards: *shards, envelopes: envelopes.max(4_000_000), shares: 13 };
+            let plan = Plan {
+                shards: *shards,
+                envelopes: envelopes.max(4_000_000),
+                shares: 13,
+                ledger: false,
+            };
             let server = Server::hongbao(setup, &plan)?;
             round.push(load(setup, &server, true, &format!("{flags} --through {through}"))?);
         }

@@ -3,6 +3,7 @@
 
 mod eve2;
 mod hot;
+mod ledger;
 mod load;
 mod overload;
 mod rush;
@@ -70,6 +71,8 @@ enum Figure {
     Eve2,
     /// One envelope that everybody wants, and the others beside it
     Hot(hot::Hot),
+    /// Credits a second in the ledger beside claims, and how it catches up
+    Ledger(ledger::Ledger),
     /// Ten times more than the server can do, and what is left of it
     Overload(overload::Overload),
 }
@@ -81,6 +84,7 @@ fn main() -> Result<()> {
         Some(Figure::Rush(rush)) => rush::figure(&setup, &rush),
         Some(Figure::Eve2) => eve2::figure(&setup),
         Some(Figure::Hot(hot)) => hot::figure(&setup, &hot),
+        Some(Figure::Ledger(ledger)) => ledger::figure(&setup, &ledger),
         Some(Figure::Overload(overload)) => overload::figure(&setup, &overload),
     }
 }

@@ -51,7 +51,10 @@ pub(crate) fn figure(setup: &Setup, overload: &Overload) -> Result<()> {
             let server = if floor {
                 Server::floor(setup)?
             } else {
-                Server::hongbao(setup, &Plan { shards: 1, envelopes, shares: SHARES })?
+                Server::hongbao(
+                    setup,
+                    &Plan { shards: 1, envelopes, shares: SHARES, ledger: false },
+                )?
             };
             measure(setup, overload, &server)
         })?;

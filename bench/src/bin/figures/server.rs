@@ -26,6 +26,8 @@ pub(crate) struct Server {
     running: Running,
     data: Option<TempDir>,
     pub(crate) address: String,
+    /// Its control plane, where the plan asks for one.
+    pub(crate) admin: Option<String>,
 }
 
 /// What a figure asks of hongbao beside its defaults.
@@ -34,6 +36,9 @@ pub(crate) struct Plan {
     pub(crate) envelopes: u32,
     /// Of the largest envelope.
     pub(crate) shares: u32,
+    /// Whether a ledger credits beside it. The figures of the claim path have
+    /// none: it would share its core with the load.
+    pub(crate) ledger: bool,
 }
 
 /// Envelopes besides those of the figure: of runs beside it, and of chance.
@@ -66,7 +71,7 @@ pub(crate) fn pinned(setup: &Setup, core: &str, program: &Path) -> Command {
 
 /// Where the shards run: on the cores from 0, the background plane on core 1.
 fn placement(setup: &Setup, shards: u32) -> Vec<String> {
-    let mut flags = vec!["--admin".into(), "none".into(), "--shards".into(), shards.to_string()];
+    let mut flags = vec!["--shards".into(), shards.to_string()];
     if setup.unpinned {
         flags.extend(["--cores", "none"].map(String::from));
     } else {
@@ -77,6 +82,19 @@ fn placement(setup: &Setup, shards: u32) -> Vec<String> {
     flags
 }
 
+/// The next word of the output that begins so.
+fn next_word(output: &mut impl BufRead, begins: &str) -> Result<String> {
+    let mut line = String::new();
+    while output.read_line(&mut line)? > 0 {
+        let word = line.split_whitespace().find(|word| word.starts_with(begins));
+        if let Some(word) = word {
+            return Ok(word.trim_end_matches(',').to_owned());
+        }
+        line.clear();
+    }
+    anyhow::bail!("the server ended before it listened")
+}
+
 impl Server {
     /// A fresh hongbao, with room for the plan.
     pub(crate) fn hongbao(setup: &Setup, plan: &Plan) -> Result<Self> {
@@ -84,6 +102,11 @@ impl Server {
         let mut command = Command::new(program("hongbao")?);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
         command.args(placement(setup, plan.shards));
+        command.args(if plan.ledger {
+            ["--ledger", "embedded", "--admin", "127.0.0.1:0"]
+        } else {
+            ["--ledger", "none", "--admin", "none"]
+        });
         let envelopes = u64::from(plan.envelopes) + u64::from(plan.envelopes) / 256 + SPARE;
         // A block of a power of two with header and claims, and a cold side.
         let block = (48 + 16 * u64::from(plan.shares).min(100)).next_power_of_two() + 48;
@@ -96,33 +119,32 @@ impl Server {
         ] {
             command.args([flag, &value.to_string()]);
         }
-        Self::start(command, Some(data))
+        Self::start(command, Some(data), plan.ledger)
     }
 
     /// The floor.
     pub(crate) fn floor(setup: &Setup) -> Result<Self> {
         let mut command = pinned(setup, "0", &program("floor")?);
         command.args(["--listen", "127.0.0.1:0"]);
-        Self::start(command, None)
+        Self::start(command, None, false)
     }
 
-    /// Its address is the last word of the first line that names one.
-    fn start(mut command: Command, data: Option<TempDir>) -> Result<Self> {
+    /// Its address is in the first line that names one; that of its control
+    /// plane in a later one.
+    fn start(mut command: Command, data: Option<TempDir>, has_admin: bool) -> Result<Self> {
         command.stdout(Stdio::piped());
         let mut running = Running(command.spawn()?, None);
         let stdout = running.0.stdout.take().context("the server has an output")?;
         let mut stdout = BufReader::new(stdout);
-        let mut line = String::new();
-        while stdout.read_line(&mut line)? > 0 {
-            let mut words = line.split_whitespace();
-            if let Some(address) = words.find(|word| word.starts_with("127.0.0.1:")) {
-                let address = address.trim_end_matches(',').to_owned();
-                running.1 = Some(stdout);
-                return Ok(Self { running, data, address });
-            }
-            line.clear();
-        }
-        anyhow::bail!("the server ended before it listened")
+        let address = next_word(&mut stdout, "127.0.0.1:")?;
+        let admin = has_admin.then(|| next_word(&mut stdout, "http://")).transpose()?;
+        running.1 = Some(stdout);
+        Ok(Self { running, data, address, admin })
+    }
+
+    /// The directory of its data.
+    pub(crate) fn data(&self) -> Result<&Path> {
+        self.data.as_ref().map(TempDir::path).context("the floor has no data")
     }
 
     /// How much of the journal is written, in bytes: what is used of its files,
