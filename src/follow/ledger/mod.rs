@@ -1,15 +1,18 @@
 //! The ledger's port: where balances live, whatever keeps them.
 //!
-//! An adapter stands behind [`Ledger`]: [`embedded`], a file of `SQLite` in the
-//! data directory. What the rules are is in `book`, which does no I/O; whatever
-//! keeps balances is held to `tests/ledger_conformance`.
+//! Two adapters stand behind [`Ledger`]: [`embedded`], a file of `SQLite` in the
+//! data directory, and [`postgres`]. What the rules are is in `book`, which does
+//! no I/O; whatever keeps balances is held to `tests/ledger_conformance`.
 
 mod book;
 pub mod embedded;
 pub mod lists;
 mod movement_line;
+pub mod postgres;
 
 pub use movement_line::Line;
+
+use lists::History;
 
 use super::movement::MovementId;
 use crate::engine::Record;
@@ -110,6 +113,10 @@ pub trait Ledger: Send {
     /// that are paid from a balance.
     fn apply(&mut self, entries: &[Entry], cursor: &Cursor) -> Result<Vec<Verdict>, LedgerError>;
 
+    /// Notes that an operator has this record passed over, and why: `apply`
+    /// leaves it out from then on.
+    fn skip(&mut self, id: &MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError>;
+
     /// Verdicts on orders whose envelope was neither opened nor voided yet, for
     /// a start: they may never have reached their shard.
     fn pending(&mut self) -> Result<Vec<Verdict>, LedgerError>;
@@ -135,3 +142,8 @@ pub trait Ledger: Send {
         at: UnixSeconds,
     ) -> Result<Balance, LedgerError>;
 }
+
+/// A ledger that also answers people: what a server asks for.
+pub trait Accounts: Ledger + History {}
+
+impl<T: Ledger + History> Accounts for T {}

@@ -76,19 +76,6 @@ impl Embedded {
         Ok(Self { connection })
     }
 
-    /// Records that an operator had exactly this record passed over; `apply`
-    /// then does so. The row stays for ever.
-    pub fn skip(
-        &mut self,
-        id: &MovementId,
-        reason: &str,
-        at: UnixSeconds,
-    ) -> Result<(), LedgerError> {
-        let sql = "INSERT OR IGNORE INTO resolutions VALUES (?1, ?2, ?3, 'skip')";
-        self.connection.execute(sql, params![name(id), reason, at])?;
-        Ok(())
-    }
-
     /// Whether the ledger's own sums hold; the first that does not.
     pub fn check(&mut self) -> Result<(), Difference> {
         check::check(&self.connection)
@@ -196,6 +183,12 @@ impl Ledger for Embedded {
         store::cursor(&transaction, cursor)?;
         transaction.commit()?;
         Ok(book.verdicts)
+    }
+
+    fn skip(&mut self, id: &MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError> {
+        let sql = "INSERT OR IGNORE INTO resolutions VALUES (?1, ?2, ?3, 'skip')";
+        self.connection.execute(sql, params![name(id), reason, at])?;
+        Ok(())
     }
 
     fn pending(&mut self) -> Result<Vec<Verdict>, LedgerError> {
