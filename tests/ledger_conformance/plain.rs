@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hongbao::engine::Record;
-use hongbao::follow::ledger::embedded::Embedded;
-use hongbao::follow::ledger::lists::{History, Page};
-use hongbao::follow::ledger::{Balance, Ledger};
+use hongbao::follow::ledger::Balance;
+use hongbao::follow::ledger::lists::Page;
 use hongbao::units::{EnvelopeId, MoneySource, UserId};
 
+use crate::Kept;
 use crate::records::{Journal, claimed, closed, issued, paid, returned, voided};
 
 const RECORDS: usize = 120_000;
@@ -146,7 +146,7 @@ impl Plain {
         claimed(order.id, user, u32::try_from(amount).unwrap(), at)
     }
 
-    fn same_balances(&self, ledger: &mut Embedded) {
+    fn same_balances(&self, ledger: &mut impl Kept) {
         for user in 0..USERS {
             let of = |map: &BTreeMap<u64, u64>| map.get(&user).copied().unwrap_or(0);
             let expected = Balance { available: of(&self.available), held: of(&self.held) };
@@ -154,7 +154,7 @@ impl Plain {
         }
     }
 
-    fn same_lists(&self, ledger: &mut Embedded) {
+    fn same_lists(&self, ledger: &mut impl Kept) {
         let all = Page::first(u32::MAX);
         for user in 0..USERS {
             let rows = ledger.received(UserId(user), all).unwrap().rows;
@@ -183,7 +183,7 @@ impl Plain {
     }
 }
 
-pub(crate) fn random_movements_equal_plain_maps(open: fn(&Path) -> Embedded) {
+pub(crate) fn random_movements_equal_plain_maps<L: Kept>(open: fn(&Path) -> L) {
     println!("seed {SEED:#x}");
     let (mut random, mut plain) = (Random(SEED), Plain::default());
     let directory = tempfile::tempdir().unwrap();
@@ -210,7 +210,7 @@ pub(crate) fn random_movements_equal_plain_maps(open: fn(&Path) -> Embedded) {
     plain.same_lists(&mut ledger);
 }
 
-fn move_by_hand(random: &mut Random, plain: &mut Plain, ledger: &mut Embedded, step: u64) {
+fn move_by_hand(random: &mut Random, plain: &mut Plain, ledger: &mut impl Kept, step: u64) {
     let (user, amount) = (random.below(USERS), random.below(5000));
     let available = plain.available.entry(user).or_default();
     if random.below(2) == 0 {

@@ -4,28 +4,29 @@ use std::path::Path;
 use std::process::Command;
 
 use hongbao::follow::ledger::embedded::Embedded;
-use hongbao::follow::ledger::lists::{Continuation, DayTotal, History, Page};
+use hongbao::follow::ledger::lists::{Continuation, DayTotal, Page};
 use hongbao::follow::ledger::{Balance, Cursor, Ledger, LedgerError, Verdict};
 use hongbao::units::MoneySource::{Balance as FromBalance, Payment, Vouched};
 use hongbao::units::{EnvelopeId, EnvelopeState, Fen, UserId};
 
+use crate::Kept;
 use crate::records::{Journal, claimed, closed, issued, paid, returned, voided};
 
-type Open = fn(&Path) -> Embedded;
+type Open<L> = fn(&Path) -> L;
 
-struct Bench {
+struct Bench<L> {
     directory: tempfile::TempDir,
-    ledger: Embedded,
+    ledger: L,
     journal: Journal,
 }
 
-fn bench(open: Open) -> Bench {
+fn bench<L: Kept>(open: Open<L>) -> Bench<L> {
     let directory = tempfile::tempdir().unwrap();
     let ledger = open(directory.path());
     Bench { directory, ledger, journal: Journal::new(0) }
 }
 
-impl Bench {
+impl<L: Kept> Bench<L> {
     fn apply(&mut self, records: &[hongbao::engine::Record]) -> Vec<Verdict> {
         let verdicts = self.journal.apply(&mut self.ledger, records).unwrap();
         self.ledger.check().unwrap();
@@ -55,7 +56,7 @@ fn verdict(envelope: u64, covered: bool) -> Verdict {
     Verdict { envelope: EnvelopeId(envelope), covered }
 }
 
-pub(crate) fn a_balance_that_covers_an_order_is_held(open: Open) {
+pub(crate) fn a_balance_that_covers_an_order_is_held<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.deposit(5, 100, 1);
     assert_eq!(b.apply(&[issued(10, 5, 100, 2, FromBalance)]), [verdict(10, true)]);
@@ -63,7 +64,7 @@ pub(crate) fn a_balance_that_covers_an_order_is_held(open: Open) {
     assert_eq!(b.ledger.pending().unwrap(), [verdict(10, true)]);
 }
 
-pub(crate) fn a_balance_that_does_not_cover_moves_nothing(open: Open) {
+pub(crate) fn a_balance_that_does_not_cover_moves_nothing<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.deposit(5, 99, 1);
     assert_eq!(b.apply(&[issued(10, 5, 100, 2, FromBalance)]), [verdict(10, false)]);
@@ -71,7 +72,7 @@ pub(crate) fn a_balance_that_does_not_cover_moves_nothing(open: Open) {
     assert_eq!(b.ledger.pending().unwrap(), [verdict(10, false)]);
 }
 
-pub(crate) fn a_credit_in_the_same_batch_covers_an_order(open: Open) {
+pub(crate) fn a_credit_in_the_same_batch_covers_an_order<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     let batch = [
         issued(10, 1, 100, 1, Vouched),
@@ -85,7 +86,7 @@ pub(crate) fn a_credit_in_the_same_batch_covers_an_order(open: Open) {
     assert_eq!(b.balance(5), (40, 60));
 }
 
-pub(crate) fn a_paid_order_spends_its_hold(open: Open) {
+pub(crate) fn a_paid_order_spends_its_hold<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.deposit(5, 100, 1);
     b.apply(&[issued(10, 5, 80, 1, FromBalance)]);
@@ -96,7 +97,7 @@ pub(crate) fn a_paid_order_spends_its_hold(open: Open) {
     assert_eq!((envelope.state, envelope.left()), (EnvelopeState::Exhausted, 0));
 }
 
-pub(crate) fn a_voided_order_gives_its_hold_back(open: Open) {
+pub(crate) fn a_voided_order_gives_its_hold_back<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.deposit(5, 100, 1);
     b.apply(&[issued(10, 5, 80, 1, FromBalance)]);
@@ -105,7 +106,7 @@ pub(crate) fn a_voided_order_gives_its_hold_back(open: Open) {
     b.poison(&[voided(10, 5, 80, FromBalance)], 0, "not this reserved order");
 }
 
-pub(crate) fn a_refused_order_is_voided_without_money(open: Open) {
+pub(crate) fn a_refused_order_is_voided_without_money<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.apply(&[issued(10, 5, 80, 1, FromBalance)]);
     b.apply(&[voided(10, 5, 80, FromBalance)]);
@@ -113,14 +114,14 @@ pub(crate) fn a_refused_order_is_voided_without_money(open: Open) {
     assert_eq!(b.ledger.pending().unwrap(), []);
 }
 
-pub(crate) fn paying_without_a_hold_is_poison(open: Open) {
+pub(crate) fn paying_without_a_hold_is_poison<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.apply(&[issued(10, 5, 80, 1, FromBalance)]);
     b.poison(&[paid(10, 5, 80, FromBalance)], 0, "hold that is not there");
     b.poison(&[paid(10, 5, 81, FromBalance)], 0, "not this reserved order");
 }
 
-pub(crate) fn claims_beyond_the_envelope_are_poison(open: Open) {
+pub(crate) fn claims_beyond_the_envelope_are_poison<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.apply(&[issued(10, 1, 100, 3, Vouched), claimed(10, 2, 60, 1500)]);
     b.poison(&[claimed(10, 3, 41, 1500)], 0, "has 40");
@@ -128,7 +129,7 @@ pub(crate) fn claims_beyond_the_envelope_are_poison(open: Open) {
     b.poison(&[claimed(10, 3, 30, 1500), claimed(10, 4, 9, 1500)], 1, "leaves money");
 }
 
-pub(crate) fn an_unknown_envelope_is_poison(open: Open) {
+pub(crate) fn an_unknown_envelope_is_poison<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.poison(&[claimed(10, 3, 1, 1500)], 0, "unknown");
     b.poison(&[closed(10, 3, 1)], 0, "unknown");
@@ -137,7 +138,7 @@ pub(crate) fn an_unknown_envelope_is_poison(open: Open) {
     b.poison(&[issued(10, 1, 100, 3, Vouched)], 0, "issued before");
 }
 
-pub(crate) fn a_second_refund_is_poison(open: Open) {
+pub(crate) fn a_second_refund_is_poison<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.apply(&[issued(10, 1, 100, 3, Vouched), claimed(10, 2, 60, 1500)]);
     b.poison(&[closed(10, 1, 41)], 0, "40 of envelope 10");
@@ -148,7 +149,7 @@ pub(crate) fn a_second_refund_is_poison(open: Open) {
     b.poison(&[claimed(10, 3, 1, 1500)], 0, "not open");
 }
 
-pub(crate) fn a_late_payment_goes_back_once(open: Open) {
+pub(crate) fn a_late_payment_goes_back_once<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.apply(&[issued(10, 5, 80, 1, Payment)]);
     b.poison(&[returned(10, 5, 80)], 0, "not a voided order");
@@ -157,7 +158,7 @@ pub(crate) fn a_late_payment_goes_back_once(open: Open) {
     b.poison(&[returned(10, 5, 80)], 0, "went back before");
 }
 
-pub(crate) fn more_money_than_can_be_counted_is_poison(open: Open) {
+pub(crate) fn more_money_than_can_be_counted_is_poison<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     let most = u64::MAX / 2;
     b.poison(&[issued(9, 1, most + 1, 1, Vouched)], 0, "more than a ledger can count");
@@ -166,7 +167,7 @@ pub(crate) fn more_money_than_can_be_counted_is_poison(open: Open) {
     assert!(b.ledger.deposit(UserId(1), 2, 1, 1).is_err());
 }
 
-pub(crate) fn the_same_cursor_twice_changes_nothing(open: Open) {
+pub(crate) fn the_same_cursor_twice_changes_nothing<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.deposit(5, 100, 1);
     let before = b.journal;
@@ -178,7 +179,7 @@ pub(crate) fn the_same_cursor_twice_changes_nothing(open: Open) {
     assert_eq!((b.balance(2), b.balance(5)), ((3, 0), (91, 9)));
 }
 
-pub(crate) fn a_record_before_the_cursor_is_poison(open: Open) {
+pub(crate) fn a_record_before_the_cursor_is_poison<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     let old = b.journal.next(&[issued(10, 1, 9, 3, Vouched)]).0;
     b.apply(&[issued(10, 1, 9, 3, Vouched)]);
@@ -187,7 +188,7 @@ pub(crate) fn a_record_before_the_cursor_is_poison(open: Open) {
     assert!(error.to_string().contains("applied already"), "{error}");
 }
 
-pub(crate) fn a_cursor_that_falls_back_is_poison(open: Open) {
+pub(crate) fn a_cursor_that_falls_back_is_poison<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     let first = b.journal.next(&[]).1;
     b.apply(&[issued(10, 1, 9, 3, Vouched)]);
@@ -199,7 +200,7 @@ pub(crate) fn a_cursor_that_falls_back_is_poison(open: Open) {
     assert_eq!(b.ledger.cursors().unwrap(), [b.journal.cursor]);
 }
 
-pub(crate) fn records_out_of_order_are_poison(open: Open) {
+pub(crate) fn records_out_of_order_are_poison<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     let (mut entries, cursor) =
         b.journal.next(&[issued(10, 1, 9, 3, Vouched), claimed(10, 2, 3, 7)]);
@@ -217,7 +218,7 @@ pub(crate) fn records_out_of_order_are_poison(open: Open) {
     assert_eq!(b.ledger.cursors().unwrap(), []);
 }
 
-pub(crate) fn a_reference_counts_once(open: Open) {
+pub(crate) fn a_reference_counts_once<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     for _ in 0..2 {
         b.deposit(5, 100, 1);
@@ -230,7 +231,7 @@ pub(crate) fn a_reference_counts_once(open: Open) {
     b.ledger.check().unwrap();
 }
 
-pub(crate) fn a_withdrawal_of_more_than_is_there_is_refused(open: Open) {
+pub(crate) fn a_withdrawal_of_more_than_is_there_is_refused<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.deposit(5, 100, 1);
     b.apply(&[issued(10, 5, 60, 1, FromBalance)]);
@@ -240,7 +241,7 @@ pub(crate) fn a_withdrawal_of_more_than_is_there_is_refused(open: Open) {
     assert_eq!(b.balance(5), (0, 60));
 }
 
-pub(crate) fn only_the_skipped_record_is_passed_over(open: Open) {
+pub(crate) fn only_the_skipped_record_is_passed_over<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     let batch = [issued(10, 1, 9, 3, Vouched), claimed(11, 2, 3, 7), claimed(10, 3, 3, 7)];
     b.poison(&batch, 1, "unknown");
@@ -251,7 +252,7 @@ pub(crate) fn only_the_skipped_record_is_passed_over(open: Open) {
     b.poison(&batch[1..], 0, "unknown");
 }
 
-pub(crate) fn everything_is_there_after_a_reopen(open: Open) {
+pub(crate) fn everything_is_there_after_a_reopen<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.deposit(5, 100, 1);
     b.apply(&[issued(10, 5, 60, 2, FromBalance)]);
@@ -263,7 +264,7 @@ pub(crate) fn everything_is_there_after_a_reopen(open: Open) {
     assert_eq!(b.balance(5), (70, 0));
 }
 
-pub(crate) fn a_refused_batch_leaves_no_trace(open: Open) {
+pub(crate) fn a_refused_batch_leaves_no_trace<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     b.poison(&[issued(10, 1, 9, 3, Vouched), claimed(10, 2, 3, 7), claimed(11, 2, 3, 7)], 2, "");
     assert_eq!(b.balance(2), (0, 0));
@@ -271,7 +272,7 @@ pub(crate) fn a_refused_batch_leaves_no_trace(open: Open) {
     assert_eq!(b.ledger.cursors().unwrap(), []);
 }
 
-pub(crate) fn lists_are_paged_newest_first(open: Open) {
+pub(crate) fn lists_are_paged_newest_first<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     for id in 10..17 {
         b.apply(&[issued(id, 1, 9, 9, Vouched), claimed(id, 2, 1, 7), claimed(id, 3, 1, 8)]);
@@ -294,7 +295,7 @@ pub(crate) fn lists_are_paged_newest_first(open: Open) {
     assert_eq!((users, shares.next), (vec![3, 2], None::<Continuation>));
 }
 
-pub(crate) fn days_begin_at_the_asked_midnight(open: Open) {
+pub(crate) fn days_begin_at_the_asked_midnight<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     let midnight = 86_400 - 8 * 3600;
     let at = [midnight - 1, midnight, midnight + 5];
@@ -308,7 +309,7 @@ pub(crate) fn days_begin_at_the_asked_midnight(open: Open) {
     assert_eq!(sent, [DayTotal { day: 0, count: 1, sum: 9 }]);
 }
 
-pub(crate) fn ids_of_the_upper_half_are_ids(open: Open) {
+pub(crate) fn ids_of_the_upper_half_are_ids<L: Kept>(open: Open<L>) {
     let mut b = bench(open);
     let (id, user) = (u64::MAX - 5, u64::MAX);
     b.apply(&[issued(id, user, 9, 9, Vouched), claimed(id, user, 1, 7)]);
@@ -322,7 +323,7 @@ const CHILD: &str = "HONGBAO_LEDGER_CUT_OFF";
 
 /// The test's own binary, as a child, applies batches until it is killed; what
 /// the file then holds must be whole batches, each once.
-pub(crate) fn cut_off(open: Open) {
+pub(crate) fn cut_off(open: Open<Embedded>) {
     if let Some(directory) = std::env::var_os(CHILD) {
         claim_for_ever(&mut open(Path::new(&directory)));
     }

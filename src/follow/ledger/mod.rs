@@ -1,13 +1,14 @@
 //! The ledger's port: where balances live, whatever keeps them.
 //!
-//! An adapter stands behind [`Ledger`]: [`embedded`], a file of `SQLite` in the
-//! data directory. What the rules are is in `book`, which does no I/O; whatever
-//! keeps balances is held to `tests/ledger_conformance`.
+//! Two adapters stand behind [`Ledger`]: [`embedded`], a file of `SQLite` in the
+//! data directory, and [`postgres`]. What the rules are is in `book`, which does
+//! no I/O; whatever keeps balances is held to `tests/ledger_conformance`.
 
 mod book;
 pub mod embedded;
 pub mod lists;
 mod movement_line;
+pub mod postgres;
 
 pub use movement_line::Line;
 

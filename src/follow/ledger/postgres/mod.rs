@@ -1,0 +1,241 @@
+//! The ledger in a `PostgreSQL`, for those who keep their accounts there.
+//!
+//! A call of `apply` and its cursor are one transaction, so a record counts
+//! exactly once, whatever breaks. A connection that broke is made anew by the
+//! next call. The tables are described in `docs/LEDGER.md`. This room never
+//! decides what a record means; `book` does.
+
+mod check;
+mod history;
+mod load;
+mod rows;
+mod session;
+mod store;
+
+use std::collections::HashSet;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Config, Transaction};
+
+use self::load::Head;
+use self::rows::{number, words};
+use self::session::Session;
+use super::book::{self, Needs, money, poison};
+use super::lists::Difference;
+use super::movement_line::{Line, why_code};
+use super::{Balance, Cursor, Entry, Ledger, LedgerError, Verdict};
+use crate::follow::movement::{MovementId, Why};
+use crate::units::{EnvelopeId, Fen, UnixSeconds, UserId};
+
+/// A ledger in a database, which is for this server alone. Its calls block; the
+/// runtime that moves the bytes meanwhile is its own, so they must not be made
+/// from a task of another.
+pub struct Postgres {
+    runtime: Runtime,
+    config: Config,
+    session: Option<Session>,
+}
+
+impl Postgres {
+    /// Opens the ledger at `address`, postgres://USER@HOST:PORT/DATABASE, and
+    /// makes its tables where there are none.
+    pub fn open(address: &str) -> Result<Self, LedgerError> {
+        let config = session::config(address)?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| {
+            LedgerError::Unreachable(format!("no event loop for PostgreSQL: {error}"))
+        })?;
+        let session = Some(runtime.block_on(Session::open(&config))?);
+        Ok(Self { runtime, config, session })
+    }
+
+    /// Whether the ledger's own sums hold; the first that does not.
+    pub fn check(&mut self) -> Result<(), Difference> {
+        self.read(async |from| check::check(from).await)?.map_or(Ok(()), Err)
+    }
+
+    fn read<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.connected(async |session| session.read(work).await)
+    }
+
+    fn write<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        self.connected(async |session| session.write(work).await)
+    }
+
+    fn connected<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Session) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let Self { runtime, config, session } = self;
+        runtime.block_on(async {
+            let mut open = match session.take() {
+                Some(open) if !open.is_over() => open,
+                _ => Session::open(config).await?,
+            };
+            let done = work(&mut open).await;
+            *session = Some(open);
+            done
+        })
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.runtime.block_on(session.close());
+        }
+    }
+}
+
+/// A record's name as the table of resolutions has it.
+fn name(id: &MovementId) -> String {
+    let MovementId { cell, arrangement, shard, batch, index } = id;
+    format!("{cell}/{arrangement}/{shard}/{batch}/{index}")
+}
+
+impl Ledger for Postgres {
+    fn cursors(&mut self) -> Result<Vec<Cursor>, LedgerError> {
+        self.read(async |from| load::cursors(from).await)
+    }
+
+    fn apply(&mut self, entries: &[Entry], cursor: &Cursor) -> Result<Vec<Verdict>, LedgerError> {
+        self.write(async |to| apply(to, entries, cursor).await)
+    }
+
+    fn skip(&mut self, id: &MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError> {
+        let (id, at) = (name(id), i64::from(at));
+        self.write(async |to| {
+            let sql = "INSERT INTO resolutions VALUES ($1, $2, $3, 'skip') ON CONFLICT DO NOTHING";
+            let id = id.as_str();
+            to.execute_typed(sql, &[words(&id), words(&reason), number(&at)]).await?;
+            Ok(())
+        })
+    }
+
+    fn pending(&mut self) -> Result<Vec<Verdict>, LedgerError> {
+        self.read(async |from| load::pending(from).await)
+    }
+
+    fn balance(&mut self, user: UserId) -> Result<Balance, LedgerError> {
+        self.read(async |from| load::balance(from, user).await)
+    }
+
+    fn deposit(
+        &mut self,
+        user: UserId,
+        amount: Fen,
+        reference: u64,
+        at: UnixSeconds,
+    ) -> Result<Balance, LedgerError> {
+        let asked = Transfer { why: Why::Deposit, user, amount, reference, at };
+        self.write(async |to| asked.happen(to).await)
+    }
+
+    fn withdraw(
+        &mut self,
+        user: UserId,
+        amount: Fen,
+        reference: u64,
+        at: UnixSeconds,
+    ) -> Result<Balance, LedgerError> {
+        let asked = Transfer { why: Why::Withdraw, user, amount, reference, at };
+        self.write(async |to| asked.happen(to).await)
+    }
+}
+
+async fn apply(
+    to: &Transaction<'_>,
+    entries: &[Entry],
+    cursor: &Cursor,
+) -> Result<Vec<Verdict>, LedgerError> {
+    let stored = load::cursor(to, cursor.arrangement, cursor.shard).await?;
+    if !book::in_order(entries, stored.as_ref(), cursor)? {
+        let asked: HashSet<_> = entries.iter().map(|entry| entry.record.envelope()).collect();
+        let mut verdicts = load::pending(to).await?;
+        verdicts.retain(|verdict| asked.contains(&verdict.envelope));
+        return Ok(verdicts);
+    }
+    let head = load::head(to).await?;
+    one_cell(to, &head, entries).await?;
+    let skipped = load::skipped(to, entries).await?;
+    let mut book = load::book(to, &head, &Needs::of(entries)).await?;
+    book.post(entries, &skipped)?;
+    let verdicts = std::mem::take(&mut book.verdicts);
+    store::book(to, book).await?;
+    store::cursor(to, cursor).await?;
+    Ok(verdicts)
+}
+
+/// A database holds one cell, so names of rows need not repeat it.
+async fn one_cell(to: &Transaction<'_>, head: &Head, entries: &[Entry]) -> Result<(), LedgerError> {
+    let Some(first) = entries.first() else {
+        return Ok(());
+    };
+    let cell = if head.cell == -1 { i64::from(first.id.cell) } else { head.cell };
+    match entries.iter().find(|entry| i64::from(entry.id.cell) != cell) {
+        Some(other) => poison(other.id, format!("this ledger is of cell {cell}")),
+        None => store::cell(to, head, cell).await,
+    }
+}
+
+/// Money that an operator moves.
+struct Transfer {
+    why: Why,
+    user: UserId,
+    amount: Fen,
+    reference: u64,
+    at: UnixSeconds,
+}
+
+impl Transfer {
+    async fn happen(&self, to: &Transaction<'_>) -> Result<Balance, LedgerError> {
+        let amount = money(self.amount).map_err(LedgerError::Unreachable)?;
+        let signed = if self.why == Why::Withdraw { -amount } else { amount };
+        let balance = load::balance(to, self.user).await?;
+        match self.before(to).await? {
+            Some(true) => return Ok(balance),
+            Some(false) => return Err(LedgerError::Conflict(self.reference)),
+            None => {}
+        }
+        if self.why == Why::Withdraw && balance.available < self.amount {
+            return Err(LedgerError::Insufficient { balance: balance.available });
+        }
+        let mut head = load::head(to).await?;
+        head.totals.outside(-signed).map_err(LedgerError::Unreachable)?;
+        self.book(to, &head, signed).await?;
+        load::balance(to, self.user).await
+    }
+
+    /// Whether its reference came before, and if so, with the same movement.
+    async fn before(&self, from: &Transaction<'_>) -> Result<Option<bool>, LedgerError> {
+        let sql = "SELECT user_id, why, amount FROM transfers WHERE reference = $1";
+        let reference = self.reference.cast_signed();
+        let Some(row) = from.query_typed_opt(sql, &[number(&reference)]).await? else {
+            return Ok(None);
+        };
+        let before: (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let same = (self.user.0.cast_signed(), why_code(self.why), self.amount.cast_signed());
+        Ok(Some(before == same))
+    }
+
+    async fn book(
+        &self,
+        to: &Transaction<'_>,
+        head: &Head,
+        signed: i64,
+    ) -> Result<(), LedgerError> {
+        let &Self { why, user, amount, reference, at } = self;
+        let line =
+            Line { user, number: head.next, why, amount, envelope: EnvelopeId(reference), at };
+        store::change(to, user, signed).await?;
+        store::lines(to, &[line]).await?;
+        store::transfer(to, &line).await?;
+        store::head(to, head.totals, head.next + 1).await
+    }
+}
