@@ -72,7 +72,7 @@ trait Shown {
 macro_rules! shown_by_display {
     ($($kind:ty),*) => { $(impl Shown for $kind { fn shown(&self) -> String { self.to_string() } })* };
 }
-shown_by_display!(u8, u16, u32, u64, usize, SocketAddr, Cores, MaybeListen);
+shown_by_display!(u8, u16, u32, u64, i32, usize, SocketAddr, Cores, MaybeListen);
 
 impl Shown for PathBuf {
     fn shown(&self) -> String {
@@ -229,7 +229,7 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default, clap::Args, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct Given {
-            $( $(#[doc = $doc])+ #[arg(long $(, value_parser = $parser)?)] pub $key: Option<$given>, )*
+            $( $(#[doc = $doc])+ #[arg(long, allow_negative_numbers = true $(, value_parser = $parser)?)] pub $key: Option<$given>, )*
         }
 
         /// The configuration, and the source of each of its values.
@@ -301,6 +301,16 @@ settings! {
     share_mean_fen_max: Fen [Fen] = 20_000;
     /// Longest life of an envelope, in seconds
     lifetime_s_max: u32 [u32] = 24 * 3600;
+    /// How long an order waits for its money before it lapses, in seconds
+    pay_within_s: u32 [u32] = 900;
+    /// Orders of one sender and day; 0 is any number
+    sends_per_day_max: u32 [u32] = 0;
+    /// Money in the orders of one sender and day, in fen; 0 is any sum
+    sent_fen_per_day_max: Fen [Fen] = 0;
+    /// Envelopes of one sender that are reserved or open; 0 is any number
+    live_per_sender_max: u32 [u32] = 0;
+    /// Where a day begins, in minutes east of UTC; whole quarters of an hour
+    utc_offset_min: i32 [i32] = 480;
     /// How long a closed envelope is shown, and its order number remembered, in
     /// seconds
     retention_s: u32 [u32] = 24 * 3600;
@@ -313,6 +323,9 @@ settings! {
     /// claims
     wait_us_max: u32 [u32] = 20_000;
 }
+
+/// What is counted by the day must be kept so long, in seconds.
+const DAY_S: u32 = 24 * 3600;
 
 /// Variables with our prefix that belong to the tools, not to the server.
 const TOOL_VARIABLES: &[&str] = &["HONGBAO_ADDR", "HONGBAO_CONFIG"];
@@ -414,7 +427,32 @@ impl Config {
         within("checkpoint_interval_s", self.checkpoint_interval_s.into(), 0..=30 * 24 * 3600)?;
         within("checkpoint_mib_s", self.checkpoint_mib_s.into(), 1..=1 << 20)?;
         within("wait_us_max", self.wait_us_max.into(), 100..=60_000_000)?;
-        within("lifetime_s_max", self.lifetime_s_max.into(), 1..=u64::from(u32::MAX) / 4)
+        within("lifetime_s_max", self.lifetime_s_max.into(), 1..=u64::from(u32::MAX) / 4)?;
+        within("pay_within_s", self.pay_within_s.into(), 1..=limits::PAY_WITHIN_S_MAX.into())?;
+        self.check_days()
+    }
+
+    /// Checks where a day begins, and that what is counted by the day is kept
+    /// for a day.
+    fn check_days(&self) -> Result<(), ConfigError> {
+        if !(-720..=840).contains(&self.utc_offset_min) || self.utc_offset_min % 15 != 0 {
+            let (key, value) = ("utc_offset_min", self.utc_offset_min.to_string());
+            return Err(ConfigError::Range {
+                key,
+                value,
+                expected: "-720 to 840, a multiple of 15".into(),
+            });
+        }
+        let daily = self.sends_per_day_max > 0 || self.sent_fen_per_day_max > 0;
+        if daily && self.retention_s < DAY_S {
+            let (key, value) = ("retention_s", self.retention_s.to_string());
+            let expected = format!(
+                "at least {DAY_S} with sends_per_day_max or sent_fen_per_day_max, which count the \
+                 envelopes that are kept"
+            );
+            return Err(ConfigError::Range { key, value, expected });
+        }
+        Ok(())
     }
 }
 
@@ -478,6 +516,32 @@ mod tests {
             let file = file(&format!("{key} = {value}"));
             let error = Resolved::from_sources(Given::default(), Some(file.path()), variables(&[]));
             assert!(error.unwrap_err().to_string().contains(key));
+        }
+    }
+
+    #[test]
+    fn a_limit_of_a_day_needs_envelopes_to_be_kept_for_a_day() {
+        for key in ["sends_per_day_max", "sent_fen_per_day_max"] {
+            let resolve = |retention_s| {
+                let file = file(&format!("{key} = 1\nretention_s = {retention_s}"));
+                Resolved::from_sources(Given::default(), Some(file.path()), variables(&[]))
+            };
+            let text = resolve(86_399).unwrap_err().to_string();
+            assert!(text.contains("retention_s") && text.contains("86400"), "{text}");
+            resolve(86_400).unwrap();
+        }
+        Config { live_per_sender_max: 1, retention_s: 0, ..Config::default() }.check().unwrap();
+    }
+
+    #[test]
+    fn a_day_begins_at_a_quarter_of_an_hour_of_the_world() {
+        for (utc_offset_min, kept) in [(-720, true), (840, true), (-735, false), (481, false)] {
+            let config = Config { utc_offset_min, ..Config::default() };
+            assert_eq!(config.check().is_ok(), kept, "{utc_offset_min}");
+        }
+        for (pay_within_s, kept) in [(0, false), (1, true), (604_800, true), (604_801, false)] {
+            let config = Config { pay_within_s, ..Config::default() };
+            assert_eq!(config.check().is_ok(), kept, "{pay_within_s}");
         }
     }
 

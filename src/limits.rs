@@ -25,6 +25,10 @@ pub const SHARE_FEN_MAX: Fen = 0xffff_ffff;
 /// overflowing 64 bits.
 pub const TOTAL_FEN_MAX: Fen = 1 << 48;
 
+/// The longest an order may wait for its money, in seconds: what an envelope
+/// remembers of it fits ten bits.
+pub const PAY_WITHIN_S_MAX: u32 = 7 * 24 * 3600;
+
 /// Line cutting draws once per share that is left for each claim, so it is
 /// meant for groups, not for crowds.
 pub const LINE_CUTTING_SHARES_MAX: u32 = 1000;

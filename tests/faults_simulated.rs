@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Record};
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Record, SenderLimits};
 use hongbao::journal::simulated::{Disk, SimulatedStorage};
 use hongbao::journal::{
     Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Position, Recovering,
@@ -42,6 +42,8 @@ fn shard(
         total_fen_max: 1_000_000,
         share_mean_fen_max: 20_000,
         lifetime_s_max: 3600,
+        pay_within_s: 900,
+        senders: SenderLimits::NONE,
     };
     let capacity = Capacity { envelopes: 10_000, table_bytes: 32 << 20, retention_s: 60 };
     let mut engine = Engine::new(US.cell, capacity, limits);

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
-use hongbao::units::{EnvelopeId, EnvelopeState, Split, UserId};
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Split, UserId};
 use hongbao::wire::{
     Decoded, HEADER_BYTES, ReplyBody, ReplyWriter, Request, Row, SendOrder, Status, Summary,
     decode_reply, decode_request, encode_request, peek_reply,
@@ -20,7 +20,7 @@ prop_compose! {
         shares: u32, lifetime_s: u32, share_max: u32, split in a_split(),
     ) -> SendOrder {
         let sender = UserId(sender);
-        SendOrder { nonce: 0, source: hongbao::units::MoneySource::Vouched, sender, order, payment, total, shares, lifetime_s, share_max, split }
+        SendOrder { nonce: 0, source: MoneySource::Vouched, sender, order, payment, total, shares, lifetime_s, share_max, split }
     }
 }
 
@@ -115,7 +115,8 @@ proptest! {
 
     #[test]
     fn summaries_round_trip(
-        money: [u64; 6], counts: [u32; 5], state in 1_u8..=4, split in a_split(),
+        money: [u64; 6], counts: [u32; 5], state in 1_u8..=6, split in a_split(),
+        source in 0_u8..3, luckiest: Option<(u64, u32)>,
     ) {
         let [sender, order, payment, total, left, refunded] = money;
         let [shares, claimed, share_max, created_at, expires_at] = counts;
@@ -123,6 +124,8 @@ proptest! {
         let summary = Summary {
             sender, order, payment, total, left, refunded,
             shares, claimed, share_max, created_at, expires_at, state, split,
+            source: MoneySource::from_code(source).unwrap(),
+            luckiest: luckiest.map(|(user, amount)| (UserId(user), u64::from(amount.max(1)))),
         };
         let mut out = Vec::new();
         ReplyWriter::new(&mut out, 5, 1).summary(&summary);

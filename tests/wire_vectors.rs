@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use hongbao::units::{EnvelopeId, EnvelopeState, Split, UserId};
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Split, UserId};
 use hongbao::wire::{
     BadRequest, Broken, DecodeReplyError, Decoded, DetailPage, Hello, Op, Reply, ReplyBody,
     ReplyWriter, Request, Row, SendOrder, Status, Summary, decode_reply, decode_request,
@@ -93,7 +93,7 @@ fn request(v: &Value) -> Request {
         Op::Hello => Request::Hello { version: n32(v, "version") },
         Op::Send => Request::Send(SendOrder {
             nonce: 0,
-            source: hongbao::units::MoneySource::Vouched,
+            source: MoneySource::Vouched,
             sender: user(v, "sender"),
             order: n64(v, "order"),
             payment: n64(v, "payment"),
@@ -148,6 +148,15 @@ fn summary(v: &Value) -> Summary {
             other => panic!("state {other}"),
         },
         split: split(v),
+        source: match text(v, "source") {
+            "vouched" => MoneySource::Vouched,
+            "balance" => MoneySource::Balance,
+            "payment" => MoneySource::Payment,
+            other => panic!("source {other}"),
+        },
+        luckiest: v["luckiest"]
+            .is_object()
+            .then(|| (user(&v["luckiest"], "user"), n64(&v["luckiest"], "amount"))),
     }
 }
 

@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Outcome, Record, Restoring};
-use hongbao::units::{EnvelopeId, Seed, Split, Time, UserId};
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Outcome, Record, Restoring, SenderLimits};
+use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
 use hongbao::wire::SendOrder;
 
 /// Claims that are touched together, as the shard does it.
@@ -57,6 +57,8 @@ const LIMITS: EnvelopeLimits = EnvelopeLimits {
     total_fen_max: 1 << 40,
     share_mean_fen_max: 20_000,
     lifetime_s_max: 86_400,
+    pay_within_s: 900,
+    senders: SenderLimits::NONE,
 };
 
 /// Tables for so many envelopes: their pages, and one more for each partition.
@@ -73,7 +75,7 @@ fn engine(envelopes: u32, shares: u32) -> Engine {
 fn fund_at(engine: &mut Engine, number: u64, shares: u32, now: Time) -> Option<EnvelopeId> {
     let order = SendOrder {
         nonce: 0,
-        source: hongbao::units::MoneySource::Vouched,
+        source: MoneySource::Vouched,
         sender: sender_of(number),
         order: number,
         payment: number,
@@ -83,7 +85,7 @@ fn fund_at(engine: &mut Engine, number: u64, shares: u32, now: Time) -> Option<E
         share_max: 0,
         split: Split::DoubleMean,
     };
-    let decision = engine.fund(&order, Seed([number, !number]), now);
+    let decision = engine.issue(&order, Seed([number, !number]), now);
     engine.apply(&decision.record?).ok()?;
     match decision.outcome {
         Outcome::Issued { envelope, .. } => Some(envelope),
@@ -154,7 +156,7 @@ pub fn engine_rush(envelopes: u32, shares: u32, claims: u64) -> Option<Figure> {
     }
     let asked = u32::try_from(claims / GROUPED * GROUPED).ok()?;
     let ns_per_claim = started.elapsed().as_secs_f64() * 1e9 / f64::from(asked);
-    let bytes = Engine::memory_bytes(&capacity(envelopes, shares));
+    let bytes = Engine::memory_bytes(&capacity(envelopes, shares), &LIMITS);
     let bytes_per_envelope =
         f64::from(u32::try_from(bytes >> 10).ok()?) * 1024.0 / f64::from(envelopes);
     let digest = engine.digest();

@@ -6,8 +6,8 @@
 
 use super::class::SlotRef;
 use super::slots::Vacancy;
-use super::{Claimed, Closed, Engine, Issued, Misfit, Record, Recycled};
-use crate::units::UnixSeconds;
+use super::{Claimed, Closed, Engine, Issued, Misfit, Paid, Record, Recycled, Returned, Voided};
+use crate::units::{MoneySource, UnixSeconds};
 
 impl Engine {
     /// Applies a record. On `Err` nothing has changed; no record whatsoever
@@ -16,12 +16,12 @@ impl Engine {
     pub fn apply(&mut self, record: &Record) -> Result<(), Misfit> {
         match record {
             Record::Claimed(claimed) => self.apply_claimed(claimed),
-            Record::Issued(funded) => self.apply_issued(funded),
+            Record::Issued(issued) => self.apply_issued(issued),
             Record::Closed(closed) => self.apply_closed(closed),
             Record::Recycled(recycled) => self.apply_recycled(recycled),
-            Record::Paid(_) | Record::Voided(_) | Record::Returned(_) => {
-                Err(Misfit::NotOpen(record.envelope()))
-            }
+            Record::Paid(paid) => self.apply_paid(paid),
+            Record::Voided(voided) => self.apply_voided(voided),
+            Record::Returned(returned) => self.apply_returned(returned),
         }
     }
 
@@ -45,12 +45,25 @@ impl Engine {
             self.vacancies.take(&mut self.slots, SlotRef::new(page, vacancy.block.slot()));
         }
         let slot = self.slots.open(&vacancy, page, record).ok_or(Misfit::Full)?;
-        let expires_at = record.at.saturating_add(record.lifetime_s);
-        self.wheel.link(&mut self.slots, slot, expires_at, record.at);
+        self.link(slot, record.at);
         self.orders.insert(&self.slots, slot);
-        self.totals.fund(record.total);
+        if record.source == MoneySource::Vouched {
+            self.totals.fund(record.total);
+        } else {
+            self.totals.reserve();
+        }
+        if let Some(senders) = &mut self.senders {
+            senders.ordered(record.sender, record.total, record.at);
+        }
         self.live += 1;
         Ok(())
+    }
+
+    /// Puts an envelope that is in no list into the wheel.
+    fn link(&mut self, slot: SlotRef, seen: UnixSeconds) {
+        if let Some(found) = self.slots.at(slot) {
+            self.wheel.link(&mut self.slots, slot, found.header.expires_at, seen);
+        }
     }
 
     fn make_page(&mut self, vacancy: &Vacancy) -> Result<u32, Misfit> {
@@ -64,25 +77,68 @@ impl Engine {
     fn apply_claimed(&mut self, record: &Claimed) -> Result<(), Misfit> {
         let exhausted = self.slots.claim(record)?;
         if let Some(slot) = exhausted {
-            self.retain(slot, record.at);
+            self.end(slot, record.at);
         }
         self.totals.claim(u64::from(record.amount), exhausted.is_some());
         Ok(())
     }
 
-    /// Notes that an envelope is closed; it is recycled when its retention is
-    /// over.
+    /// Notes that an envelope is over; it is recycled when its retention is.
     #[inline]
-    fn retain(&mut self, slot: SlotRef, closed_at: UnixSeconds) {
+    fn end(&mut self, slot: SlotRef, ended_at: UnixSeconds) {
         let class = self.slots.key(slot.page()).class();
-        self.retained_of(class).push(slot, closed_at);
+        self.retained_of(class).push(slot, ended_at);
+        if self.senders.is_some() {
+            self.end_of_senders(slot);
+        }
+    }
+
+    #[cold]
+    fn end_of_senders(&mut self, slot: SlotRef) {
+        if let (Some(senders), Some(cold)) = (&mut self.senders, self.slots.cold(slot)) {
+            senders.ended(cold.sender);
+        }
     }
 
     fn apply_closed(&mut self, record: &Closed) -> Result<(), Misfit> {
         let slot = self.slots.close(record)?;
-        self.retain(slot, record.at);
+        self.end(slot, record.at);
         self.totals.close(record.refunded);
         Ok(())
+    }
+
+    /// The envelope leaves the list of those that lapse for the one of those
+    /// that expire.
+    fn apply_paid(&mut self, record: &Paid) -> Result<(), Misfit> {
+        let slot = self.slots.pay(record)?;
+        self.wheel.unlink(&mut self.slots, slot);
+        self.link(slot, record.at);
+        self.totals.pay(record.total);
+        Ok(())
+    }
+
+    fn apply_voided(&mut self, record: &Voided) -> Result<(), Misfit> {
+        let slot = self.slots.void(record)?;
+        self.wheel.unlink(&mut self.slots, slot);
+        self.end(slot, record.at);
+        if let (Some(senders), Some(cold)) = (&mut self.senders, self.slots.cold(slot)) {
+            senders.voided(cold.sender, cold.total, cold.created_at);
+        }
+        self.totals.reserved -= 1;
+        self.note(&Record::Voided(*record));
+        Ok(())
+    }
+
+    fn apply_returned(&mut self, record: &Returned) -> Result<(), Misfit> {
+        self.slots.give_back(record)?;
+        self.note(&Record::Returned(*record));
+        Ok(())
+    }
+
+    /// Counts what only the archive of a partition remembers.
+    fn note(&mut self, record: &Record) {
+        self.totals.note(record);
+        self.archived[usize::from(record.envelope().partition())].note(record);
     }
 
     /// After this the envelope's id names nothing, its order is forgotten, and
@@ -93,6 +149,9 @@ impl Engine {
         self.wheel.unlink(&mut self.slots, reference);
         self.orders.remove(&self.slots, reference);
         self.retained_of(slot.class).remove(reference);
+        if let (Some(senders), Some(cold)) = (&mut self.senders, self.slots.cold(reference)) {
+            senders.forgot(cold.sender);
+        }
         self.slots.free(&slot);
         self.vacancies.put(&mut self.slots, reference);
         self.archive(record);

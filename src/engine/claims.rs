@@ -7,9 +7,9 @@
 use super::arena::SCAN_WORDS;
 use super::class::Class;
 use super::hash::mix;
-use super::slots::{Slot, Slots};
+use super::slots::{RUN_WORD, Slot, Slots};
 use super::words::{buckets_for, first_bucket, high, index, low, pair};
-use crate::units::{EnvelopeId, UserId};
+use crate::units::{EnvelopeId, EnvelopeState, UserId};
 use crate::wire::Row;
 
 /// 64-bit words of a cache line, and where the lines of four begin.
@@ -174,7 +174,31 @@ impl Slots {
         self.arena.put(slot.metas_at() + index(rank), pair(row.amount, row.at));
         if slot.class.is_large() {
             self.seat_in_index(slot, row.user, rank);
+            self.note_luckiest(slot, rank, row.amount);
         }
+    }
+
+    /// Keeps the rank of the largest share of a large envelope, the earliest of
+    /// the equal, so that a crowd's draw never has to be searched for it.
+    fn note_luckiest(&mut self, slot: &Slot, rank: u32, amount: u32) {
+        let run = self.arena.word(slot.at + RUN_WORD);
+        let is_first = rank == 0 || amount > self.row(slot, high(run)).amount;
+        if is_first && rank != high(run) {
+            self.arena.put(slot.at + RUN_WORD, pair(low(run), rank));
+        }
+    }
+
+    /// The largest share of an exhausted envelope, the earliest of the equal.
+    pub(super) fn luckiest(&self, slot: &Slot) -> Option<Row> {
+        if slot.header.state != EnvelopeState::Exhausted {
+            return None;
+        }
+        if slot.class.is_large() {
+            return Some(self.row(slot, high(self.arena.word(slot.at + RUN_WORD))));
+        }
+        // Of equal keys the last is taken, so the first is sought from behind.
+        let ranks = (0..slot.header.claimed).rev();
+        ranks.map(|rank| self.row(slot, rank)).max_by_key(|row| row.amount)
     }
 
     fn seat_in_index(&mut self, slot: &Slot, user: UserId, rank: u32) {

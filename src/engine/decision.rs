@@ -143,7 +143,7 @@ impl Record {
     #[inline]
     pub fn envelope(&self) -> EnvelopeId {
         match self {
-            Self::Issued(funded) => funded.envelope,
+            Self::Issued(issued) => issued.envelope,
             Self::Claimed(claimed) => claimed.envelope,
             Self::Closed(closed) => closed.envelope,
             Self::Recycled(recycled) => recycled.envelope,
@@ -279,7 +279,7 @@ pub struct Recycled {
     pub shares_claimed: u32,
     /// The money that was claimed, in fen.
     pub claimed: Fen,
-    /// The money that was put in, in fen.
+    /// The money that was put in, in fen; 0 if it was never paid.
     pub total: Fen,
     /// When.
     pub at: UnixSeconds,
@@ -311,6 +311,9 @@ pub enum Misfit {
     /// The envelope is not there, or still open.
     #[error("envelope {0} is not closed")]
     NotClosed(EnvelopeId),
+    /// The envelope is not there, or does not wait for its money.
+    #[error("envelope {0} does not wait for its money")]
+    NotReserved(EnvelopeId),
     /// The rank, the amount, the user or the order contradicts the state.
     #[error("a record contradicts the state of envelope {0}")]
     Contradiction(EnvelopeId),

@@ -28,8 +28,9 @@ impl Engine {
             for word in [cold.sender.0, cold.order, cold.payment, cold.total] {
                 hash.write_u64(word);
             }
-            hash.write_u32(cold.created_at);
-            hash.write_u32(cold.closed_at);
+            for word in [cold.created_at, cold.ended_at, cold.waited, cold.nonce] {
+                hash.write_u32(word);
+            }
         }
         for word in [envelope.0, header.unclaimed, header.seed.0[0], header.seed.0[1]] {
             hash.write_u64(word);
@@ -38,7 +39,7 @@ impl Engine {
             hash.write_u32(word);
         }
         hash.write_u8(header.state.code());
-        hash.write_u8(header.split.code());
+        hash.write_u8(header.marks.byte(header.split));
         for row in self.slots.rows(slot, 0) {
             hash.write_u64(row.user.0);
             hash.write_u32(row.amount);

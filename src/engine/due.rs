@@ -1,7 +1,7 @@
-//! What time brings: expiries, and closed envelopes whose retention is over.
+//! What time brings: expiries and lapses, and envelopes whose retention is over.
 //!
-//! Both are only proposed, as records; nothing depends on when they come.
-//! Whoever touches an overdue envelope expires it (`overdue`), and a closed one
+//! All are only proposed, as records; nothing depends on when they come.
+//! Whoever touches an overdue envelope ends it (`overdue`), and one that is over
 //! stays what it is until it is recycled.
 
 use std::hint::black_box;
@@ -9,6 +9,7 @@ use std::hint::black_box;
 use super::class::{Class, SlotRef};
 use super::retained::Retained;
 use super::slots::NO_LINK;
+use super::transition::came_to;
 use super::{Engine, Record, Recycled, validate};
 use crate::units::{Time, UnixSeconds};
 
@@ -34,7 +35,7 @@ impl Engine {
         self.next_due().is_some_and(|due| due <= now.seconds())
     }
 
-    /// The record that expires an envelope that is due, if one is; they come by
+    /// The record that ends an envelope that is due, if one is; they come by
     /// the second. It is the same one until it is applied. `None` may also mean
     /// that the work of one call is done: see [`Engine::is_behind`].
     pub fn due(&mut self, now: Time) -> Option<Record> {
@@ -42,7 +43,7 @@ impl Engine {
         loop {
             let due = self.wheel.due(&mut self.slots, now.seconds(), &mut links)?;
             self.touch_next(due);
-            if let Some(slot) = self.slots.at(due).filter(|slot| slot.header.is_open()) {
+            if let Some(slot) = self.slots.at(due).filter(|slot| slot.header.is_live()) {
                 let envelope = self.slots.id_of(due, slot.header.generation)?;
                 return validate::overdue(&self.slots, envelope, &slot, now);
             }
@@ -84,13 +85,10 @@ impl Engine {
 
     fn recycling(&self, slot: SlotRef, now: Time) -> Option<Record> {
         let (found, cold) = (self.slots.at(slot)?, self.slots.cold(slot)?);
-        Some(Record::Recycled(Recycled {
-            envelope: self.slots.id_of(slot, found.header.generation)?,
-            shares_claimed: found.header.claimed,
-            claimed: cold.total - found.header.unclaimed,
-            total: cold.total,
-            at: now.seconds(),
-        }))
+        let envelope = self.slots.id_of(slot, found.header.generation)?;
+        let (shares_claimed, claimed, total) = came_to(&found, &cold);
+        let at = now.seconds();
+        Some(Record::Recycled(Recycled { envelope, shares_claimed, claimed, total, at }))
     }
 
     /// Loads the lines that the next recyclings need: blocks and cold sides of

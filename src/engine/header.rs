@@ -1,7 +1,7 @@
 //! The six words at the head of every envelope's block.
 //!
 //! ```text
-//! 0 generation u16 | state u8 | split u8 | shares u32
+//! 0 generation u16 | state u8 | split 2 bits, marks 6 bits | shares u32
 //! 1 claimed u32 | expires_at u32
 //! 2 unclaimed u64
 //! 3 seed, two words
@@ -10,10 +10,12 @@
 //!
 //! A slot without an envelope keeps the generation it gave out last, with the
 //! state 0, and word 1 is for the links of the list of free slots (`vacancies`).
-//! Only this room knows where what is; it decides nothing.
+//! `expires_at` of a reserved one is when it lapses. Only this room knows where
+//! what is; it decides nothing.
 
+use super::marks::Marks;
 use super::words::{high, low, pair};
-use crate::units::{EnvelopeState, Fen, Seed, Split, UnixSeconds};
+use crate::units::{EnvelopeState, Fen, Seed, Split, Time, UnixSeconds};
 
 /// 64-bit words of a header; with blocks aligned to 64 bytes it never crosses
 /// a cache line.
@@ -45,15 +47,18 @@ pub(super) struct Header {
     pub(super) state: EnvelopeState,
     /// The rule of its cut.
     pub(super) split: Split,
+    /// What became of its money.
+    pub(super) marks: Marks,
     /// Into how many shares it is cut.
     pub(super) shares: u32,
     /// How many of them are claimed.
     pub(super) claimed: u32,
-    /// When it expires.
+    /// When it expires; while it is reserved, when it lapses.
     pub(super) expires_at: UnixSeconds,
     /// The money that nobody claimed, in fen: what is left while the envelope
     /// is open, what was refunded once it is closed. One word for both, so
-    /// that closing cannot lose or double it.
+    /// that closing cannot lose or double it. Before it is paid, and for ever
+    /// if it never is, the total, which then is nobody's.
     pub(super) unclaimed: Fen,
     /// The secret of its draws.
     pub(super) seed: Seed,
@@ -65,11 +70,13 @@ impl Header {
     /// The header in these words; `None` where no envelope was ever put.
     #[inline]
     pub(super) fn load(words: &[u64; HEADER_WORDS]) -> Option<Self> {
-        let [g0, g1, state, split, s0, s1, s2, s3] = words[0].to_le_bytes();
+        let [g0, g1, state, marks, s0, s1, s2, s3] = words[0].to_le_bytes();
+        let (split, marks) = Marks::load(marks)?;
         Some(Self {
             generation: u16::from_le_bytes([g0, g1]),
             state: EnvelopeState::from_code(state)?,
-            split: Split::from_code(split)?,
+            split,
+            marks,
             shares: u32::from_le_bytes([s0, s1, s2, s3]),
             claimed: low(words[1]),
             expires_at: high(words[1]),
@@ -90,8 +97,8 @@ impl Header {
     pub(super) fn progress(&self) -> [u64; PROGRESS_WORDS] {
         let [g0, g1] = self.generation.to_le_bytes();
         let [s0, s1, s2, s3] = self.shares.to_le_bytes();
-        let (state, split) = (self.state.code(), self.split.code());
-        let first = u64::from_le_bytes([g0, g1, state, split, s0, s1, s2, s3]);
+        let (state, marks) = (self.state.code(), self.marks.byte(self.split));
+        let first = u64::from_le_bytes([g0, g1, state, marks, s0, s1, s2, s3]);
         [first, pair(self.claimed, self.expires_at), self.unclaimed]
     }
 
@@ -107,6 +114,29 @@ impl Header {
         self.state == EnvelopeState::Open
     }
 
+    /// Whether it waits for its money.
+    #[inline]
+    pub(super) fn is_reserved(&self) -> bool {
+        self.state == EnvelopeState::Reserved
+    }
+
+    /// Whether time can still do something to it: it is open or reserved.
+    #[inline]
+    pub(super) fn is_live(&self) -> bool {
+        self.is_open() || self.is_reserved()
+    }
+
+    /// Whether its time is over and nobody has written that down yet.
+    #[inline]
+    pub(super) fn is_overdue(&self, now: Time) -> bool {
+        self.is_live() && now.seconds() >= self.expires_at
+    }
+
+    /// Whether its money was ever there.
+    pub(super) fn is_paid(&self) -> bool {
+        !matches!(self.state, EnvelopeState::Reserved | EnvelopeState::Voided)
+    }
+
     /// The money that may still be claimed, in fen.
     pub(super) fn left(&self) -> Fen {
         if self.is_open() { self.unclaimed } else { 0 }
@@ -114,7 +144,7 @@ impl Header {
 
     /// The money that went back to the sender, in fen.
     pub(super) fn refunded(&self) -> Fen {
-        if self.is_open() { 0 } else { self.unclaimed }
+        if self.is_paid() && !self.is_open() { self.unclaimed } else { 0 }
     }
 }
 

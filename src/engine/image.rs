@@ -154,14 +154,15 @@ impl Engine {
         for partition in 0..=u8::MAX {
             let at = usize::from(partition);
             in_use[at] |= self.vacancies.next_large(partition) > 0;
-            in_use[at] |= self.archived[at].envelopes > 0;
+            in_use[at] |= !self.archived[at].is_empty();
         }
         let partitions = (0..=u8::MAX).filter(|&partition| in_use[usize::from(partition)]);
         let count = partitions.clone().count();
         self.put_head(Kind::Counters, 0, count * COUNTER_WORDS, position, out);
         for partition in partitions {
             let archived = &self.archived[usize::from(partition)];
-            let [funded, claimed] = [archived.funded, archived.claimed].map(halves);
+            let sums = [archived.funded, archived.claimed, archived.returned];
+            let [funded, claimed, returned] = sums.map(halves);
             let next_large = self.vacancies.next_large(partition);
             let words: [u64; COUNTER_WORDS] = [
                 pair(u32::from(partition), next_large),
@@ -171,6 +172,9 @@ impl Engine {
                 funded.1,
                 claimed.0,
                 claimed.1,
+                archived.voided,
+                returned.0,
+                returned.1,
             ];
             out.extend_from_slice(words.as_bytes());
         }

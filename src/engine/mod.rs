@@ -1,6 +1,6 @@
 //! The pure state machine: envelopes, their shares and who claimed them.
 //!
-//! It decides (`fund`, `claim`, `cancel`, … give an outcome and perhaps a
+//! It decides (`issue`, `fund`, `claim`, `cancel`, … give an outcome and perhaps a
 //! record) and it changes (`apply` takes a record), and the two never mix: a
 //! decision changes nothing and `apply` decides nothing. There is no I/O here,
 //! no clock, no source of randomness, no thread and no unsafe code. After
@@ -23,6 +23,7 @@ mod buddy;
 mod claims;
 mod class;
 mod cold;
+pub mod commitment;
 mod decision;
 mod digest;
 mod directory;
@@ -30,10 +31,13 @@ mod due;
 mod hash;
 mod header;
 mod image;
+mod marks;
 mod orders;
+mod paying;
 mod restore;
 mod retained;
 mod rules;
+mod senders;
 mod slice;
 mod slots;
 mod sound;
@@ -54,12 +58,14 @@ pub use hash::partition_of;
 pub use image::{IMAGE_SLICE_BYTES_MAX, ImageCursor};
 pub use restore::Restoring;
 pub use rules::EnvelopeLimits;
+pub use senders::SenderLimits;
 pub use slice::BadImage;
 pub use totals::Totals;
 pub use words::index;
 
 use orders::Orders;
 use retained::Retained;
+use senders::Senders;
 use slots::Slots;
 use vacancies::Vacancies;
 use wheel::Wheel;
@@ -107,6 +113,8 @@ pub struct Engine {
     wheel: Wheel,
     retained: Retained,
     retained_large: Retained,
+    /// Only where a sender has limits.
+    senders: Option<Senders>,
     capacity: Capacity,
     limits: EnvelopeLimits,
     totals: Totals,
@@ -132,6 +140,7 @@ impl Engine {
             retained: Retained::new(capacity.envelopes),
             // Each has a page of its own at least.
             retained_large: Retained::new(slots.page_count()),
+            senders: Senders::new(capacity.envelopes, limits.senders),
             slots,
             capacity,
             limits,
@@ -143,12 +152,14 @@ impl Engine {
         }
     }
 
-    /// The bytes that [`Engine::new`] reserves for this capacity.
-    pub fn memory_bytes(capacity: &Capacity) -> usize {
+    /// The bytes that [`Engine::new`] reserves for this capacity and these
+    /// limits.
+    pub fn memory_bytes(capacity: &Capacity, limits: &EnvelopeLimits) -> usize {
         let archived = usize::from(PARTITIONS) * size_of::<Totals>();
         Slots::bytes(capacity.table_bytes)
             + Vacancies::BYTES
             + Orders::bytes(capacity.envelopes)
+            + Senders::bytes(capacity.envelopes, &limits.senders)
             + Wheel::bytes()
             + Retained::bytes(capacity.envelopes)
             + Retained::bytes(arena::Arena::pages_in(capacity.table_bytes))

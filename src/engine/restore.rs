@@ -15,9 +15,10 @@ use super::header::{HEADER_WORDS, Header, is_free};
 use super::slice::{BadImage, COUNTER_WORDS, Head, Kind, word_at};
 use super::slots::{NO_LINK, POSITION_WORD, RUN_WORD, Slot, Vacancy};
 use super::sound::is_sound;
+use super::transition::came_to;
 use super::words::{high, index, low, narrow};
 use super::{Capacity, Engine, EnvelopeLimits, Issued, Misfit, Record, Totals};
-use crate::units::{Cell, EnvelopeId, PARTITIONS, UnixSeconds, UserId};
+use crate::units::{Cell, EnvelopeId, EnvelopeState, PARTITIONS, UnixSeconds, UserId};
 use crate::wire::Row;
 
 /// Records whose lines are loaded together, and orders that are entered
@@ -84,15 +85,23 @@ impl Restoring {
                 continue;
             }
             let sum = |n| Ok(u128::from(word(n)?) | u128::from(word(n + 1)?) << 64);
-            let (funded, claimed): (u128, u128) = (sum(3)?, sum(5)?);
+            let (funded, claimed, returned): (u128, u128, u128) = (sum(3)?, sum(5)?, sum(8)?);
             let refunded = funded.checked_sub(claimed).ok_or(BadImage::Torn)?;
+            let (envelopes, claims, voided) = (word(1)?, word(2)?, word(7)?);
             // Sums over all partitions must fit, too.
-            if funded >> 112 != 0 || word(1)? >> 48 != 0 || word(2)? >> 48 != 0 {
+            if (funded | returned) >> 112 != 0 || (envelopes | claims | voided) >> 48 != 0 {
                 return Err(BadImage::Torn);
             }
-            let (envelopes, claims) = (word(1)?, word(2)?);
-            let sums = Totals { envelopes, claims, funded, claimed, refunded, ..Totals::default() };
-            self.engine.archived[usize::from(partition)] = sums;
+            self.engine.archived[usize::from(partition)] = Totals {
+                envelopes,
+                voided,
+                claims,
+                funded,
+                claimed,
+                refunded,
+                returned,
+                ..Totals::default()
+            };
             self.engine.vacancies.raise_next_large(partition, high(word(0)?));
             self.floors[usize::from(partition)] = head.position;
         }
@@ -273,6 +282,9 @@ impl Restoring {
         if !self.is_ours(id.partition()) || end <= self.floors[usize::from(id.partition())] {
             return Ok(());
         }
+        // The archive is as of the beginning of the image, whenever the page
+        // was copied.
+        self.engine.archived[usize::from(id.partition())].note(record);
         if self.is_in_image(id, end) {
             // What was recycled before its page was copied is only known from here.
             if let Record::Recycled(recycled) = record {
@@ -281,10 +293,12 @@ impl Restoring {
             return Ok(());
         }
         match record {
-            Record::Issued(funded) => self.open(funded),
+            Record::Issued(issued) => self.open(issued),
             Record::Claimed(claimed) => self.engine.slots.claim(claimed).map(|_| ()),
             Record::Closed(closed) => self.engine.slots.close(closed).map(|_| ()),
-            Record::Paid(_) | Record::Voided(_) | Record::Returned(_) => Err(Misfit::NotOpen(id)),
+            Record::Paid(paid) => self.engine.slots.pay(paid).map(|_| ()),
+            Record::Voided(voided) => self.engine.slots.void(voided).map(|_| ()),
+            Record::Returned(returned) => self.engine.slots.give_back(returned),
             Record::Recycled(recycled) => {
                 let slot = self.engine.slots.recyclable(recycled)?;
                 self.engine.slots.free(&slot);
@@ -366,12 +380,18 @@ impl Engine {
         if class.is_large() {
             self.slots.arena.put(slot.at + POSITION_WORD, 0);
         }
-        if slot.header.is_open() {
+        if slot.header.is_live() {
             self.wheel.link(&mut self.slots, reference, slot.header.expires_at, seen);
         } else {
             self.slots.put_previous(reference, NO_LINK);
-            let closed_at = self.slots.closed_at(&slot, &cold);
-            self.retained_of(class).push(reference, closed_at);
+            let ended_at = self.slots.ended_at(&slot, &cold);
+            self.retained_of(class).push(reference, ended_at);
+        }
+        if let Some(senders) = &mut self.senders {
+            senders.keep(cold.sender, slot.header.is_live());
+            if slot.header.state != EnvelopeState::Voided {
+                senders.count_day(cold.sender, cold.total, cold.ordered_about());
+            }
         }
         orders.add(self, reference)
     }
@@ -379,14 +399,17 @@ impl Engine {
 
 fn sums_of(slot: &Slot, cold: &Cold) -> Totals {
     let header = &slot.header;
+    let (claims, claimed, funded) = came_to(slot, cold);
     Totals {
-        envelopes: 1,
+        envelopes: u64::from(header.is_paid()),
         open: u64::from(header.is_open()),
-        claims: u64::from(header.claimed),
-        funded: u128::from(cold.total),
-        claimed: u128::from(cold.total - header.unclaimed),
+        reserved: u64::from(header.is_reserved()),
+        claims: u64::from(claims),
+        funded: u128::from(funded),
+        claimed: u128::from(claimed),
         refunded: u128::from(header.refunded()),
         left: u128::from(header.left()),
+        ..Totals::default()
     }
 }
 

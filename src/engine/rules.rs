@@ -3,9 +3,10 @@
 //! Two sets of rules: the operator's, which a new order must keep, and the
 //! format's, which every record must keep whatever the operator has set since.
 
+use super::senders::SenderLimits;
 use super::{Issued, split};
-use crate::limits::{LINE_CUTTING_SHARES_MAX, TOTAL_FEN_MAX};
-use crate::units::{Fen, Split, Time};
+use crate::limits::{LINE_CUTTING_SHARES_MAX, PAY_WITHIN_S_MAX, TOTAL_FEN_MAX};
+use crate::units::{Fen, MoneySource, Split, Time, UnixSeconds};
 use crate::wire::{BadRequest, SendOrder};
 
 /// The operator's limits for one envelope.
@@ -19,6 +20,11 @@ pub struct EnvelopeLimits {
     pub share_mean_fen_max: Fen,
     /// The longest lifetime, in seconds.
     pub lifetime_s_max: u32,
+    /// How long an order waits for its money, in seconds; from 1 to
+    /// [`PAY_WITHIN_S_MAX`].
+    pub pay_within_s: u32,
+    /// What one sender may do.
+    pub senders: SenderLimits,
 }
 
 impl EnvelopeLimits {
@@ -30,14 +36,20 @@ impl EnvelopeLimits {
             (self.allows_shares(order), BadRequest::Shares),
             ((shares..=self.total_max(shares)).contains(&order.total), BadRequest::Total),
             (order.total <= shares * split::cap(order.share_max), BadRequest::ShareMax),
-            (self.allows_lifetime(order.lifetime_s, now), BadRequest::Lifetime),
+            (self.allows_lifetime(order, now), BadRequest::Lifetime),
+            (may_name(order.source, order.payment), BadRequest::Payment),
         ];
         rules.into_iter().find(|&(kept, _)| !kept).map_or(Ok(()), |(_, broken)| Err(broken))
     }
 
-    fn allows_lifetime(&self, lifetime_s: u32, now: Time) -> bool {
-        (1..=self.lifetime_s_max).contains(&lifetime_s)
-            && now.seconds().checked_add(lifetime_s).is_some()
+    fn allows_lifetime(&self, order: &SendOrder, now: Time) -> bool {
+        (1..=self.lifetime_s_max).contains(&order.lifetime_s)
+            && end_of_days(now.seconds(), self.wait_of(order), order.lifetime_s).is_some()
+    }
+
+    /// How long an order may wait for its money, in seconds.
+    pub(super) fn wait_of(&self, order: &SendOrder) -> u32 {
+        if order.source == MoneySource::Vouched { 0 } else { self.pay_within_s }
     }
 
     fn allows_shares(&self, order: &SendOrder) -> bool {
@@ -55,11 +67,27 @@ fn is_drawable(split: Split, shares: u32) -> bool {
     split != Split::LineCutting || shares <= LINE_CUTTING_SHARES_MAX
 }
 
-/// Whether money, shares and lifetime of a record are such that every share
-/// can be drawn and every sum stays in range.
+/// Whether an order from this source may name this payment: the balance has no
+/// reference, and that of a payment may come with its confirmation.
+fn may_name(source: MoneySource, payment: u64) -> bool {
+    source != MoneySource::Balance || payment == 0
+}
+
+/// The latest moment at which an envelope can expire, if the seconds last so
+/// long.
+fn end_of_days(at: UnixSeconds, pay_within_s: u32, lifetime_s: u32) -> Option<UnixSeconds> {
+    at.checked_add(pay_within_s)?.checked_add(lifetime_s)
+}
+
+/// Whether money, shares and times of a record are such that every share can
+/// be drawn and every sum stays in range.
 pub(super) fn is_sound(record: &Issued) -> bool {
-    let &Issued { total, shares, share_max, split, lifetime_s, at, .. } = record;
-    is_drawable_total(total, shares, share_max, split) && at.checked_add(lifetime_s).is_some()
+    let &Issued { total, shares, share_max, split, source, payment, .. } = record;
+    let waits = if source == MoneySource::Vouched { 0..=0 } else { 1..=PAY_WITHIN_S_MAX };
+    is_drawable_total(total, shares, share_max, split)
+        && waits.contains(&record.pay_within_s)
+        && may_name(source, payment)
+        && end_of_days(record.at, record.pay_within_s, record.lifetime_s).is_some()
 }
 
 /// Whether so much money can be cut into so many shares.
@@ -81,13 +109,15 @@ mod tests {
         total_fen_max: 1_000_000,
         share_mean_fen_max: 20_000,
         lifetime_s_max: 86_400,
+        pay_within_s: 900,
+        senders: SenderLimits::NONE,
     };
 
     fn order(total: Fen, shares: u32, share_max: u32, split: Split) -> SendOrder {
         let (sender, order, payment) = (UserId(1), 2, 3);
         SendOrder {
             nonce: 0,
-            source: crate::units::MoneySource::Vouched,
+            source: MoneySource::Vouched,
             sender,
             order,
             payment,
@@ -143,6 +173,24 @@ mod tests {
             let order = SendOrder { lifetime_s, ..order(100, 10, 0, Split::Equal) };
             let late = Time(1000 * (u64::from(u32::MAX) - 9));
             assert_eq!(endless.check(&order, late).is_ok(), kept);
+            let earlier = Time(late.0 - 900_000);
+            let order = SendOrder { source: MoneySource::Payment, ..order };
+            assert_eq!(endless.check(&order, earlier).is_ok(), kept, "it may wait, too");
+        }
+    }
+
+    #[test]
+    fn the_balance_has_no_reference_and_a_payment_may_get_one_later() {
+        let order = order(100, 10, 0, Split::Equal);
+        for (source, payment, kept) in [
+            (MoneySource::Vouched, 0, Ok(())),
+            (MoneySource::Vouched, 3, Ok(())),
+            (MoneySource::Balance, 0, Ok(())),
+            (MoneySource::Balance, 3, Err(BadRequest::Payment)),
+            (MoneySource::Payment, 0, Ok(())),
+            (MoneySource::Payment, 3, Ok(())),
+        ] {
+            assert_eq!(LIMITS.check(&SendOrder { source, payment, ..order }, NOW), kept);
         }
     }
 
@@ -153,6 +201,7 @@ mod tests {
             total_fen_max: u64::MAX,
             share_mean_fen_max: u64::MAX,
             lifetime_s_max: u32::MAX,
+            ..LIMITS
         };
         let order = order(TOTAL_FEN_MAX + 1, u32::MAX, u32::MAX, Split::Equal);
         assert_eq!(endless.check(&order, NOW), Err(BadRequest::Total));

@@ -17,7 +17,7 @@ use crate::units::{Cell, EnvelopeId};
 /// 64-bit words of a head.
 pub(super) const HEAD_WORDS: usize = 4;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What a slice has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,9 @@ pub(super) enum Kind {
 }
 
 /// Words of a partition in a slice of counters: `partition | next large index`,
-/// envelopes, claims, and low and high word of what was funded and claimed.
-pub(super) const COUNTER_WORDS: usize = 7;
+/// envelopes, claims, low and high word of what was funded and claimed, how many
+/// were voided, and low and high word of what was returned.
+pub(super) const COUNTER_WORDS: usize = 10;
 
 /// The head of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

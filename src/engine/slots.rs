@@ -8,13 +8,14 @@ use super::Misfit;
 use super::arena::{Arena, PAGE_SHIFT, PAGE_WORDS};
 use super::buddy::Buddy;
 use super::class::{Block, Class, PageKey, SlotRef, index_words, row_words, run_pages};
-use super::cold::{CLOSED_WORD, COLD_WORDS, Cold, PREVIOUS_WORD};
+use super::cold::{COLD_WORDS, Cold, PREVIOUS_WORD};
 use super::directory::Directory;
 use super::header::{HEADER_WORDS, Header, NEXT_WORD, generation_in, is_free};
 use super::words::{high, index, low, narrow, pair};
-use crate::units::{Cell, EnvelopeId, UnixSeconds};
+use crate::units::{Cell, EnvelopeId};
 
-/// The word of a large envelope's block that holds the first page of its run.
+/// The word of a large envelope's block that holds the first page of its run,
+/// in the low half, and the rank of the largest share so far in the high half.
 pub(super) const RUN_WORD: usize = HEADER_WORDS;
 
 /// The word of a large envelope's block that says, while an image is loaded,
@@ -199,9 +200,10 @@ impl Slots {
         self.arena.chunk::<COLD_WORDS>(slot.cold_at()).map(Cold::load)
     }
 
-    /// Writes down when an envelope was closed with money left.
-    pub(super) fn put_closed_at(&mut self, slot: SlotRef, closed_at: UnixSeconds) {
-        self.arena.put(slot.cold_at() + CLOSED_WORD, pair(closed_at, 0));
+    /// Writes back the cold side of a slot; its link stays.
+    pub(super) fn put_cold(&mut self, slot: SlotRef, cold: &Cold) {
+        let words = cold.words(self.previous(slot));
+        self.arena.put_chunk(slot.cold_at(), &words);
     }
 
     /// Writes back what of the slot's header has changed.

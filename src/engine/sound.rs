@@ -4,12 +4,14 @@
 //! envelope in it can break a sum or a bound later, whoever wrote it.
 
 use super::class::{Class, PageKey};
-use super::cold::Cold;
+use super::cold::{Cold, QUARTER_S};
 use super::header::Header;
+use super::marks::Marks;
 use super::rules::is_drawable_total;
 use super::slots::{Slot, Slots};
 use super::{partition_of, split};
-use crate::units::EnvelopeState;
+use crate::limits::PAY_WITHIN_S_MAX;
+use crate::units::{EnvelopeState, MoneySource, VoidCause};
 
 /// Whether an envelope's header and cold side fit each other and their page.
 /// Its claims must add up, too: [`Slots::rows_add_up`].
@@ -25,6 +27,55 @@ pub(super) fn is_sound(header: &Header, cold: &Cold, key: PageKey) -> bool {
         && match header.state {
             EnvelopeState::Exhausted => claimed == shares && unclaimed == 0,
             _ => split::feasible(unclaimed, shares - claimed, share_max),
+        }
+        && header.marks.sound_source().is_some_and(|source| match header.state {
+            EnvelopeState::Reserved => is_sound_reserved(header, cold, source),
+            EnvelopeState::Voided => is_sound_voided(header, cold, source),
+            _ => is_sound_paid(header, cold, source),
+        })
+}
+
+/// Whether the marks, the payment and the wait of an order are those of one
+/// that was not paid.
+fn is_sound_unpaid(header: &Header, cold: &Cold, source: MoneySource) -> bool {
+    header.claimed == 0
+        && header.unclaimed == cold.total
+        && cold.waited == 0
+        && match source {
+            MoneySource::Vouched => false,
+            MoneySource::Balance => cold.payment == 0,
+            MoneySource::Payment => true,
+        }
+}
+
+fn is_sound_reserved(header: &Header, cold: &Cold, source: MoneySource) -> bool {
+    is_sound_unpaid(header, cold, source)
+        && header.marks == Marks::of(source)
+        && (1..=PAY_WITHIN_S_MAX).contains(&(header.expires_at - cold.created_at))
+        && header.expires_at.checked_add(cold.ended_at).is_some()
+}
+
+fn is_sound_voided(header: &Header, cold: &Cold, source: MoneySource) -> bool {
+    let marks = header.marks;
+    let by_ledger = marks.cause() == Some(VoidCause::Refused);
+    let may_return = source == MoneySource::Payment && cold.payment != 0;
+    is_sound_unpaid(header, cold, source)
+        && marks.cause().is_some()
+        && (!by_ledger || source == MoneySource::Balance)
+        && (!marks.is_returned() || may_return)
+        && (!marks.is_named_later() || marks.is_returned())
+}
+
+fn is_sound_paid(header: &Header, cold: &Cold, source: MoneySource) -> bool {
+    let fresh = Marks::of(source);
+    let paid_as_ordered = header.marks == fresh;
+    cold.waited <= cold.created_at / QUARTER_S
+        && match source {
+            MoneySource::Vouched => paid_as_ordered && cold.waited == 0,
+            MoneySource::Balance => paid_as_ordered && cold.payment == 0,
+            MoneySource::Payment => {
+                cold.payment != 0 && (paid_as_ordered || header.marks == fresh.named_later(true))
+            }
         }
 }
 

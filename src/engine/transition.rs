@@ -6,16 +6,19 @@
 //! whatever the record.
 
 use super::class::SlotRef;
-use super::cold::Cold;
+use super::cold::{Cold, quarters};
 use super::header::Header;
+use super::marks::Marks;
 use super::rules::is_sound;
 use super::slots::{NO_LINK, RUN_WORD, Slot, Slots, Vacancy};
-use super::{Cause, Claimed, Closed, Issued, Misfit, Recycled, partition_of, split};
-use crate::units::{EnvelopeState, UnixSeconds};
+use super::{
+    Cause, Claimed, Closed, Issued, Misfit, Paid, Recycled, Returned, Voided, partition_of, split,
+};
+use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, UnixSeconds, VoidCause};
 use crate::wire::Row;
 
 impl Slots {
-    /// The place that a funding names, if it can have it.
+    /// The place that an order names, if it can have it.
     pub(super) fn vacancy_for(&self, record: &Issued) -> Result<Vacancy, Misfit> {
         let envelope = record.envelope;
         if !is_sound(record) {
@@ -78,33 +81,109 @@ impl Slots {
 
     /// Closes an envelope with money left.
     pub(super) fn close(&mut self, record: &Closed) -> Result<SlotRef, Misfit> {
-        let &Closed { envelope, sender: _, refunded, cause, at } = record;
+        let &Closed { envelope, sender, refunded, cause, at } = record;
         let mut slot = self.get(envelope).ok_or(Misfit::NotOpen(envelope))?;
         if !slot.header.is_open() {
             return Err(Misfit::NotOpen(envelope));
         }
-        if refunded != slot.header.unclaimed {
+        let mut cold = self.cold(slot.reference()).ok_or(Misfit::NotOpen(envelope))?;
+        if (refunded, sender) != (slot.header.unclaimed, cold.sender) {
             return Err(Misfit::Contradiction(envelope));
         }
         slot.header.state = match cause {
             Cause::Expired => EnvelopeState::Expired,
             Cause::Cancelled => EnvelopeState::Cancelled,
         };
+        cold.ended_at = at;
         self.put_progress(&slot);
-        self.put_closed_at(slot.reference(), at);
+        self.put_cold(slot.reference(), &cold);
         Ok(slot.reference())
     }
 
-    /// The closed envelope that a recycling names, if its sums are right.
+    /// A reserved envelope and its cold side.
+    fn reserved(&self, envelope: EnvelopeId) -> Result<(Slot, Cold), Misfit> {
+        let not_reserved = Misfit::NotReserved(envelope);
+        let slot = self.get(envelope).filter(|slot| slot.header.is_reserved());
+        let slot = slot.ok_or(not_reserved)?;
+        Ok((slot, self.cold(slot.reference()).ok_or(not_reserved)?))
+    }
+
+    /// Opens a reserved envelope: its money is there, and its lifetime begins.
+    pub(super) fn pay(&mut self, record: &Paid) -> Result<SlotRef, Misfit> {
+        let &Paid { envelope, sender, payment, total, at, source } = record;
+        let (mut slot, mut cold) = self.reserved(envelope)?;
+        let in_time = (cold.created_at..slot.header.expires_at).contains(&at);
+        let as_ordered = (sender, total, source)
+            == (cold.sender, cold.total, slot.header.marks.source())
+            && is_payment(&cold, source, payment);
+        let expires_at = at.checked_add(cold.ended_at).filter(|_| in_time && as_ordered);
+        let expires_at = expires_at.ok_or(Misfit::Contradiction(envelope))?;
+        slot.header.state = EnvelopeState::Open;
+        slot.header.expires_at = expires_at;
+        slot.header.marks = slot.header.marks.named_later(cold.payment != payment);
+        let waited = quarters(cold.created_at, at);
+        cold = Cold { payment, waited, created_at: at, ended_at: 0, ..cold };
+        self.put_progress(&slot);
+        self.put_cold(slot.reference(), &cold);
+        Ok(slot.reference())
+    }
+
+    /// Ends a reserved envelope that will never open.
+    pub(super) fn void(&mut self, record: &Voided) -> Result<SlotRef, Misfit> {
+        let &Voided { envelope, sender, total, at, source, cause } = record;
+        let (mut slot, mut cold) = self.reserved(envelope)?;
+        let as_ordered =
+            (sender, total, source) == (cold.sender, cold.total, slot.header.marks.source());
+        let is_late = at >= slot.header.expires_at;
+        let fits = match cause {
+            VoidCause::Lapsed => is_late,
+            VoidCause::Withdrawn => !is_late,
+            VoidCause::Refused => !is_late && source == MoneySource::Balance,
+        };
+        if !as_ordered || !fits {
+            return Err(Misfit::Contradiction(envelope));
+        }
+        slot.header.state = EnvelopeState::Voided;
+        slot.header.marks = slot.header.marks.voided(cause);
+        // So that its lifetime is still known: a repeat of the order says it.
+        slot.header.expires_at = cold.created_at.saturating_add(cold.ended_at);
+        cold.ended_at = at;
+        self.put_progress(&slot);
+        self.put_cold(slot.reference(), &cold);
+        Ok(slot.reference())
+    }
+
+    /// Notes that the payment of a voided envelope came and went back.
+    pub(super) fn give_back(&mut self, record: &Returned) -> Result<(), Misfit> {
+        let &Returned { envelope, sender, payment, amount, at: _ } = record;
+        let contradiction = Misfit::Contradiction(envelope);
+        let mut slot = self.get(envelope).ok_or(contradiction)?;
+        let mut cold = self.cold(slot.reference()).ok_or(contradiction)?;
+        let marks = slot.header.marks;
+        let may_come = slot.header.state == EnvelopeState::Voided
+            && marks.source() == MoneySource::Payment
+            && !marks.is_returned();
+        let as_ordered = (sender, amount) == (cold.sender, cold.total);
+        if !may_come || !as_ordered || !is_payment(&cold, MoneySource::Payment, payment) {
+            return Err(contradiction);
+        }
+        slot.header.marks = marks.returned().named_later(cold.payment != payment);
+        cold.payment = payment;
+        self.put_progress(&slot);
+        self.put_cold(slot.reference(), &cold);
+        Ok(())
+    }
+
+    /// The envelope that a recycling names, if it is over and its sums are
+    /// right. One that was never paid comes to nothing.
     pub(super) fn recyclable(&self, record: &Recycled) -> Result<Slot, Misfit> {
         let &Recycled { envelope, shares_claimed, claimed, total, .. } = record;
         let slot = self.get(envelope).ok_or(Misfit::NotClosed(envelope))?;
-        if slot.header.is_open() {
+        if slot.header.is_live() {
             return Err(Misfit::NotClosed(envelope));
         }
         let cold = self.cold(slot.reference()).ok_or(Misfit::NotClosed(envelope))?;
-        let same = (shares_claimed, total) == (slot.header.claimed, cold.total)
-            && total.checked_sub(claimed) == Some(slot.header.unclaimed);
+        let same = (shares_claimed, claimed, total) == came_to(&slot, &cold);
         if same { Ok(slot) } else { Err(Misfit::Contradiction(envelope)) }
     }
 
@@ -116,11 +195,11 @@ impl Slots {
         self.arena.put(slot.at, u64::from(slot.header.generation));
     }
 
-    /// When a closed envelope was closed.
-    pub(super) fn closed_at(&self, slot: &Slot, cold: &Cold) -> UnixSeconds {
+    /// When an envelope came to its end.
+    pub(super) fn ended_at(&self, slot: &Slot, cold: &Cold) -> UnixSeconds {
         match slot.header.claimed.checked_sub(1) {
             Some(last) if slot.header.state == EnvelopeState::Exhausted => self.row(slot, last).at,
-            _ => cold.closed_at,
+            _ => cold.ended_at,
         }
     }
 }
@@ -131,14 +210,34 @@ pub(super) fn rank_check(rank: u32) -> u16 {
     u16::try_from(rank & 0xffff).unwrap_or(u16::MAX)
 }
 
+/// Whether this can be the payment of an order from this source: the one that
+/// it named or, where it named none, any.
+pub(super) fn is_payment(cold: &Cold, source: MoneySource, payment: u64) -> bool {
+    match source {
+        MoneySource::Vouched => false,
+        MoneySource::Balance => payment == 0,
+        MoneySource::Payment => payment != 0 && (cold.payment == 0 || cold.payment == payment),
+    }
+}
+
+/// What an envelope that is over came to: shares claimed, money claimed, money
+/// put in.
+pub(super) fn came_to(slot: &Slot, cold: &Cold) -> (u32, Fen, Fen) {
+    let paid = if slot.header.is_paid() { cold.total } else { 0 };
+    (slot.header.claimed, paid.saturating_sub(slot.header.unclaimed), paid)
+}
+
 fn header_of(record: &Issued) -> Header {
+    let is_open = record.source == MoneySource::Vouched;
+    let live_s = if is_open { record.lifetime_s } else { record.pay_within_s };
     Header {
         generation: record.envelope.generation(),
-        state: EnvelopeState::Open,
+        state: if is_open { EnvelopeState::Open } else { EnvelopeState::Reserved },
         split: record.split,
+        marks: Marks::of(record.source),
         shares: record.shares,
         claimed: 0,
-        expires_at: record.at.saturating_add(record.lifetime_s),
+        expires_at: record.at.saturating_add(live_s),
         unclaimed: record.total,
         seed: record.seed,
         share_max: record.share_max,
@@ -146,12 +245,15 @@ fn header_of(record: &Issued) -> Header {
 }
 
 fn cold_of(record: &Issued) -> Cold {
+    let is_open = record.source == MoneySource::Vouched;
     Cold {
         sender: record.sender,
         order: record.order,
         payment: record.payment,
         total: record.total,
+        waited: 0,
         created_at: record.at,
-        closed_at: 0,
+        ended_at: if is_open { 0 } else { record.lifetime_s },
+        nonce: record.nonce,
     }
 }

@@ -4,72 +4,104 @@
 //! anything else, so that a repeated claim never takes from the stock.
 
 use super::class::SlotRef;
+use super::header::Header;
+use super::paying::voided;
+use super::senders::Senders;
 use super::slots::{Slot, Slots, Vacancy};
 use super::transition::rank_check;
 use super::{
     Cause, Claimed, Closed, Decision, Engine, Issued, Outcome, Record, partition_of, split,
 };
 use crate::limits::DETAIL_ROWS_MAX;
-use crate::units::{EnvelopeId, EnvelopeState, Seed, Time, UserId};
+use crate::units::{
+    EnvelopeId, EnvelopeState, MoneySource, Seed, Time, UnixSeconds, UserId, VoidCause,
+};
 use crate::wire::{Row, SendOrder, Summary};
 
 impl Decision {
     /// Something to tell that changes nothing.
-    fn only(outcome: Outcome) -> Self {
+    pub(super) fn only(outcome: Outcome) -> Self {
         Self { outcome, record: None }
     }
 }
 
 impl Engine {
     /// Decides about an order. The seed becomes the envelope's secret if it is
-    /// new; `now` is when its lifetime begins.
-    pub fn fund(&self, order: &SendOrder, seed: Seed, now: Time) -> Decision {
+    /// new; `now` is when its lifetime begins or, where its money must come
+    /// first, its wait for it.
+    pub fn issue(&self, order: &SendOrder, seed: Seed, now: Time) -> Decision {
         if let Some(earlier) = self.orders.find(&self.slots, order.sender, order.order) {
-            return Decision::only(self.fund_again(earlier, order).unwrap_or(Outcome::Conflict));
+            return Decision::only(self.issued_before(earlier, order).unwrap_or(Outcome::Conflict));
         }
         if let Err(broken) = self.limits.check(order, now) {
             return Decision::only(Outcome::Invalid(broken));
+        }
+        let at = now.seconds();
+        let allows = |senders: &Senders| senders.allow(order.sender, order.total, at);
+        if !self.senders.as_ref().is_none_or(allows) {
+            return Decision::only(Outcome::LimitReached);
         }
         let Some(vacancy) = self.vacancy(order.sender, order.shares) else {
             return Decision::only(Outcome::Full);
         };
         let envelope = vacancy.envelope;
-        let record = Record::Issued(Issued {
+        let record = Record::Issued(self.issued(envelope, order, seed, at));
+        let is_open = order.source == MoneySource::Vouched;
+        let state = if is_open { EnvelopeState::Open } else { EnvelopeState::Reserved };
+        let outcome = Outcome::Issued { envelope, state, repeated: false };
+        Decision { outcome, record: Some(record) }
+    }
+
+    fn issued(
+        &self,
+        envelope: EnvelopeId,
+        order: &SendOrder,
+        seed: Seed,
+        at: UnixSeconds,
+    ) -> Issued {
+        Issued {
             envelope,
             sender: order.sender,
             order: order.order,
             payment: order.payment,
             total: order.total,
             seed,
+            nonce: order.nonce,
             shares: order.shares,
             share_max: order.share_max,
-            nonce: order.nonce,
             lifetime_s: order.lifetime_s,
-            pay_within_s: 0,
-            at: now.seconds(),
+            pay_within_s: self.limits.wait_of(order),
+            at,
             split: order.split,
             source: order.source,
-        });
-        Decision {
-            outcome: Outcome::Issued { envelope, state: EnvelopeState::Open, repeated: false },
-            record: Some(record),
         }
     }
 
-    fn fund_again(&self, earlier: SlotRef, order: &SendOrder) -> Option<Outcome> {
+    /// What an order is told whose number was used before: the same envelope
+    /// if it asks for the same.
+    fn issued_before(&self, earlier: SlotRef, order: &SendOrder) -> Option<Outcome> {
         let (slot, cold) = (self.slots.at(earlier)?, self.slots.cold(earlier)?);
         let header = &slot.header;
-        let same_header = (header.shares, header.split, header.share_max)
-            == (order.shares, order.split, order.share_max);
-        let lifetime_s = header.expires_at.saturating_sub(cold.created_at);
-        let same_order = (cold.total, lifetime_s, cold.payment)
-            == (order.total, order.lifetime_s, order.payment);
+        let waits = header.is_reserved();
+        let ordered = SendOrder {
+            sender: cold.sender,
+            order: cold.order,
+            payment: if header.marks.is_named_later() { 0 } else { cold.payment },
+            total: cold.total,
+            shares: header.shares,
+            lifetime_s: if waits {
+                cold.ended_at
+            } else {
+                header.expires_at.saturating_sub(cold.created_at)
+            },
+            share_max: header.share_max,
+            split: header.split,
+            source: header.marks.source(),
+            nonce: cold.nonce,
+        };
         let envelope = self.slots.id_of(earlier, header.generation)?;
-        (same_header && same_order).then_some(Outcome::Issued {
-            envelope,
-            state: header.state,
-            repeated: true,
-        })
+        let state = header.state;
+        (ordered == *order).then_some(Outcome::Issued { envelope, state, repeated: true })
     }
 
     /// The place that a sender's next envelope of this size gets, if there is
@@ -90,7 +122,7 @@ impl Engine {
         if let Some(held) = self.share_of(&slot, user) {
             return held;
         }
-        refusal(slot.header.state)
+        refusal(&slot.header)
             .unwrap_or(Outcome::Winnable { shares_left: slot.header.shares_left() })
     }
 
@@ -105,7 +137,7 @@ impl Engine {
         if let Some(held) = self.share_of(&slot, user) {
             return Decision::only(held);
         }
-        if let Some(refusal) = refusal_now(&slot, now) {
+        if let Some(refusal) = refusal_now(&slot.header, now) {
             return Decision::only(refusal);
         }
         let header = &slot.header;
@@ -136,7 +168,8 @@ impl Engine {
         Some(Outcome::AlreadyClaimed { amount })
     }
 
-    /// The summary of an envelope: total = claimed + refunded + left.
+    /// The summary of an envelope: total = claimed + refunded + left, once it
+    /// is paid.
     pub fn show(&self, envelope: EnvelopeId) -> Outcome {
         self.summary(envelope).map_or(Outcome::NotFound, Outcome::Summary)
     }
@@ -158,6 +191,8 @@ impl Engine {
             expires_at: header.expires_at,
             state: header.state,
             split: header.split,
+            source: header.marks.source(),
+            luckiest: self.slots.luckiest(&slot).map(|row| (row.user, row.amount.into())),
         })
     }
 
@@ -192,23 +227,23 @@ impl Engine {
         if header.state == EnvelopeState::Cancelled {
             return Decision::only(Outcome::Refunded { amount, repeated: true });
         }
-        if let Some(refusal) = refusal_now(&slot, now) {
+        if let Some(refusal) = refusal_now(header, now) {
             return Decision::only(refusal);
         }
         let record = closed(envelope, sender, &slot, Cause::Cancelled, now);
         Decision { outcome: Outcome::Refunded { amount, repeated: false }, record: Some(record) }
     }
 
-    /// The record that expires this envelope, if it is open and its time is
-    /// over. Asked before every request on an envelope, so that whoever first
-    /// touches a due one expires it.
+    /// The record that ends this envelope, if its time is over: one that is open
+    /// expires, one that is reserved lapses. Asked before every request on an
+    /// envelope, so that whoever first touches a due one ends it.
     #[inline]
     pub fn overdue(&self, envelope: EnvelopeId, now: Time) -> Option<Record> {
         overdue(&self.slots, envelope, &self.slots.get(envelope)?, now)
     }
 }
 
-/// The record that expires an envelope that was found, if its time is over.
+/// The record that ends an envelope that was found, if its time is over.
 #[inline]
 pub(super) fn overdue(
     slots: &Slots,
@@ -216,35 +251,38 @@ pub(super) fn overdue(
     slot: &Slot,
     now: Time,
 ) -> Option<Record> {
-    if !is_overdue(slot, now) {
+    if !slot.header.is_overdue(now) {
         return None;
     }
-    let sender = slots.cold(slot.reference())?.sender;
-    Some(closed(envelope, sender, slot, Cause::Expired, now))
+    let cold = slots.cold(slot.reference())?;
+    Some(if slot.header.is_open() {
+        closed(envelope, cold.sender, slot, Cause::Expired, now)
+    } else {
+        voided(envelope, slot, &cold, VoidCause::Lapsed, now)
+    })
 }
 
+/// Why an envelope gives nothing; `None` for an open one.
 #[inline]
-fn is_overdue(slot: &Slot, now: Time) -> bool {
-    slot.header.is_open() && now.seconds() >= slot.header.expires_at
-}
-
-/// Why a closed envelope gives nothing; `None` for an open one.
-#[inline]
-fn refusal(state: EnvelopeState) -> Option<Outcome> {
-    match state {
+fn refusal(header: &Header) -> Option<Outcome> {
+    match header.state {
         EnvelopeState::Open => None,
         EnvelopeState::Exhausted => Some(Outcome::SoldOut),
         EnvelopeState::Expired => Some(Outcome::Expired),
-        EnvelopeState::Cancelled | EnvelopeState::Reserved | EnvelopeState::Voided => {
-            Some(Outcome::Cancelled)
-        }
+        EnvelopeState::Cancelled => Some(Outcome::Cancelled),
+        EnvelopeState::Reserved => Some(Outcome::NotPaid),
+        EnvelopeState::Voided => Some(Outcome::NeverPaid),
     }
 }
 
-/// Like [`refusal`], and an open envelope whose time is over counts as expired.
+/// Like [`refusal`], and one whose time is over counts as expired or lapsed.
 #[inline]
-fn refusal_now(slot: &Slot, now: Time) -> Option<Outcome> {
-    if is_overdue(slot, now) { Some(Outcome::Expired) } else { refusal(slot.header.state) }
+pub(super) fn refusal_now(header: &Header, now: Time) -> Option<Outcome> {
+    match header.is_overdue(now) {
+        true if header.is_open() => Some(Outcome::Expired),
+        true => Some(Outcome::NeverPaid),
+        false => refusal(header),
+    }
 }
 
 fn closed(envelope: EnvelopeId, sender: UserId, slot: &Slot, cause: Cause, now: Time) -> Record {

@@ -13,7 +13,7 @@ use super::refusal::StartError;
 use super::replica::{Restored, rearrange, show};
 use super::{EXIT_FATAL, ShardThread, machine};
 use crate::config::Config;
-use crate::engine::{Capacity, Engine, EnvelopeLimits};
+use crate::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 use crate::journal::{
     Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal, MmapStorage,
     Recovered, Recovering, RecoveryError,
@@ -96,6 +96,13 @@ pub(super) fn limits(config: &Config) -> EnvelopeLimits {
         total_fen_max: config.total_fen_max,
         share_mean_fen_max: config.share_mean_fen_max,
         lifetime_s_max: config.lifetime_s_max,
+        pay_within_s: config.pay_within_s,
+        senders: SenderLimits {
+            sends_per_day_max: config.sends_per_day_max,
+            sent_fen_per_day_max: config.sent_fen_per_day_max,
+            live_per_sender_max: config.live_per_sender_max,
+            utc_offset_min: config.utc_offset_min,
+        },
     }
 }
 

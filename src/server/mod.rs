@@ -122,7 +122,8 @@ impl Starting {
         config.check()?;
         let placement = machine::place(&config)?;
         let shards = placement.count();
-        let tables = Engine::memory_bytes(&launch::capacity(&config, shards)) * usize::from(shards);
+        let (capacity, limits) = (launch::capacity(&config, shards), launch::limits(&config));
+        let tables = Engine::memory_bytes(&capacity, &limits) * usize::from(shards);
         let queues = Mesh::memory_bytes(shards.into());
         machine::check(&config, shards, tables.saturating_add(queues))?;
         let doors = Doors::bind(&config, shards)?;

@@ -196,16 +196,18 @@ impl<S: Storage> Shard<S> {
             Decision { record: Some(record), .. } if !self.make_true(&record, now)? => {
                 Ok(Outcome::Full)
             }
-            Decision { outcome: Outcome::Expired, .. } if !self.expire_touched(request, now)? => {
+            Decision { outcome: Outcome::Expired | Outcome::NeverPaid, .. }
+                if !self.expire_touched(request, now)? =>
+            {
                 Ok(Outcome::Full)
             }
             Decision { outcome, .. } => Ok(outcome),
         }
     }
 
-    /// Whoever first touches an envelope after its time expires it, so no claim
-    /// and refund can both win, and no answer runs ahead of the record. False
-    /// when the journal has no room for the expiry.
+    /// Whoever first touches an envelope after its time ends it, so no claim and
+    /// refund, and no payment and lapse, can both win, and no answer runs ahead
+    /// of the record. False when the journal has no room for that.
     fn expire_touched(&mut self, request: &Request, now: Time) -> Result<bool, Fatal> {
         let envelope = request.envelope();
         match envelope.and_then(|envelope| self.engine.overdue(envelope, now)) {
@@ -227,7 +229,7 @@ impl<S: Storage> Shard<S> {
             Request::Show { envelope } => looked(self.engine.show(envelope)),
             Request::Send(ref order) => {
                 let seed = Seed([self.seeds.next_u64(), self.seeds.next_u64()]);
-                self.engine.fund(order, seed, now)
+                self.engine.issue(order, seed, now)
             }
             Request::Cancel { envelope, sender } => self.engine.cancel(envelope, sender, now),
             Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),

@@ -62,6 +62,12 @@ pub enum BadRequest {
     /// The source code names none.
     #[error("unknown source of money; 0 vouched, 1 balance, 2 payment")]
     Source = 12,
+    /// A payment's reference where there is none, or none where there must be
+    /// one. (13 is another reason.)
+    #[error(
+        "an order from the balance has payment 0; a confirmation names a payment that is not 0"
+    )]
+    Payment = 14,
 }
 
 impl BadRequest {
@@ -80,6 +86,7 @@ impl BadRequest {
             Self::Lifetime => 10,
             Self::Reserved => 11,
             Self::Source => 12,
+            Self::Payment => 14,
         }
     }
 
@@ -98,6 +105,7 @@ impl BadRequest {
             10 => Self::Lifetime,
             11 => Self::Reserved,
             12 => Self::Source,
+            14 => Self::Payment,
             _ => return None,
         })
     }

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::frame::HEADER_BYTES;
 use super::request::Op;
 use crate::limits::FRAME_BYTES_MAX;
-use crate::units::{Cell, EnvelopeId, EnvelopeState, Fen, Split, UnixSeconds, UserId};
+use crate::units::{Cell, EnvelopeId, EnvelopeState, Fen, MoneySource, Split, UnixSeconds, UserId};
 
 /// The outcome of a request. `Ok` and `AlreadyClaimed` carry the operation's
 /// body; every other status is a bare header.
@@ -119,6 +119,10 @@ struct SummaryBody {
     state: u8,
     split: u8,
     reserved: U16,
+    luckiest: U64,
+    luckiest_amount: U32,
+    source: u8,
+    reserved_tail: [u8; 3],
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -166,16 +170,17 @@ impl Hello {
     }
 }
 
-/// The summary of an envelope: `total = claimed + refunded + left`.
+/// The summary of an envelope: `total = claimed + refunded + left` of one that
+/// was paid; of one that is reserved or voided all three are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Who paid.
+    /// Who ordered it.
     pub sender: UserId,
     /// The sender's number for the order.
     pub order: u64,
-    /// The payment's reference.
+    /// The payment's reference; 0 while none is known.
     pub payment: u64,
-    /// The money that was put in, in fen.
+    /// The money that was, or was to be, put in, in fen.
     pub total: Fen,
     /// The money that may still be claimed, in fen.
     pub left: Fen,
@@ -187,14 +192,19 @@ pub struct Summary {
     pub claimed: u32,
     /// The sender's cap of one share, in fen; 0 is none.
     pub share_max: u32,
-    /// When it was funded.
+    /// When it was ordered; once it is paid, when it opened.
     pub created_at: UnixSeconds,
-    /// When it expires.
+    /// When it expires; while it is reserved, when it lapses.
     pub expires_at: UnixSeconds,
     /// Where it is in its life.
     pub state: EnvelopeState,
     /// The rule of its cut.
     pub split: Split,
+    /// Where its money comes from.
+    pub source: MoneySource,
+    /// Who has the largest share of an exhausted one, the earliest of the
+    /// equal, and how much that is in fen.
+    pub luckiest: Option<(UserId, Fen)>,
 }
 
 /// One claim in a detail page.
@@ -287,6 +297,8 @@ impl<'a> ReplyWriter<'a> {
 
     /// The reply to `show`.
     pub fn summary(mut self, s: &Summary) {
+        // No share is 0 fen, so that amount says that there is none.
+        let (luckiest, amount) = s.luckiest.unwrap_or_default();
         let body = SummaryBody {
             sender: U64::new(s.sender.0),
             order: U64::new(s.order),
@@ -302,6 +314,10 @@ impl<'a> ReplyWriter<'a> {
             state: s.state.code(),
             split: s.split.code(),
             reserved: U16::new(0),
+            luckiest: U64::new(luckiest.0),
+            luckiest_amount: U32::new(u32::try_from(amount).unwrap_or(u32::MAX)),
+            source: s.source.code(),
+            reserved_tail: [0; 3],
         };
         self.header(Status::Ok, 0, size_of::<SummaryBody>());
         self.out.extend_from_slice(body.as_bytes());
@@ -478,6 +494,9 @@ fn decode_summary(body: &[u8]) -> Result<Summary, DecodeReplyError> {
         expires_at: s.expires_at.get(),
         state: EnvelopeState::from_code(s.state).ok_or(DecodeReplyError::Unknown)?,
         split: Split::from_code(s.split).ok_or(DecodeReplyError::Unknown)?,
+        source: MoneySource::from_code(s.source).ok_or(DecodeReplyError::Unknown)?,
+        luckiest: (s.luckiest_amount.get() != 0)
+            .then(|| (UserId(s.luckiest.get()), s.luckiest_amount.get().into())),
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits};
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 use hongbao::journal::simulated::Disk;
 use hongbao::journal::{Identity, Position, Recovering};
 use hongbao::net::{Net, NetSettings, Waker};
@@ -51,6 +51,8 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         total_fen_max: 1_000_000,
         share_mean_fen_max: 20_000,
         lifetime_s_max: 3600,
+        pay_within_s: 900,
+        senders: SenderLimits::NONE,
     };
     let mut engine =
         Engine::new(7, Capacity { envelopes: 100, table_bytes: 8 << 20, retention_s: 60 }, limits);

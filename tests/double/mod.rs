@@ -259,6 +259,8 @@ impl Envelope {
             expires_at: 1 + self.order.lifetime_s,
             state: self.state,
             split: self.order.split,
+            source: self.order.source,
+            luckiest: None,
         }
     }
 }

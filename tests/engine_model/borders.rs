@@ -1,20 +1,20 @@
 //! What fits and what does not: records against the state, one at a time.
 
 use hongbao::engine::{
-    Cause, Claimed, Closed, Decision, Engine, Issued, Misfit, Outcome, Record, Recycled,
-    partition_of,
+    Cause, Claimed, Closed, Decision, Engine, Issued, Misfit, Outcome, Paid, Record, Recycled,
+    Returned, Voided, partition_of,
 };
-use hongbao::units::{EnvelopeId, Seed, Split, Time, UserId};
+use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId, VoidCause};
 use hongbao::wire::SendOrder;
 
-use crate::{CELL, Dice, START, capacity, engine};
+use crate::{CELL, Dice, LIMITS, START, capacity, engine};
 
 /// One open envelope of 5 shares of 100 fen in all.
 fn with_one_envelope() -> (Engine, Issued) {
     let mut engine = engine(10, 1 << 20);
     let order = SendOrder {
         nonce: 0,
-        source: hongbao::units::MoneySource::Vouched,
+        source: MoneySource::Vouched,
         sender: UserId(3),
         order: 1,
         payment: 9,
@@ -24,7 +24,7 @@ fn with_one_envelope() -> (Engine, Issued) {
         share_max: 0,
         split: Split::DoubleMean,
     };
-    let decision = engine.fund(&order, Seed([1, 2]), Time(START));
+    let decision = engine.issue(&order, Seed([1, 2]), Time(START));
     let Some(Record::Issued(funded)) = decision.record else {
         panic!("{decision:?}");
     };
@@ -83,11 +83,14 @@ fn last_share_takes_exactly_what_is_left() {
 #[test]
 fn refunds_that_do_not_fit_are_refused_and_happen_once() {
     let (mut engine, Issued { envelope, .. }) = with_one_envelope();
-    let close = Closed { envelope, refunded: 100, cause: Cause::Cancelled, at: 5 };
+    let (sender, other) = (UserId(3), UserId(4));
+    let close = Closed { envelope, sender, refunded: 100, cause: Cause::Cancelled, at: 5 };
     for refunded in [0, 99, 101, u64::MAX] {
         let wrong = Record::Closed(Closed { refunded, ..close });
         assert_refused(&mut engine, wrong, Misfit::Contradiction(envelope));
     }
+    let wrong = Record::Closed(Closed { sender: other, ..close });
+    assert_refused(&mut engine, wrong, Misfit::Contradiction(envelope));
     engine.apply(&Record::Closed(close)).expect("fits");
     for cause in [Cause::Cancelled, Cause::Expired] {
         let again = Record::Closed(Closed { cause, ..close });
@@ -102,7 +105,7 @@ fn fundings_that_do_not_fit_are_refused_and_change_nothing() {
     let (mut engine, first) = with_one_envelope();
     let order = SendOrder {
         nonce: 0,
-        source: hongbao::units::MoneySource::Vouched,
+        source: MoneySource::Vouched,
         sender: first.sender,
         order: 2,
         payment: 9,
@@ -112,7 +115,7 @@ fn fundings_that_do_not_fit_are_refused_and_change_nothing() {
         share_max: 0,
         split: Split::DoubleMean,
     };
-    let Some(Record::Issued(next)) = engine.fund(&order, Seed([3, 4]), Time(START)).record else {
+    let Some(Record::Issued(next)) = engine.issue(&order, Seed([3, 4]), Time(START)).record else {
         panic!("there is room");
     };
     let envelope = next.envelope;
@@ -124,6 +127,11 @@ fn fundings_that_do_not_fit_are_refused_and_change_nothing() {
         Issued { shares: 1001, total: 9999, split: Split::LineCutting, ..next },
         Issued { order: first.order, ..next },
         Issued { lifetime_s: u32::MAX, ..next },
+        Issued { pay_within_s: 1, ..next },
+        Issued { source: MoneySource::Payment, ..next },
+        Issued { source: MoneySource::Payment, pay_within_s: 604_801, ..next },
+        Issued { source: MoneySource::Payment, pay_within_s: 604_800, at: u32::MAX, ..next },
+        Issued { source: MoneySource::Balance, pay_within_s: 9, payment: 1, ..next },
     ];
     for funded in money {
         assert_refused(&mut engine, Record::Issued(funded), Misfit::Contradiction(envelope));
@@ -193,22 +201,12 @@ fn wild_record(dice: &mut Dice, first: &Issued) -> Record {
         _ => EnvelopeId(u64::from(CELL) << 56 | partition | class | index | 1),
     };
     let at = wild_32(dice);
-    match dice.below(4) {
-        0 => Record::Issued(Issued {
-            envelope,
-            sender: if dice.one_in(3) { UserId(wild(dice)) } else { first.sender },
-            order: wild(dice),
-            payment: wild(dice),
-            total: wild(dice),
-            seed: Seed([dice.word(), dice.word()]),
-            shares: wild_32(dice),
-            share_max: wild_32(dice),
-            lifetime_s: wild_32(dice),
-            at,
-            split: dice
-                .pick(&[Split::Equal, Split::DoubleMean, Split::LineCutting])
-                .expect("three splits"),
-        }),
+    let sender = if dice.one_in(3) { UserId(wild(dice)) } else { first.sender };
+    let total = if dice.one_in(2) { first.total } else { wild(dice) };
+    let sources = [MoneySource::Vouched, MoneySource::Balance, MoneySource::Payment];
+    let source = dice.pick(&sources).expect("three sources");
+    match dice.below(7) {
+        0 => Record::Issued(wild_issued(dice, envelope, sender, source)),
         1 => Record::Claimed(Claimed {
             envelope,
             user: UserId(wild(dice)),
@@ -220,15 +218,51 @@ fn wild_record(dice: &mut Dice, first: &Issued) -> Record {
             envelope,
             shares_claimed: u32::try_from(dice.below(3)).expect("2 bits"),
             claimed: if dice.one_in(2) { 0 } else { wild(dice) },
-            total: if dice.one_in(2) { first.total } else { wild(dice) },
+            total: if dice.one_in(2) { 0 } else { total },
             at,
         }),
-        _ => Record::Closed(Closed {
+        3 => Record::Closed(Closed {
             envelope,
-            refunded: if dice.one_in(4) { first.total } else { wild(dice) },
+            sender,
+            refunded: total,
             cause: if dice.one_in(2) { Cause::Expired } else { Cause::Cancelled },
             at,
         }),
+        4 => Record::Paid(Paid { envelope, sender, payment: dice.below(3), total, at, source }),
+        5 => {
+            let causes = [VoidCause::Lapsed, VoidCause::Withdrawn, VoidCause::Refused];
+            let cause = dice.pick(&causes).expect("three causes");
+            Record::Voided(Voided { envelope, sender, total, at, source, cause })
+        }
+        _ => {
+            let payment = dice.below(3);
+            Record::Returned(Returned { envelope, sender, payment, amount: total, at })
+        }
+    }
+}
+
+fn wild_issued(
+    dice: &mut Dice,
+    envelope: EnvelopeId,
+    sender: UserId,
+    source: MoneySource,
+) -> Issued {
+    let splits = [Split::Equal, Split::DoubleMean, Split::LineCutting];
+    Issued {
+        envelope,
+        sender,
+        order: wild(dice),
+        payment: if dice.one_in(2) { 0 } else { wild(dice) },
+        total: if dice.one_in(2) { 100 } else { wild(dice) },
+        seed: Seed([dice.word(), dice.word()]),
+        nonce: wild_32(dice),
+        shares: if dice.one_in(2) { 1 + dice.below_32(9) } else { wild_32(dice) },
+        share_max: if dice.one_in(2) { 0 } else { wild_32(dice) },
+        lifetime_s: wild_32(dice),
+        pay_within_s: if dice.one_in(2) { dice.below_32(2) * 9999 } else { wild_32(dice) },
+        at: wild_32(dice),
+        split: dice.pick(&splits).expect("three splits"),
+        source,
     }
 }
 
@@ -281,7 +315,7 @@ fn the_order_of_a_full_server_is_still_known() {
     let mut engine = engine(1, 1 << 20);
     let order = |order, shares| SendOrder {
         nonce: 0,
-        source: hongbao::units::MoneySource::Vouched,
+        source: MoneySource::Vouched,
         sender: UserId(3),
         order,
         payment: 9,
@@ -291,12 +325,12 @@ fn the_order_of_a_full_server_is_still_known() {
         share_max: 0,
         split: Split::Equal,
     };
-    let decision = engine.fund(&order(1, 5), Seed([1, 2]), Time(START));
+    let decision = engine.issue(&order(1, 5), Seed([1, 2]), Time(START));
     engine.apply(&decision.record.expect("room")).expect("fits");
-    assert_eq!(engine.fund(&order(2, 5), Seed([1, 2]), Time(START)).outcome, Outcome::Full);
-    let again = engine.fund(&order(1, 5), Seed([8, 8]), Time(START + 1));
+    assert_eq!(engine.issue(&order(2, 5), Seed([1, 2]), Time(START)).outcome, Outcome::Full);
+    let again = engine.issue(&order(1, 5), Seed([8, 8]), Time(START + 1));
     assert!(matches!(again.outcome, Outcome::Issued { repeated: true, .. }));
-    let other = engine.fund(&order(1, 6), Seed([1, 2]), Time(START));
+    let other = engine.issue(&order(1, 6), Seed([1, 2]), Time(START));
     assert_eq!(other.outcome, Outcome::Conflict);
 }
 
@@ -304,9 +338,9 @@ fn the_order_of_a_full_server_is_still_known() {
 fn memory_is_said_before_it_is_reserved() {
     let small = capacity(1000, 1 << 20);
     let large = capacity(2000, 1 << 30);
-    assert!(Engine::memory_bytes(&small) > small.table_bytes);
-    assert!(Engine::memory_bytes(&large) > Engine::memory_bytes(&small));
-    assert!(Engine::memory_bytes(&large) < large.table_bytes + (8 << 20));
+    assert!(Engine::memory_bytes(&small, &LIMITS) > small.table_bytes);
+    assert!(Engine::memory_bytes(&large, &LIMITS) > Engine::memory_bytes(&small, &LIMITS));
+    assert!(Engine::memory_bytes(&large, &LIMITS) < large.table_bytes + (8 << 20));
     let ten_million = capacity(10_000_000, 10_000_000 / 372 * 65_536);
-    assert!(Engine::memory_bytes(&ten_million) < 200 * 10_000_000);
+    assert!(Engine::memory_bytes(&ten_million, &LIMITS) < 200 * 10_000_000);
 }

@@ -84,6 +84,9 @@ fn assert_same(engines: &[Engine], live: &Engine) {
     assert_eq!(sum(|t| t.claimed), totals.claimed);
     assert_eq!(sum(|t| t.refunded), totals.refunded);
     assert_eq!(sum(|t| t.left), totals.left);
+    assert_eq!(sum(|t| t.reserved.into()), totals.reserved.into());
+    assert_eq!(sum(|t| t.voided.into()), totals.voided.into());
+    assert_eq!(sum(|t| t.returned), totals.returned);
 }
 
 fn traffic(seed: u64, steps: u32) -> Twins {

@@ -8,7 +8,7 @@ mod recycling;
 mod twins;
 mod wheel;
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits};
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 
 use twins::Twins;
 
@@ -20,7 +20,12 @@ pub(crate) const LIMITS: EnvelopeLimits = EnvelopeLimits {
     total_fen_max: 10_000_000,
     share_mean_fen_max: 20_000,
     lifetime_s_max: 86_400,
+    pay_within_s: PAY_WITHIN_S,
+    senders: SenderLimits::NONE,
 };
+
+/// How long an order waits for its money.
+pub(crate) const PAY_WITHIN_S: u32 = 400;
 
 /// How long closed envelopes are kept: so short that slots are used again.
 pub(crate) const RETENTION_S: u32 = 900;
@@ -79,6 +84,7 @@ fn engine_does_what_the_naive_model_does() {
         let twins = run(seed, steps, envelopes, table_bytes);
         println!("{} records, {:?}", twins.records.len(), twins.totals);
         assert!(twins.totals.claims > u64::from(steps) / 20 && twins.totals.refunded > 0);
+        assert!(twins.totals.voided > 50 && twins.totals.returned > 0);
         assert!(cfg!(miri) || twins.recycled > 1000);
     }
 }

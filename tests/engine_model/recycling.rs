@@ -1,7 +1,7 @@
 //! Slots that are used again, and what is remembered of what was in them.
 
 use hongbao::engine::{Capacity, Claimed, Engine, Issued, Misfit, Outcome, Record, Recycled};
-use hongbao::units::{EnvelopeId, Seed, Split, Time, UserId};
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, Split, Time, UserId};
 use hongbao::wire::SendOrder;
 
 use crate::{CELL, LIMITS, START};
@@ -18,7 +18,7 @@ fn order(number: u64, shares: u32) -> SendOrder {
     let (lifetime_s, share_max, split) = (60, 0, Split::DoubleMean);
     SendOrder {
         nonce: 0,
-        source: hongbao::units::MoneySource::Vouched,
+        source: MoneySource::Vouched,
         sender,
         order: number,
         payment,
@@ -31,7 +31,7 @@ fn order(number: u64, shares: u32) -> SendOrder {
 }
 
 fn fund(engine: &mut Engine, order: &SendOrder, now: Time) -> Option<EnvelopeId> {
-    let record = engine.fund(order, Seed([order.order, 2]), now).record?;
+    let record = engine.issue(order, Seed([order.order, 2]), now).record?;
     engine.apply(&record).expect("fits");
     Some(record.envelope())
 }
@@ -52,8 +52,9 @@ fn a_closed_envelope_is_kept_for_its_retention_and_then_not_found() {
     let totals = engine.totals();
     let early = Time(START + 1000 * u64::from(RETENTION_S) - 1);
     assert_eq!(engine.recyclable(early), None);
-    let repeated = engine.fund(&order, Seed([1, 1]), early).outcome;
-    assert_eq!(repeated, Outcome::Issued { envelope, repeated: true });
+    let repeated = engine.issue(&order, Seed([1, 1]), early).outcome;
+    let state = EnvelopeState::Exhausted;
+    assert_eq!(repeated, Outcome::Issued { envelope, state, repeated: true });
     let ripe = Time(early.0 + 1);
     assert!(engine.is_behind(ripe));
     let record = engine.recyclable(ripe).expect("ripe");
@@ -146,7 +147,7 @@ fn orders_stay_findable_while_others_are_removed() {
     let now = Time(START);
     let orders: Vec<_> = (0..u64::from(count)).map(|number| order(number, 1)).collect();
     let ids: Vec<_> = orders.iter().map(|order| fund(&mut engine, order, now)).collect();
-    assert_eq!(engine.fund(&order(9999, 1), Seed([1, 1]), now).outcome, Outcome::Full);
+    assert_eq!(engine.issue(&order(9999, 1), Seed([1, 1]), now).outcome, Outcome::Full);
     for (order, &id) in orders.iter().zip(&ids).step_by(2) {
         claim_all(&mut engine, id.expect("room"), order.shares, now);
     }
@@ -155,8 +156,9 @@ fn orders_stay_findable_while_others_are_removed() {
         engine.apply(&record).expect("fits");
     }
     for (n, (order, &id)) in orders.iter().zip(&ids).enumerate() {
-        let outcome = engine.fund(order, Seed([1, 1]), now).outcome;
-        let known = outcome == Outcome::Issued { envelope: id.expect("room"), repeated: true };
+        let outcome = engine.issue(order, Seed([1, 1]), now).outcome;
+        let (envelope, state) = (id.expect("room"), EnvelopeState::Open);
+        let known = outcome == Outcome::Issued { envelope, state, repeated: true };
         assert_eq!(known, n % 2 == 1);
     }
 }
@@ -164,7 +166,7 @@ fn orders_stay_findable_while_others_are_removed() {
 #[test]
 fn a_funding_may_take_any_free_slot() {
     let mut engine = engine(50);
-    let Some(Record::Issued(first)) = engine.fund(&order(1, 1), Seed([1, 2]), Time(START)).record
+    let Some(Record::Issued(first)) = engine.issue(&order(1, 1), Seed([1, 2]), Time(START)).record
     else {
         panic!("there is room");
     };

@@ -5,16 +5,19 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use hongbao::engine::commitment::{Terms, verify};
 use hongbao::engine::{
-    Cause, Claimed, Closed, Decision, Engine, Misfit, Outcome, Record, Recycled, Totals, index,
-    partition_of,
+    Cause, Claimed, Closed, Decision, Engine, Misfit, Outcome, Paid, Record, Recycled, Returned,
+    Totals, Voided, index, partition_of,
 };
 use hongbao::limits::DETAIL_ROWS_MAX;
-use hongbao::units::{EnvelopeId, EnvelopeState, Seed, Split, Time, UserId};
+use hongbao::units::{
+    EnvelopeId, EnvelopeState, MoneySource, Seed, Split, Time, UserId, VoidCause,
+};
 use hongbao::wire::{Row, SendOrder};
 
 use crate::plain::{Plain, broken_rule};
-use crate::{CELL, Dice, RETENTION_S, START, engine};
+use crate::{CELL, Dice, PAY_WITHIN_S, RETENTION_S, START, engine};
 
 /// The naive side of the comparison, with the engine it watches.
 pub(crate) struct Twins {
@@ -62,9 +65,10 @@ impl Twins {
     pub(crate) fn step(&mut self) {
         self.now.0 += self.dice.below(1500);
         match self.dice.below(100) {
-            0..4 => self.fund(),
-            4..7 => self.fund_again(),
-            7..75 => self.claim(),
+            0..5 => self.issue(),
+            5..8 => self.issue_again(),
+            8..13 => self.pay(),
+            13..75 => self.claim(),
             75..83 => self.grab(),
             83..88 => self.look(),
             88..91 => self.cancel(),
@@ -95,12 +99,15 @@ impl Twins {
         let mean = u32::try_from(total.div_ceil(u64::from(shares))).expect("small");
         let caps = [0, 0, mean, mean + 1, mean * 2, mean.saturating_sub(1)];
         let sender = UserId(self.dice.below(60));
+        let sources = [MoneySource::Vouched, MoneySource::Balance, MoneySource::Payment];
+        let source = self.dice.pick(&sources).expect("three sources");
+        let is_named = source != MoneySource::Balance && self.dice.one_in(2);
         SendOrder {
-            nonce: 0,
-            source: hongbao::units::MoneySource::Vouched,
+            nonce: self.dice.below_32(u32::MAX),
+            source,
             sender,
             order: self.dice.below(1 << 40),
-            payment: self.dice.below(99),
+            payment: if is_named { 1 + self.dice.below(99) } else { 0 },
             total,
             shares,
             lifetime_s: 1 + self.dice.below_32(4000),
@@ -109,17 +116,18 @@ impl Twins {
         }
     }
 
-    fn fund(&mut self) {
+    fn issue(&mut self) {
         let mut order = self.any_order();
         match self.dice.below(40) {
             0 => order.shares = 0,
             1 => order.total = u64::from(order.shares) - 1,
             2 => order.lifetime_s = 0,
             3 => order.total = u64::MAX,
+            4 => (order.source, order.payment) = (MoneySource::Balance, 1),
             _ => {}
         }
         let seed = Seed([self.dice.word(), self.dice.word()]);
-        let decision = self.engine.fund(&order, seed, self.now);
+        let decision = self.engine.issue(&order, seed, self.now);
         if let Some(broken) = broken_rule(&order) {
             let outcome = Outcome::Invalid(broken);
             assert_eq!(decision, Decision { outcome, record: None }, "{order:?}");
@@ -133,47 +141,60 @@ impl Twins {
             panic!("{order:?} gives {decision:?}");
         };
         let envelope = record.envelope;
-        assert_eq!(decision.outcome, Outcome::Issued { envelope, repeated: false });
+        let plain = Plain::new(order, self.now.seconds());
+        let state = plain.state;
+        assert_eq!(decision.outcome, Outcome::Issued { envelope, state, repeated: false });
         assert_eq!((envelope.cell(), envelope.partition()), (CELL, partition_of(order.sender)));
         assert_ne!(envelope.generation(), 0);
+        let wait = if state == EnvelopeState::Open { 0 } else { PAY_WITHIN_S };
         assert_eq!((record.seed, record.at), (seed, self.now.seconds()));
+        assert_eq!((record.source, record.nonce), (order.source, order.nonce));
+        assert_eq!((record.payment, record.pay_within_s), (order.payment, wait));
         self.apply(Record::Issued(record));
-        self.note_funded(envelope, order);
+        self.note_issued(envelope, plain);
     }
 
-    fn note_funded(&mut self, envelope: EnvelopeId, order: SendOrder) {
-        let created_at = self.now.seconds();
-        let state = EnvelopeState::Open;
-        let (rows, shares_of) = (Vec::new(), HashMap::new());
-        let plain = Plain { order, created_at, state, rows, shares_of, refunded: 0 };
-        self.due.insert((plain.expires_at(), envelope));
-        assert!(self.envelopes.insert(envelope, plain).is_none(), "ids are unique");
-        self.orders.insert((order.sender.0, order.order), envelope);
+    fn note_issued(&mut self, envelope: EnvelopeId, plain: Plain) {
+        self.due.insert((plain.ends_at(), envelope));
+        self.orders.insert((plain.order.sender.0, plain.order.order), envelope);
         self.ids.push(envelope);
+        match plain.state {
+            EnvelopeState::Open => self.note_funded(plain.order.total),
+            _ => self.totals.reserved += 1,
+        }
+        assert!(self.envelopes.insert(envelope, plain).is_none(), "ids are unique");
+    }
+
+    fn note_funded(&mut self, total: u64) {
         self.totals.envelopes += 1;
         self.totals.open += 1;
-        self.totals.funded += u128::from(order.total);
-        self.totals.left += u128::from(order.total);
+        self.totals.funded += u128::from(total);
+        self.totals.left += u128::from(total);
     }
 
-    fn fund_again(&mut self) {
+    fn issue_again(&mut self) {
         let Some(envelope) = self.any_envelope() else { return };
-        let same = self.envelopes[&envelope].order;
-        let other = match self.dice.below(8) {
+        let (same, state) = (self.envelopes[&envelope].order, self.envelopes[&envelope].state);
+        let other = match self.dice.below(10) {
             0 => SendOrder { total: same.total + 1, ..same },
             1 => SendOrder { shares: same.shares ^ 1, ..same },
             2 => SendOrder { lifetime_s: same.lifetime_s + 1, ..same },
             3 => SendOrder { share_max: same.share_max ^ 1, ..same },
             4 => SendOrder { payment: same.payment ^ 1, ..same },
             5 if same.split != Split::Equal => SendOrder { split: Split::Equal, ..same },
+            6 => SendOrder { nonce: same.nonce ^ 1, ..same },
+            7 if same.source != MoneySource::Balance => {
+                SendOrder { source: MoneySource::Balance, ..same }
+            }
+            8 => SendOrder { payment: self.envelopes[&envelope].payment, ..same },
             _ => same,
         };
         let outcome = if other == same {
-            Outcome::Issued { envelope, repeated: true }
+            Outcome::Issued { envelope, state, repeated: true }
         } else {
             Outcome::Conflict
         };
-        let decision = self.engine.fund(&other, Seed([1, 2]), self.now);
+        let decision = self.engine.issue(&other, Seed([1, 2]), self.now);
         assert_eq!(decision, Decision { outcome, record: None });
     }
 
@@ -184,31 +205,158 @@ impl Twins {
         self.dice.pick(&self.ids[from..])
     }
 
-    /// The shard's duty: whoever touches a due envelope expires it.
+    /// The shard's duty: whoever touches a due envelope ends it.
     fn expire_if_overdue(&mut self, envelope: EnvelopeId) {
         let plain = &self.envelopes[&envelope];
-        let due = plain.state == EnvelopeState::Open && self.now.seconds() >= plain.expires_at();
+        let due = plain.is_live() && self.now.seconds() >= plain.ends_at();
         let record = self.engine.overdue(envelope, self.now);
         assert_eq!(record.is_some(), due);
         if due {
-            let user = UserId(self.dice.word());
-            let decision = self.engine.claim(envelope, user, self.now);
-            let outcome = Outcome::Expired;
-            assert_eq!(decision, Decision { outcome, record: None }, "not even by oversight");
+            let (user, owner) = (UserId(self.dice.word()), plain.order.sender);
+            let is_open = plain.state == EnvelopeState::Open;
+            let outcome = if is_open { Outcome::Expired } else { Outcome::NeverPaid };
+            let only = Decision { outcome, record: None };
+            let (engine, total) = (&self.engine, plain.order.total);
+            assert_eq!(engine.claim(envelope, user, self.now), only, "not even by oversight");
+            assert_eq!(engine.void(envelope, owner, self.now), only);
+            assert_eq!(engine.cancel(envelope, owner, self.now), only);
+            assert_eq!(engine.fund(envelope, 1 + plain.payment, total, self.now).record, None);
+            assert_eq!(engine.fund(envelope, plain.payment, total, self.now).record, None);
+            assert_eq!(engine.cover(envelope, true, self.now).record, None);
         }
         if let Some(record) = record {
-            self.close(envelope, record, EnvelopeState::Expired);
+            self.end(envelope, record);
+        }
+    }
+
+    /// What time does to an envelope.
+    fn end(&mut self, envelope: EnvelopeId, record: Record) {
+        match self.envelopes[&envelope].state {
+            EnvelopeState::Reserved => self.note_voided(envelope, record, VoidCause::Lapsed),
+            _ => self.close(envelope, record, EnvelopeState::Expired),
+        }
+    }
+
+    fn note_voided(&mut self, envelope: EnvelopeId, record: Record, cause: VoidCause) {
+        let at = self.now.seconds();
+        let plain = self.envelopes.get_mut(&envelope).expect("known");
+        let SendOrder { sender, total, source, .. } = plain.order;
+        assert_eq!(record, Record::Voided(Voided { envelope, sender, total, at, source, cause }));
+        self.due.remove(&(plain.ends_at(), envelope));
+        (plain.state, plain.cause) = (EnvelopeState::Voided, Some(cause));
+        self.closed.insert((at, envelope));
+        self.totals.reserved -= 1;
+        self.totals.voided += 1;
+        self.apply(record);
+    }
+
+    fn note_paid(&mut self, envelope: EnvelopeId, record: Record, payment: u64) {
+        let at = self.now.seconds();
+        let plain = self.envelopes.get_mut(&envelope).expect("known");
+        let SendOrder { sender, total, source, .. } = plain.order;
+        assert_eq!(record, Record::Paid(Paid { envelope, sender, payment, total, at, source }));
+        self.due.remove(&(plain.ends_at(), envelope));
+        (plain.state, plain.opened_at) = (EnvelopeState::Open, Some(at));
+        plain.payment = payment;
+        self.due.insert((plain.ends_at(), envelope));
+        self.totals.reserved -= 1;
+        self.note_funded(total);
+        self.apply(record);
+    }
+
+    /// The money of an order comes, or does not.
+    fn pay(&mut self) {
+        let Some(envelope) = self.any_envelope() else { return };
+        self.expire_if_overdue(envelope);
+        match self.dice.below(8) {
+            0..4 => self.fund(envelope),
+            4..7 => self.cover(envelope),
+            _ => self.void(envelope),
+        }
+    }
+
+    fn fund(&mut self, envelope: EnvelopeId) {
+        let plain = &self.envelopes[&envelope];
+        let named = if plain.payment == 0 { 1 + self.dice.below(9) } else { plain.payment };
+        let payment = if self.dice.one_in(5) { named + 1 } else { named };
+        let amount = plain.order.total + u64::from(self.dice.one_in(8));
+        let decision = self.engine.fund(envelope, payment, amount, self.now);
+        if !plain.accepts(payment, amount) {
+            assert_eq!(decision, Decision { outcome: Outcome::Conflict, record: None });
+            return;
+        }
+        let repeated = !matches!(plain.state, EnvelopeState::Reserved) && !plain.returned;
+        let (sender, at) = (plain.order.sender, self.now.seconds());
+        match plain.state {
+            EnvelopeState::Reserved => {
+                assert_eq!(decision.outcome, Outcome::Funded { repeated: false });
+                self.note_paid(envelope, decision.record.expect("new"), payment);
+            }
+            EnvelopeState::Voided if plain.returned => {
+                let outcome = Outcome::Returned { amount, repeated: true };
+                assert_eq!(decision, Decision { outcome, record: None });
+            }
+            EnvelopeState::Voided => {
+                assert_eq!(decision.outcome, Outcome::Returned { amount, repeated: false });
+                let record = Record::Returned(Returned { envelope, sender, payment, amount, at });
+                assert_eq!(decision.record, Some(record));
+                let plain = self.envelopes.get_mut(&envelope).expect("known");
+                (plain.returned, plain.payment) = (true, payment);
+                self.totals.returned += u128::from(amount);
+                self.apply(record);
+            }
+            _ => {
+                let outcome = Outcome::Funded { repeated };
+                assert_eq!(decision, Decision { outcome, record: None });
+            }
+        }
+    }
+
+    fn cover(&mut self, envelope: EnvelopeId) {
+        let plain = &self.envelopes[&envelope];
+        let covered = !self.dice.one_in(4);
+        let decision = self.engine.cover(envelope, covered, self.now);
+        let waits = plain.state == EnvelopeState::Reserved;
+        let outcome = match plain.state {
+            _ if plain.order.source != MoneySource::Balance => Outcome::Conflict,
+            EnvelopeState::Reserved if !covered => Outcome::Voided { repeated: false },
+            EnvelopeState::Voided => Outcome::NeverPaid,
+            _ => Outcome::Funded { repeated: !waits },
+        };
+        assert_eq!(decision.outcome, outcome);
+        match decision.record {
+            Some(record) if covered => self.note_paid(envelope, record, 0),
+            Some(record) => self.note_voided(envelope, record, VoidCause::Refused),
+            None => assert!(!waits || outcome == Outcome::Conflict),
+        }
+    }
+
+    fn void(&mut self, envelope: EnvelopeId) {
+        let plain = &self.envelopes[&envelope];
+        let owner = plain.order.sender;
+        let sender = if self.dice.one_in(3) { UserId(owner.0 + 1) } else { owner };
+        let decision = self.engine.void(envelope, sender, self.now);
+        let outcome = match (plain.state, plain.cause) {
+            _ if sender != owner => Outcome::Denied,
+            (EnvelopeState::Reserved, _) => Outcome::Voided { repeated: false },
+            (_, Some(VoidCause::Withdrawn)) => Outcome::Voided { repeated: true },
+            _ => plain.closed().unwrap_or(Outcome::Conflict),
+        };
+        assert_eq!(decision.outcome, outcome);
+        assert_eq!(decision.record.is_some(), outcome == Outcome::Voided { repeated: false });
+        if let Some(record) = decision.record {
+            self.note_voided(envelope, record, VoidCause::Withdrawn);
         }
     }
 
     fn close(&mut self, envelope: EnvelopeId, record: Record, state: EnvelopeState) {
         let at = self.now.seconds();
         let plain = self.envelopes.get_mut(&envelope).expect("known");
-        let refunded = plain.rest();
+        let (refunded, sender) = (plain.rest(), plain.order.sender);
         let cause = if state == EnvelopeState::Expired { Cause::Expired } else { Cause::Cancelled };
-        assert_eq!(record, Record::Closed(Closed { envelope, refunded, cause, at }));
+        assert_eq!(record, Record::Closed(Closed { envelope, sender, refunded, cause, at }));
         (plain.state, plain.refunded) = (state, refunded);
-        self.due.remove(&(plain.expires_at(), envelope));
+        self.due.remove(&(plain.ends_at(), envelope));
         self.closed.insert((at, envelope));
         self.totals.open -= 1;
         self.totals.refunded += u128::from(refunded);
@@ -253,7 +401,7 @@ impl Twins {
         plain.shares_of.insert(user.0, amount_32);
         if plain.shares_left() == 0 {
             plain.state = EnvelopeState::Exhausted;
-            self.due.remove(&(plain.expires_at(), envelope));
+            self.due.remove(&(plain.ends_at(), envelope));
             self.closed.insert((at, envelope));
             self.totals.open -= 1;
         }
@@ -282,7 +430,12 @@ impl Twins {
         let plain = &self.envelopes[&envelope];
         let summary = plain.summary();
         assert_eq!(self.engine.show(envelope), Outcome::Summary(summary));
-        assert_eq!(summary.total, plain.claimed_fen() + summary.refunded + summary.left);
+        if plain.opened_at.is_some() {
+            assert_eq!(summary.total, plain.claimed_fen() + summary.refunded + summary.left);
+        } else {
+            assert_eq!((plain.claimed_fen(), summary.refunded, summary.left), (0, 0, 0));
+        }
+        self.reveal(envelope);
         let from = self.dice.below_32(summary.shares + 2);
         let rows_max = self.dice.below_32(300);
         let rest = summary.claimed.saturating_sub(from);
@@ -292,6 +445,22 @@ impl Twins {
         assert_eq!(self.engine.detail(envelope, from, rows_max), page);
         let rows: Vec<Row> = self.engine.rows(envelope, from).collect();
         assert_eq!(rows, plain.rows.get(index(from)..).unwrap_or_default());
+    }
+
+    /// The seed is told when no share can be drawn any more, and every amount
+    /// follows from it.
+    fn reveal(&self, envelope: EnvelopeId) {
+        let plain = &self.envelopes[&envelope];
+        let Outcome::Revealed(revealed) = self.engine.reveal(envelope) else {
+            panic!("it is there");
+        };
+        assert_eq!((revealed.seed.is_none(), revealed.nonce), (plain.is_live(), plain.order.nonce));
+        let SendOrder { total, shares, share_max, split, nonce, .. } = plain.order;
+        let terms = Terms { envelope, nonce, total, shares, share_max, split };
+        if let Some(seed) = revealed.seed {
+            let rows = plain.rows.iter().copied();
+            verify(&terms, seed, &revealed.commitment, rows).expect("honest draws");
+        }
     }
 
     fn cancel(&mut self) {
@@ -307,6 +476,8 @@ impl Twins {
             EnvelopeState::Cancelled => Outcome::Refunded { amount, repeated: true },
             EnvelopeState::Exhausted => Outcome::SoldOut,
             EnvelopeState::Expired => Outcome::Expired,
+            EnvelopeState::Reserved => Outcome::NotPaid,
+            EnvelopeState::Voided => Outcome::NeverPaid,
         };
         assert_eq!(decision.outcome, outcome);
         let closes = sender == owner && state == EnvelopeState::Open;
@@ -328,8 +499,8 @@ impl Twins {
             };
             assert_eq!(Some(record), self.engine.due(self.now), "the same until it is applied");
             let envelope = record.envelope();
-            assert!(self.envelopes[&envelope].expires_at() <= self.now.seconds());
-            self.close(envelope, record, EnvelopeState::Expired);
+            assert!(self.envelopes[&envelope].ends_at() <= self.now.seconds());
+            self.end(envelope, record);
         }
         assert!(!self.is_due());
         let next = self.due.first().map(|&(at, _)| at);
@@ -346,7 +517,8 @@ impl Twins {
             assert_eq!(Some(record), self.engine.recyclable(self.now));
             let envelope = record.envelope();
             let plain = self.envelopes.remove(&envelope).expect("known");
-            let (claimed, total) = (plain.claimed_fen(), plain.order.total);
+            let total = if plain.opened_at.is_some() { plain.order.total } else { 0 };
+            let claimed = plain.claimed_fen();
             let (shares_claimed, at) = (plain.summary().claimed, self.now.seconds());
             let expected = Recycled { envelope, shares_claimed, claimed, total, at };
             assert_eq!(record, Record::Recycled(expected));
@@ -392,6 +564,10 @@ impl Twins {
         let only = Decision { outcome: nothing, record: None };
         assert_eq!(self.engine.claim(id, user, now), only);
         assert_eq!(self.engine.cancel(id, user, now), only);
+        assert_eq!(self.engine.void(id, user, now), only);
+        assert_eq!(self.engine.fund(id, 1, 1, now), only);
+        assert_eq!(self.engine.cover(id, true, now), only);
+        assert_eq!(self.engine.reveal(id), nothing);
         for place in self.engine.claim_places(id, user) {
             std::hint::black_box(self.engine.touch(place));
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Outcome};
-use hongbao::units::{EnvelopeId, Seed, Split, Time, UserId};
+use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
 use hongbao::wire::SendOrder;
 
 use crate::{CELL, Dice, LIMITS};
@@ -21,7 +21,7 @@ fn fund(engine: &mut Engine, number: u64, lifetime_s: u32, now: Time) -> Envelop
     let (order, payment, total, shares, share_max) = (number, number, 10, 1 + 3, 0);
     let order = SendOrder {
         nonce: 0,
-        source: hongbao::units::MoneySource::Vouched,
+        source: MoneySource::Vouched,
         sender,
         order,
         payment,
@@ -31,7 +31,7 @@ fn fund(engine: &mut Engine, number: u64, lifetime_s: u32, now: Time) -> Envelop
         share_max,
         split,
     };
-    let decision = engine.fund(&order, Seed([number, 1]), now);
+    let decision = engine.issue(&order, Seed([number, 1]), now);
     engine.apply(&decision.record.expect("room")).expect("fits");
     match decision.outcome {
         Outcome::Issued { envelope, .. } => envelope,

@@ -231,6 +231,8 @@ mod tests {
             expires_at: 160,
             state,
             split: order.split,
+            source: order.source,
+            luckiest: None,
         }
     }
 
