@@ -60,7 +60,7 @@ pub use segment::{FORMAT_VERSION, SegmentHeader};
 pub use storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
 pub use syncer::Ring as SyncRing;
 pub use tail::{ChainEnd, Tail, TailError};
-pub use told::tell_cursors;
+pub use told::{KeptCursors, tell_cursors};
 
 use crate::limits::PAGE_BYTES;
 use crate::units::Cell;
