@@ -1,7 +1,17 @@
 //! The ledger's port: where balances live, whatever keeps them.
 //!
-//! Two adapters stand behind [`Ledger`]: a file of `SQLite` in the data
-//! directory, and `PostgreSQL`. Both are held to the same conformance suite.
+//! An adapter stands behind [`Ledger`]: [`embedded`], a file of `SQLite` in the
+//! data directory. What the rules are is in `book`, which does no I/O; whatever
+//! keeps balances is held to `tests/ledger_conformance`.
+
+mod book;
+pub mod embedded;
+pub mod lists;
+mod movement_line;
+
+pub use movement_line::Line;
+
+use lists::History;
 
 use super::movement::MovementId;
 use crate::engine::Record;
@@ -104,7 +114,7 @@ pub trait Ledger: Send {
 
     /// Notes that an operator has this record passed over, and why: `apply`
     /// leaves it out from then on.
-    fn skip(&mut self, id: MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError>;
+    fn skip(&mut self, id: &MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError>;
 
     /// Verdicts on orders whose envelope was neither opened nor voided yet, for
     /// a start: they may never have reached their shard.
@@ -131,3 +141,8 @@ pub trait Ledger: Send {
         at: UnixSeconds,
     ) -> Result<Balance, LedgerError>;
 }
+
+/// A ledger that also answers people: what a server asks for.
+pub trait Accounts: Ledger + History {}
+
+impl<T: Ledger + History> Accounts for T {}
