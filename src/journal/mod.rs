@@ -49,7 +49,7 @@ pub use decide::{
     CheckpointFindings, CheckpointRow, Findings, Leftover, Row, SegmentFault, Stray, decide,
     decide_checkpoint,
 };
-pub use directory::{Directory, DirectoryError};
+pub use directory::{Directory, DirectoryError, DirectoryHold};
 pub use mapped::{MmapStorage, StorageError, check_memlock};
 pub use read_only::{JournalFiles, LoadedSegment};
 pub use record::RECORD_BYTES_MAX;

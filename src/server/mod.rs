@@ -10,6 +10,7 @@ mod launch;
 mod machine;
 mod refusal;
 mod replica;
+mod settling;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ pub use refusal::{ServerError, StartError};
 use crate::admin::{Admin, AdminSettings, BoundAdmin, Watched};
 use crate::config::{Config, MaybeListen};
 use crate::engine::Engine;
+use crate::follow::settle::Settlement;
 use crate::journal::{Arrangement, Directory, Recovered, mmap};
 use crate::net::{BoundListener, Listener, Waker};
 use crate::payment_keys;
@@ -32,6 +34,7 @@ use crate::wire::PaymentKeys;
 use books::{Books, Following};
 use facts::Facts;
 use launch::{Go, Launch, Lies, Stage};
+use settling::Settling;
 
 /// The exit code of a process that its disk or its ring has ended.
 pub const EXIT_FATAL: i32 = 74;
@@ -46,6 +49,7 @@ pub struct Starting {
     shards: Vec<ShardThread>,
     lies: Lies,
     books: Option<Books>,
+    settling: Settling,
     /// Of the background plane.
     core: Option<usize>,
     admin: Option<Admin>,
@@ -62,6 +66,8 @@ pub struct Server {
     /// Ends after the shards, so that it may apply what they committed last.
     #[expect(dead_code, reason = "held for its end")]
     following: Option<Following>,
+    /// Ends after the shards, too: subscribers hear why.
+    settlement: Option<Settlement>,
     /// Ends with the server; the last to go, so that a drain can be watched.
     admin: Option<Admin>,
 }
@@ -158,6 +164,7 @@ impl Starting {
         machine::check(&config, shards, tables.saturating_add(queues))?;
         let doors = Doors::bind(&config, shards)?;
         let admin = bind_admin(&config, placement.background)?;
+        let settlement = settling::bind(&config)?;
         let address = doors.address();
         mmap::install_sigbus_message();
         let directory = Directory::open(&config.data, config.segment_bytes(), shards)?;
@@ -169,6 +176,7 @@ impl Starting {
         let facts = Facts::of(&config, &doors, &directory, tables, &placement, admin.as_ref())
             .with_payment_keys(&key_ids);
         let (books, followed) = books::of(&config, shards);
+        let settling = Settling::new(settlement, &config, followed.clone());
         let ledger = books.as_ref().map(|books| books.desk.clone());
         let admin = admin.map(|admin| {
             let stopper = stopper.clone();
@@ -182,7 +190,19 @@ impl Starting {
         let shards = spawn(&config, doors, &lies, &stopper, &boards, &placement, &shared)?;
         let covers = shared.covers;
         let core = placement.background;
-        Ok(Self { address, facts, stopper, boards, covers, shards, lies, books, core, admin })
+        Ok(Self {
+            address,
+            facts,
+            stopper,
+            boards,
+            covers,
+            shards,
+            lies,
+            books,
+            settling,
+            core,
+            admin,
+        })
     }
 
     /// Where each shard shows how far it is.
@@ -194,24 +214,37 @@ impl Starting {
     pub fn finish(self) -> Result<Server, StartError> {
         let Self { address, facts, stopper, boards, covers, shards, lies, .. } = self;
         let (mut books, core, admin) = (self.books, self.core, self.admin);
-        let recovered = recover(&shards, lies, books.as_mut()).and_then(|(arrangement, found)| {
+        let settling = self.settling;
+        let recovered = recover(&shards, lies, books.as_mut(), &settling);
+        let recovered = recovered.and_then(|(arrangement, found)| {
+            let settlement = settling.start(&arrangement)?;
             let following = books.map(|books| books.follow(&arrangement, core, covers.clone()));
             let following = following.transpose()?;
             for shard in &shards {
                 shard.tell(Go::Answer);
                 shard.hear()?;
             }
-            Ok((found, following))
+            Ok((found, following, settlement))
         });
         // Without their ends of the channels all threads come home.
         let threads: Vec<_> = shards.into_iter().map(|shard| shard.thread).collect();
         match recovered {
-            Ok((found, following)) => {
+            Ok((found, following, (settlement, subscribers))) => {
                 let mut facts = facts.lines(&found);
                 let (following, fact) = following.unzip();
-                facts.extend(fact);
+                facts.extend(fact.into_iter().chain(subscribers));
                 let shards = threads;
-                Ok(Server { address, facts, stopper, boards, covers, shards, following, admin })
+                Ok(Server {
+                    address,
+                    facts,
+                    stopper,
+                    boards,
+                    covers,
+                    shards,
+                    following,
+                    settlement,
+                    admin,
+                })
             }
             Err(error) => {
                 stopper.stop();
@@ -258,6 +291,7 @@ fn recover(
     shards: &[ShardThread],
     lies: Lies,
     books: Option<&mut Books>,
+    settling: &Settling,
 ) -> Result<(Arrangement, Vec<Recovered>), StartError> {
     let Lies { mut arrangement, next, .. } = lies;
     if let Some(building) = next {
@@ -267,6 +301,7 @@ fn recover(
                 ends = found; // each has read all of them
             }
         }
+        settling.check_consumed(&arrangement, &ends)?;
         if let Some(books) = books {
             books.finish(&arrangement, &ends, building.shards())?;
         }
@@ -357,6 +392,11 @@ impl Server {
     /// The address of the control plane, if there is one.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)
+    }
+
+    /// The address of the settlement stream, if there is one.
+    pub fn settlement(&self) -> Option<SocketAddr> {
+        self.settlement.as_ref().map(Settlement::address)
     }
 
     /// One line per fact: data, capacity, memory, durability, ports.

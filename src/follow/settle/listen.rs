@@ -41,6 +41,7 @@ pub struct BoundSettlement {
 /// The settlement port. Dropped, it ends, and its connections hear why.
 #[derive(Debug)]
 pub struct Settlement {
+    address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -76,6 +77,7 @@ impl BoundSettlement {
         subscribers: Arc<Subscribers>,
         held: T,
     ) -> io::Result<Settlement> {
+        let address = self.address;
         let stop = Arc::<AtomicBool>::default();
         let stopping = Arc::clone(&stop);
         let named = std::thread::Builder::new().name("settlement".to_owned());
@@ -83,7 +85,14 @@ impl BoundSettlement {
             listen(&self.listener, &subscribers, &stopping);
             drop(held);
         })?;
-        Ok(Settlement { stop, thread: Some(thread) })
+        Ok(Settlement { address, stop, thread: Some(thread) })
+    }
+}
+
+impl Settlement {
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

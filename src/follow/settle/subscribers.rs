@@ -17,7 +17,7 @@ use crate::follow::lane::{Followee, chain_end};
 use crate::follow::ledger::Cursor;
 use crate::follow::movement::Movement;
 use crate::follow::rearrange::beginning;
-use crate::journal::{KeptCursors, Position, Tail, TailError};
+use crate::journal::{DirectoryError, DirectoryHold, KeptCursors, Position, Tail, TailError};
 
 /// Names at most: each is a file, and a few are in use.
 const NAMES_MAX: usize = 64;
@@ -73,6 +73,9 @@ pub enum SettleError {
         /// Its cursor.
         position: u64,
     },
+    /// A server uses the directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] TailError),
@@ -150,8 +153,13 @@ fn file(data: &Path, name: &SubscriberName) -> KeptCursors {
 
 /// Removes the file of a subscriber from a data directory that no server uses;
 /// whether there was one.
-pub fn forget_offline(data: &Path, name: &SubscriberName) -> io::Result<bool> {
-    file(data, name).remove()
+pub fn forget_offline(data: &Path, name: &SubscriberName) -> Result<bool, SettleError> {
+    let file = file(data, name);
+    if !file.path().exists() {
+        return Ok(false);
+    }
+    let _hold = DirectoryHold::take(data)?;
+    file.remove().map_err(|error| SettleError::Io(file.path(), error))
 }
 
 impl Subscriber {
