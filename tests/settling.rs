@@ -32,7 +32,7 @@ fn subscribe(server: &Server, name: &str, shard: u16, start: Start) -> Subscript
 /// Sends envelopes and has them claimed; so many records.
 fn play(client: &mut Client, sender: u64, envelopes: u64) {
     for number in 0..envelopes {
-        let sent = client.send(order(sender, number, 1000, 20)).unwrap();
+        let sent = client.send(&order(sender, number, 1000, 20)).unwrap();
         for user in 0..20 {
             client.claim(sent.envelope, UserId(user)).unwrap();
         }
