@@ -345,6 +345,8 @@ settings! {
     shard_port_first: u16 [u16] = 0;
     /// HTTP address of the control plane, or `none`
     admin: MaybeListen [MaybeListen] = MaybeListen::At(SocketAddr::from(([127, 0, 0, 1], 7880)));
+    /// TCP address of the settlement stream, or `none`
+    settlement: MaybeListen [MaybeListen] = MaybeListen::Nowhere;
     /// Core the background plane is pinned to; none leaves it to the scheduler
     background_core: Option<usize> [usize] = None;
     /// Connections at the same time

@@ -33,7 +33,7 @@ pub(super) struct Lane {
 }
 
 impl Followee {
-    fn cursor(&self, end: ChainEnd) -> Cursor {
+    pub(super) fn cursor(&self, end: ChainEnd) -> Cursor {
         Cursor {
             arrangement: self.arrangement,
             shard: self.identity.shard,
@@ -46,7 +46,7 @@ impl Followee {
     }
 }
 
-fn chain_end(cursor: &Cursor) -> ChainEnd {
+pub(super) fn chain_end(cursor: &Cursor) -> ChainEnd {
     ChainEnd {
         position: Position(cursor.position),
         batch: cursor.batch,

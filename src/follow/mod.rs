@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod movement;
 mod rearrange;
 mod serve;
+pub mod settle;
 mod verdicts;
 
 pub use begin::Obstacle;

@@ -186,6 +186,19 @@ fn check_room(existing: &Path, needed: u64) -> Result<(), DirectoryError> {
     Ok(())
 }
 
+/// A data directory on which no server starts as long as this lives.
+#[derive(Debug)]
+pub struct DirectoryHold {
+    _lock: File,
+}
+
+impl DirectoryHold {
+    /// Holds a directory that no server uses; nothing in it is changed.
+    pub fn take(path: &Path) -> Result<Self, DirectoryError> {
+        Ok(Self { _lock: lock(&path.join(files::LOCK))? })
+    }
+}
+
 /// Locks the file and writes our process id into it, for the message that the
 /// next one to try will show.
 fn lock(path: &Path) -> Result<File, DirectoryError> {

@@ -50,7 +50,7 @@ pub use decide::{
     CheckpointFindings, CheckpointRow, Findings, Leftover, Row, SegmentFault, Stray, decide,
     decide_checkpoint,
 };
-pub use directory::{Directory, DirectoryError};
+pub use directory::{Directory, DirectoryError, DirectoryHold};
 pub use mapped::{MmapStorage, StorageError, check_memlock};
 pub use read_only::{JournalFiles, LoadedSegment};
 pub use record::RECORD_BYTES_MAX;
@@ -61,7 +61,7 @@ pub use segment::{FORMAT_VERSION, SegmentHeader};
 pub use storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
 pub use syncer::Ring as SyncRing;
 pub use tail::{ChainEnd, Tail, TailError};
-pub use told::tell_cursors;
+pub use told::{KeptCursors, tell_cursors};
 
 use crate::limits::PAGE_BYTES;
 use crate::units::Cell;

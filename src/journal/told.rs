@@ -1,6 +1,9 @@
-//! What followers tell of their cursors, for operators' eyes: `hb journal stat`
-//! shows it without asking anybody. The truth about a cursor is where its
-//! follower keeps it, with what it derived; nothing decides by this.
+//! The files of followers' cursors in the data directory; `hb journal stat` shows
+//! them without asking anybody.
+//!
+//! A follower that keeps its cursor elsewhere, with what it derived, only tells it
+//! here ([`tell_cursors`]); nothing decides by that. One whose books are far away
+//! has its cursor here and nowhere else ([`KeptCursors`]).
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,6 +16,8 @@ const DIRECTORY: &str = "followers";
 const SUFFIX: &str = ".cursor";
 
 const HEADING: &str = "# for `hb journal stat`; written now and then, nothing reads it to decide\n";
+
+const KEPT_HEADING: &str = "# how far this subscriber has booked; removed, it is forgotten\n";
 
 fn path(data: &Path, follower: &str) -> PathBuf {
     data.join(DIRECTORY).join(format!("{follower}{SUFFIX}"))
@@ -37,21 +42,97 @@ pub fn tell_cursors(
     fs::rename(unfinished, path)
 }
 
+/// A file of cursors that something decides by: it is replaced whole and durably.
+/// Its lines begin as those that are only told.
+#[derive(Clone, Debug)]
+pub struct KeptCursors {
+    data: PathBuf,
+    name: String,
+}
+
+impl KeptCursors {
+    /// Of this follower.
+    pub fn of(data: &Path, name: &str) -> Self {
+        Self { data: data.to_owned(), name: name.to_owned() }
+    }
+
+    /// Those of all followers whose names begin with `prefix`.
+    pub fn list(data: &Path, prefix: &str) -> io::Result<Vec<Self>> {
+        let names = names(data)?.into_iter().filter(|name| name.starts_with(prefix));
+        Ok(names.map(|name| Self::of(data, &name)).collect())
+    }
+
+    /// The follower.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        path(&self.data, &self.name)
+    }
+
+    /// What it holds.
+    pub fn read(&self) -> io::Result<String> {
+        fs::read_to_string(self.path())
+    }
+
+    /// Replaces it; durable when this returns.
+    pub fn write(&self, lines: &str) -> io::Result<()> {
+        let directory = self.data.join(DIRECTORY);
+        if !directory.is_dir() {
+            fs::create_dir_all(&directory)?;
+            fs::File::open(&self.data)?.sync_all()?;
+        }
+        let unfinished = self.path().with_extension("tmp");
+        let mut file = fs::File::create(&unfinished)?;
+        file.write_all(KEPT_HEADING.as_bytes())?;
+        file.write_all(lines.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(unfinished, self.path())?;
+        fs::File::open(directory)?.sync_all()
+    }
+
+    /// Removes it durably; whether it was there.
+    pub fn remove(&self) -> io::Result<bool> {
+        match fs::remove_file(self.path()) {
+            Ok(()) => fs::File::open(self.data.join(DIRECTORY))?.sync_all().map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Who has a file here, in order.
+fn names(data: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(data.join(DIRECTORY)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        names.extend(name.strip_suffix(SUFFIX).map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// What every follower has told about one shard; what cannot be read is passed
 /// over.
 pub(super) fn told_cursors(data: &Path, arrangement: u32, shard: u16) -> Vec<FollowerReport> {
-    let entries = fs::read_dir(data.join(DIRECTORY)).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<_> =
-        names.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned)).collect();
-    names.sort();
     let begin = format!("arrangement {arrangement} shard {shard} position ");
     let told = |name: String| {
         let text = fs::read_to_string(path(data, &name)).ok()?;
-        let cursor = text.lines().find_map(|line| line.strip_prefix(&begin)?.parse().ok())?;
+        let cursor = text.lines().find_map(|line| first(line.strip_prefix(&begin)?))?;
         Some(FollowerReport { name, cursor: Position(cursor) })
     };
-    names.into_iter().filter_map(told).collect()
+    names(data).unwrap_or_default().into_iter().filter_map(told).collect()
+}
+
+/// The number at the front of `text`.
+fn first(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Books {
     ) -> Result<(), StartError> {
         let ended: Vec<_> = ends.iter().map(|end| Followed::ended(*end)).collect();
         // What was committed under `os` may not be on the disk yet.
-        let old = self.followees(old, &ended, Durability::Os);
+        let old = followees(self.cell, old, &ended, Durability::Os);
         let refused = |obstacle| StartError::LedgerBeforeRearranging(obstacle);
         let mut ledger = (self.open)().map_err(|error| refused(Obstacle::from(error)))?;
         follow_to_end(&mut *ledger, &old, next_shards).map_err(refused)
@@ -92,7 +92,7 @@ impl Books {
         core: Option<usize>,
         covers: Vec<Covers>,
     ) -> Result<(Following, String), StartError> {
-        let followees = self.followees(arrangement, &self.followed, self.durability);
+        let followees = followees(self.cell, arrangement, &self.followed, self.durability);
         let directory = arrangement.directory().clone();
         let data = directory.path().to_owned();
         let mut follower =
@@ -115,23 +115,24 @@ impl Books {
         })?;
         Ok((Following { stop, sleeper: self.sleeper, thread: Some(thread) }, fact))
     }
+}
 
-    fn followees(
-        &self,
-        arrangement: &Arrangement,
-        followed: &[Arc<Followed>],
-        durability: Durability,
-    ) -> Vec<Followee> {
-        let shards = arrangement.shards();
-        let of_shard = |(followed, shard): (&Arc<Followed>, u16)| Followee {
-            files: arrangement.source(shard),
-            identity: Identity { cell: self.cell, shard, shards },
-            arrangement: arrangement.number(),
-            followed: Arc::clone(followed),
-            durability,
-        };
-        followed.iter().zip(0..).map(of_shard).collect()
-    }
+/// The shards of an arrangement, as readers of their journals know them.
+pub(super) fn followees(
+    cell: Cell,
+    arrangement: &Arrangement,
+    followed: &[Arc<Followed>],
+    durability: Durability,
+) -> Vec<Followee> {
+    let shards = arrangement.shards();
+    let of_shard = |(followed, shard): (&Arc<Followed>, u16)| Followee {
+        files: arrangement.source(shard),
+        identity: Identity { cell, shard, shards },
+        arrangement: arrangement.number(),
+        followed: Arc::clone(followed),
+        durability,
+    };
+    followed.iter().zip(0..).map(of_shard).collect()
 }
 
 /// Verdicts go into the shards' queues, as far as there is room.

@@ -11,6 +11,7 @@ mod machine;
 mod receivers;
 mod refusal;
 mod replica;
+mod settling;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub use refusal::{ServerError, StartError};
 use crate::admin::{Admin, AdminSettings, BoundAdmin, Watched};
 use crate::config::{Config, MaybeListen};
 use crate::engine::Engine;
+use crate::follow::settle::Settlement;
 use crate::journal::{Arrangement, Directory, Recovered, mmap};
 use crate::net::{BoundListener, Listener, Waker};
 use crate::payment_keys;
@@ -33,6 +35,7 @@ use crate::wire::PaymentKeys;
 use books::{Books, Following};
 use facts::Facts;
 use launch::{Go, Launch, Lies, Stage};
+use settling::Settling;
 
 /// The exit code of a process that its disk or its ring has ended.
 pub const EXIT_FATAL: i32 = 74;
@@ -47,6 +50,7 @@ pub struct Starting {
     shards: Vec<ShardThread>,
     lies: Lies,
     books: Option<Books>,
+    settling: Settling,
     /// Of the background plane.
     core: Option<usize>,
     admin: Option<Admin>,
@@ -63,6 +67,8 @@ pub struct Server {
     /// Ends after the shards, so that it may apply what they committed last.
     #[expect(dead_code, reason = "held for its end")]
     following: Option<Following>,
+    /// Ends after the shards, too: subscribers hear why.
+    settlement: Option<Settlement>,
     /// Ends with the server; the last to go, so that a drain can be watched.
     admin: Option<Admin>,
 }
@@ -160,6 +166,7 @@ impl Starting {
         machine::check(&config, shards, tables.saturating_add(queues))?;
         let doors = Doors::bind(&config, shards)?;
         let admin = bind_admin(&config, placement.background)?;
+        let settlement = settling::bind(&config)?;
         let address = doors.address();
         mmap::install_sigbus_message();
         let directory = Directory::open(&config.data, config.segment_bytes(), shards)?;
@@ -171,6 +178,7 @@ impl Starting {
         let facts = Facts::of(&config, &doors, &directory, tables, &placement, admin.as_ref())
             .with_payment_keys(&key_ids);
         let (books, followed) = books::of(&config, shards);
+        let settling = Settling::new(settlement, &config, followed.clone());
         let ledger = books.as_ref().map(|books| books.desk.clone());
         let admin = admin.map(|admin| {
             let stopper = stopper.clone();
@@ -184,7 +192,19 @@ impl Starting {
         let shards = spawn(&config, doors, &lies, &stopper, &boards, &placement, &shared)?;
         let covers = shared.covers;
         let core = placement.background;
-        Ok(Self { address, facts, stopper, boards, covers, shards, lies, books, core, admin })
+        Ok(Self {
+            address,
+            facts,
+            stopper,
+            boards,
+            covers,
+            shards,
+            lies,
+            books,
+            settling,
+            core,
+            admin,
+        })
     }
 
     /// Where each shard shows how far it is.
@@ -196,7 +216,10 @@ impl Starting {
     pub fn finish(self) -> Result<Server, StartError> {
         let Self { address, facts, stopper, boards, covers, shards, lies, .. } = self;
         let (mut books, core, admin) = (self.books, self.core, self.admin);
-        let recovered = recover(&shards, lies, books.as_mut()).and_then(|(arrangement, found)| {
+        let settling = self.settling;
+        let recovered = recover(&shards, lies, books.as_mut(), &settling);
+        let recovered = recovered.and_then(|(arrangement, found)| {
+            let settlement = settling.start(&arrangement)?;
             let following = books.map(|books| books.follow(&arrangement, core, covers.clone()));
             let following = following.transpose()?;
             // A clock that was set back would put shards on different days.
@@ -205,17 +228,27 @@ impl Starting {
                 shard.tell(Go::Answer(since));
                 shard.hear()?;
             }
-            Ok((found, following))
+            Ok((found, following, settlement))
         });
         // Without their ends of the channels all threads come home.
         let threads: Vec<_> = shards.into_iter().map(|shard| shard.thread).collect();
         match recovered {
-            Ok((found, following)) => {
+            Ok((found, following, (settlement, subscribers))) => {
                 let mut facts = facts.lines(&found);
                 let (following, fact) = following.unzip();
-                facts.extend(fact);
+                facts.extend(fact.into_iter().chain(subscribers));
                 let shards = threads;
-                Ok(Server { address, facts, stopper, boards, covers, shards, following, admin })
+                Ok(Server {
+                    address,
+                    facts,
+                    stopper,
+                    boards,
+                    covers,
+                    shards,
+                    following,
+                    settlement,
+                    admin,
+                })
             }
             Err(error) => {
                 stopper.stop();
@@ -262,6 +295,7 @@ fn recover(
     shards: &[ShardThread],
     lies: Lies,
     books: Option<&mut Books>,
+    settling: &Settling,
 ) -> Result<(Arrangement, Vec<Recovered>), StartError> {
     let Lies { mut arrangement, next, .. } = lies;
     if let Some(building) = next {
@@ -271,6 +305,7 @@ fn recover(
                 ends = found; // each has read all of them
             }
         }
+        settling.check_consumed(&arrangement, &ends)?;
         if let Some(books) = books {
             books.finish(&arrangement, &ends, building.shards())?;
         }
@@ -363,6 +398,11 @@ impl Server {
     /// The address of the control plane, if there is one.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)
+    }
+
+    /// The address of the settlement stream, if there is one.
+    pub fn settlement(&self) -> Option<SocketAddr> {
+        self.settlement.as_ref().map(Settlement::address)
     }
 
     /// One line per fact: data, capacity, memory, durability, ports.

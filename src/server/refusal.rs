@@ -2,10 +2,12 @@
 //! do.
 
 use std::io;
+use std::net::SocketAddr;
 
 use crate::admin::AdminError;
 use crate::config::ConfigError;
 use crate::follow::Obstacle;
+use crate::follow::settle::SettleError;
 use crate::journal::{ArrangementError, DirectoryError, RecoveryError, StorageError};
 use crate::net::{ListenError, RingRefused};
 use crate::payment_keys::KeyFileError;
@@ -50,6 +52,12 @@ pub enum StartError {
          status`"
     )]
     LedgerBeforeRearranging(#[source] Obstacle),
+    /// No settlement port.
+    #[error("{0}: {1}; choose another address for the settlement stream with --settlement")]
+    SettlementPort(SocketAddr, #[source] io::Error),
+    /// A subscriber of the settlement stream does not fit the journals.
+    #[error("settlement stream: {0}")]
+    Settlement(#[from] SettleError),
     /// The core to pin to is not there.
     #[error("core {0} is not available to this process; choose others with --cores")]
     Core(usize),

@@ -68,6 +68,9 @@ pub struct Followed {
     committed: AtomicU64,
     /// Everything before this is no longer needed by the follower.
     passed: AtomicU64,
+    /// Everything before this is no longer needed by any subscriber of the
+    /// settlement stream; all ones where there is none.
+    held: AtomicU64,
     follower: Arc<Sleeper>,
 }
 
@@ -75,13 +78,17 @@ impl Followed {
     /// For a shard that `follower` reads; until it says how far it is, nothing
     /// is freed.
     pub fn by(follower: Arc<Sleeper>) -> Arc<Self> {
-        Arc::new(Self { committed: AtomicU64::new(0), passed: AtomicU64::new(0), follower })
+        Arc::new(Self::new(0, follower))
     }
 
     /// For a shard that nobody reads.
     pub fn by_nobody() -> Arc<Self> {
-        let passed = AtomicU64::new(u64::MAX);
-        Arc::new(Self { committed: AtomicU64::new(0), passed, follower: Arc::default() })
+        Arc::new(Self::new(u64::MAX, Arc::default()))
+    }
+
+    fn new(passed: u64, follower: Arc<Sleeper>) -> Self {
+        let (committed, held) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        Self { committed, passed: AtomicU64::new(passed), held, follower }
     }
 
     /// For an arrangement that is not written any more, whose journal ends here.
@@ -107,6 +114,17 @@ impl Followed {
     /// durable: it will not be read again.
     pub fn pass(&self, position: Position) {
         self.passed.store(position.0, Ordering::Release);
+    }
+
+    /// Some subscriber still needs what begins at `position`; with `None` there is
+    /// nobody who does.
+    pub fn hold(&self, position: Option<Position>) {
+        self.held.store(position.map_or(u64::MAX, |position| position.0), Ordering::Release);
+    }
+
+    /// What subscribers need begins here.
+    fn held(&self) -> Position {
+        Position(self.held.load(Ordering::Acquire))
     }
 
     /// Where the follower would begin again.
@@ -144,9 +162,9 @@ impl Outlook {
     }
 
     /// Before which position segments may go, if that is worth a look: both a
-    /// restart and the follower must be past it.
+    /// restart, the follower and every subscriber must be past it.
     pub(super) fn may_free(&mut self) -> Option<Position> {
-        let before = self.keep_from.min(self.followed.passed());
+        let before = self.keep_from.min(self.followed.passed()).min(self.followed.held());
         let step = before.0.saturating_sub(self.freed.0);
         let worth = step >= FREE_STEP_BYTES || step > 0 && before == self.keep_from;
         worth.then(|| {
@@ -174,6 +192,18 @@ mod tests {
         followed.pass(Position(11 << 20));
         assert_eq!(outlook.may_free(), Some(Position(10 << 20)));
         assert_eq!(outlook.may_free(), None);
+    }
+
+    #[test]
+    fn segments_wait_for_subscribers_too() {
+        let followed = Followed::by_nobody();
+        let mut outlook = Outlook::new(Arc::clone(&followed), Position(10 << 20));
+        followed.hold(Some(Position(0)));
+        assert_eq!(outlook.may_free(), None);
+        followed.hold(Some(Position(4 << 20)));
+        assert_eq!(outlook.may_free(), Some(Position(4 << 20)));
+        followed.hold(None);
+        assert_eq!(outlook.may_free(), Some(Position(10 << 20)));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::journal::JournalCommand;
 use crate::ledger::{BalanceArgs, HistoryArgs, LedgerCommand, TransferArgs};
 use crate::load::LoadArgs;
 use crate::money;
+use crate::settle::SettleCommand;
 use crate::stats::StatsArgs;
 
 const EXIT_CODES: &str = "\
@@ -87,6 +88,9 @@ pub(crate) enum Command {
     /// Look after the ledger of a running server
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Receive every movement of money, for a ledger of your own
+    #[command(subcommand)]
+    Settle(SettleCommand),
     /// Ask a running server to end in order: everything acknowledged is durable
     Drain(AdminArgs),
     /// Look whether this machine can carry a server well; nothing is changed

@@ -24,6 +24,11 @@ pub(crate) struct ServeArgs {
     listen: SocketAddr,
     #[arg(long)]
     port_file: PathBuf,
+    /// Where the settlement stream is
+    #[arg(long, default_value = "none")]
+    settlement: MaybeListen,
+    #[arg(long)]
+    shards: Option<u16>,
 }
 
 /// Serves until SIGTERM, or until whoever started it, and holds the other end of
@@ -34,6 +39,8 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
         listen: args.listen,
         segment_kib: SEGMENT_KIB,
         admin: MaybeListen::Nowhere,
+        settlement: args.settlement,
+        shards: args.shards,
         ledger: LedgerPlace::Nowhere, // without an admin port nobody could look at it
         ..Config::default()
     };

@@ -1,0 +1,252 @@
+//! One shard's stream into the books, for ever: connect, book, acknowledge;
+//! when the server goes, come again.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use hongbao::follow::settle::{
+    Ask, Ending, Moved, Push, Start, SubscriberName, Subscription, SubscriptionError,
+};
+use serde_json::json;
+
+use super::books::Books;
+use super::{FollowArgs, Which, resolve};
+use crate::exit::AuditFailed;
+use crate::output::Output;
+use crate::progress::Progress;
+
+/// Between tries to reach a server that is away.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// How often the line of progress is looked after.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Movements of one transaction: its sync is paid once for so many.
+const GROUP: usize = 4096;
+
+/// What all threads share.
+struct Plan {
+    address: SocketAddr,
+    name: SubscriberName,
+    window: u32,
+    once: bool,
+    books: PathBuf,
+    /// Booked by this run, and seen again.
+    new: AtomicU64,
+    again: AtomicU64,
+}
+
+/// Why a stream was left.
+enum Left {
+    /// `--once`, and everything is booked.
+    Done,
+    /// The server is away; it is tried again.
+    Away(SubscriptionError),
+}
+
+/// `hb settle follow`.
+pub(super) fn run(args: &FollowArgs, output: Output) -> Result<()> {
+    let plan = Plan {
+        address: resolve(&args.from)?,
+        name: args.name.clone(),
+        window: args.window,
+        once: args.once,
+        books: args.into.join(format!("{}.books", args.name)),
+        new: AtomicU64::new(0),
+        again: AtomicU64::new(0),
+    };
+    std::fs::create_dir_all(&args.into)
+        .with_context(|| format!("creating {}", args.into.display()))?;
+    Books::open(&plan.books)?; // the schema is there before threads meet it
+    let shards = match args.shard {
+        Which::One(shard) => shard..shard.saturating_add(1),
+        Which::All => 0..plan.shards()?,
+    };
+    let followed = thread::scope(|scope| {
+        let each = shards.map(|shard| {
+            scope.spawn({
+                let plan = &plan;
+                move || plan.follow(shard)
+            })
+        });
+        plan.watch(each.collect())
+    });
+    followed?;
+    plan.tell(output)
+}
+
+impl Plan {
+    /// How many shards the server has.
+    fn shards(&self) -> Result<u16> {
+        loop {
+            match Subscription::open(self.address, &self.ask(0, Start::LeftOff)) {
+                Ok(stream) => return Ok(stream.accepted().shards),
+                Err(error) => self.pause(error)?,
+            }
+        }
+    }
+
+    fn ask(&self, shard: u16, start: Start) -> Ask {
+        Ask { name: self.name.clone(), shard, start, window: self.window }
+    }
+
+    /// A server that is away is waited for; what it refuses is an error.
+    fn pause(&self, error: SubscriptionError) -> Result<()> {
+        let is_passing = matches!(
+            error,
+            // A connection of ours that has just died may still have the name.
+            SubscriptionError::Broken(_)
+                | SubscriptionError::Ended(Ending::Draining | Ending::InUse)
+        );
+        if !is_passing {
+            return Err(error).with_context(|| format!("subscribing at {}", self.address));
+        }
+        thread::sleep(RETRY);
+        Ok(())
+    }
+
+    fn follow(&self, shard: u16) -> Result<()> {
+        let mut books = Books::open(&self.books)?;
+        loop {
+            match self.stream(shard, &mut books)? {
+                Left::Done => return Ok(()),
+                Left::Away(error) => self.pause(error)?,
+            }
+        }
+    }
+
+    /// One connection, until it ends.
+    fn stream(&self, shard: u16, books: &mut Books) -> Result<Left> {
+        let mut stream = match self.open(shard, books)? {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Left::Away(error)),
+        };
+        let accepted = *stream.accepted();
+        books.check_cell(accepted.cell)?;
+        if self.once && accepted.start.position >= accepted.committed {
+            return Ok(Left::Done);
+        }
+        let half = usize::try_from(self.window.min(accepted.window) / 2)?;
+        let mut group: Vec<Moved> = Vec::new();
+        loop {
+            let push = match stream.wait() {
+                Ok(push) => push,
+                Err(error) => return Ok(Left::Away(error)),
+            };
+            let border = match push {
+                Push::Movements(moved) => {
+                    group.extend(moved);
+                    None
+                }
+                Push::Border { cursor, .. } => Some(cursor),
+            };
+            let is_full = group.len() >= GROUP || group.len() * 64 >= half;
+            let answered = match border {
+                None if !is_full => continue,
+                None => {
+                    self.book(books, &mut group, None)?;
+                    stream.take()
+                }
+                Some(cursor) => {
+                    self.book(books, &mut group, Some(&cursor))?;
+                    stream.acknowledge(cursor) // only now: it is durable here
+                }
+            };
+            if let Err(error) = answered {
+                return Ok(Left::Away(error));
+            }
+            if self.once && border.is_some_and(|cursor| cursor.position >= accepted.committed) {
+                return Ok(Left::Done);
+            }
+        }
+    }
+
+    /// Goes on after the cursor of the books; where the server has another
+    /// arrangement since, where it knows that we left off.
+    fn open(&self, shard: u16, books: &Books) -> Result<Result<Subscription, SubscriptionError>> {
+        let start = books.cursor(shard)?.map_or(Start::LeftOff, Start::After);
+        let opened = Subscription::open(self.address, &self.ask(shard, start));
+        if let Err(SubscriptionError::Ended(Ending::OtherArrangement(_))) = opened {
+            return Ok(Subscription::open(self.address, &self.ask(shard, Start::LeftOff)));
+        }
+        Ok(opened)
+    }
+
+    fn book(
+        &self,
+        books: &mut Books,
+        group: &mut Vec<Moved>,
+        border: Option<&hongbao::follow::ledger::Cursor>,
+    ) -> Result<()> {
+        let new = books.book(group, border)?;
+        let again = u64::try_from(group.len())?.saturating_sub(new);
+        self.new.fetch_add(new, Ordering::Relaxed);
+        self.again.fetch_add(again, Ordering::Relaxed);
+        group.clear();
+        Ok(())
+    }
+
+    /// Shows how far it is until the threads have ended.
+    fn watch(&self, threads: Vec<ScopedJoinHandle<'_, Result<()>>>) -> Result<()> {
+        let mut progress = Progress::start();
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            if threads.iter().any(ScopedJoinHandle::is_finished) && !self.once {
+                break; // one has failed, and the others would go on for ever
+            }
+            if progress.is_due(Instant::now()) {
+                let (new, again) = self.booked();
+                progress.show(format!("{new} movements booked, {again} seen again"));
+            }
+            thread::sleep(LOOK);
+        }
+        let (ended, others): (Vec<_>, Vec<_>) =
+            threads.into_iter().partition(ScopedJoinHandle::is_finished);
+        for thread in ended {
+            if let Err(error) = thread.join().unwrap_or_else(|_| bail!("a thread has panicked")) {
+                if !others.is_empty() {
+                    // They only end with the process; what is booked is durable.
+                    eprintln!("hb: {error:#}");
+                    std::process::exit(3);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn booked(&self) -> (u64, u64) {
+        (self.new.load(Ordering::Relaxed), self.again.load(Ordering::Relaxed))
+    }
+
+    /// What the books hold now, and whether they balance.
+    fn tell(&self, output: Output) -> Result<()> {
+        let (sums, (new, again)) = (Books::open(&self.books)?.sums()?, self.booked());
+        let told = json!({
+            "books": shown(&self.books), "new": new, "seen_again": again,
+            "movements": sums.movements, "accounts": sums.accounts, "sum_fen": sums.sum,
+        });
+        output.print(&told, || {
+            format!(
+                "{new} movements booked, {again} seen again\n{}: {} movements, {} accounts, their \
+                 sum is {}",
+                shown(&self.books),
+                sums.movements,
+                sums.accounts,
+                sums.sum
+            )
+        });
+        if sums.sum != 0 {
+            let words = format!("{}: the accounts do not balance", shown(&self.books));
+            return Err(AuditFailed(words).into());
+        }
+        Ok(())
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
