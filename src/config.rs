@@ -322,6 +322,9 @@ settings! {
     /// first new envelopes and lists, at twice that looks, at four times
     /// claims
     wait_us_max: u32 [u32] = 20_000;
+    /// File of the keys that payment systems seal with, readable by its owner
+    /// only; none takes no outside payments
+    payment_keys: Option<PathBuf> [PathBuf] = None;
 }
 
 /// What is counted by the day must be kept so long, in seconds.

@@ -35,6 +35,7 @@ pub mod admin;
 pub mod client;
 
 pub mod config;
+pub mod payment_keys;
 pub mod server;
 
 pub use config::Config;

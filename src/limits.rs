@@ -79,6 +79,9 @@ pub const PARCELS_PER_SHARD: usize = 64;
 /// two coming back.
 pub const PARCELS_PER_PAIR_MIN: usize = 4;
 
+/// Verdicts of the ledger that may wait for one shard: what several turns take.
+pub const COVERS_QUEUED: usize = 8192;
+
 /// How long a queue must stand before it counts as pressure, in microseconds;
 /// long enough for several commits of a slow disk.
 pub const WAIT_WINDOW_US: u32 = 100_000;

@@ -51,9 +51,10 @@ fn status_of<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Status {
 #[test]
 fn every_call_has_its_typed_answer() {
     let mut client = client_of(Faults::default());
-    let Sent { envelope, repeated } = client.send(&order(2)).unwrap();
-    assert!(!repeated);
-    assert_eq!(client.send(&order(2)).unwrap(), Sent { envelope, repeated: true });
+    let sent = client.send(&order(2)).unwrap();
+    assert_eq!((sent.repeated, sent.state), (false, EnvelopeState::Open));
+    assert_eq!(client.send(&order(2)).unwrap(), Sent { repeated: true, ..sent });
+    let envelope = sent.envelope;
     assert_eq!(client.grab(envelope, UserId(5)).unwrap(), Look::Left { shares: 2 });
     let share = Claimed { amount: 4400, repeated: false };
     assert_eq!(client.claim(envelope, UserId(5)).unwrap(), share);

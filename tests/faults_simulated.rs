@@ -18,9 +18,10 @@ use hongbao::journal::{
 };
 use hongbao::net::{BoundListener, Net, NetSettings, Waker};
 use hongbao::shard::{
-    Bell, Board, Checkpoints, Clock, Fatal, Followed, Mesh, Outlook, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Clock, Covers, Fatal, Followed, Mesh, Outlook, Shard, ShardSettings,
 };
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
+use hongbao::wire::PaymentKeys;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -66,6 +67,8 @@ fn shard(
         checkpoint: None,
         stop: Arc::default(),
         quiet: Arc::default(),
+        payment_keys: PaymentKeys::default(),
+        covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board: Arc::clone(&board),
     };

@@ -65,14 +65,25 @@ fn resized(length: u16) -> Vec<u8> {
 fn a_bad_request_is_told_and_its_stream_goes_on() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path());
-    for op in [0, 8, 255] {
+    for op in [0, 15, 255] {
         told(&server, &changed(2, op), BadRequest::UnknownOp);
     }
     told(&server, &changed(3, 1), BadRequest::Flags);
     for length in [16, 24, 31, 33, 4096] {
         told(&server, &resized(length), BadRequest::BodyLength);
     }
-    assert_eq!(server.boards()[0].counters().net.bad_requests, 9);
+    // Every operation has one length, and it is checked before anything else.
+    for (op, length) in [(2, 68), (8, 80), (9, 32), (10, 24)] {
+        for wrong in [16, length - 1, length + 1, 4096] {
+            let mut frame = resized(wrong);
+            frame[2] = op;
+            told(&server, &frame, BadRequest::BodyLength);
+        }
+    }
+    let mut fund = resized(80);
+    (fund[2], fund[44]) = (8, 1);
+    told(&server, &fund, BadRequest::Reserved);
+    assert_eq!(server.boards()[0].counters().net.bad_requests, 26);
 }
 
 #[test]

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use hongbao::client::{Client, ClientError, Look, Settings};
 use hongbao::shard::Board;
-use hongbao::units::{EnvelopeId, EnvelopeState, UserId};
-use hongbao::wire::{ReplyBody, Request, Status, encode_request};
+use hongbao::shard::Cover;
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, UserId};
+use hongbao::wire::{Payment, ReplyBody, Request, SendOrder, Status, encode_request};
 use hongbao::{Config, Server};
-use rig::{address, config, order};
+use rig::{address, config, confirm, key_file, order, until};
 
 fn start(data: &std::path::Path, shards: u16) -> Server {
     Server::start(Config { shards: Some(shards), ..config(data) }).unwrap()
@@ -40,7 +41,7 @@ fn ask(client: &mut Client, request: &Request) -> (Status, ReplyBody) {
 fn send(client: &mut Client, sender: u64, number: u64, shares: u32) -> EnvelopeId {
     let wanted = order(sender, number, u64::from(shares) * 100, shares);
     match ask(client, &Request::Send(wanted)) {
-        (Status::Ok, ReplyBody::Envelope(envelope)) => envelope,
+        (Status::Ok, ReplyBody::Ordered(ordered)) => ordered.envelope,
         other => panic!("not sent: {other:?}"),
     }
 }
@@ -99,6 +100,64 @@ fn every_operation_works_through_every_door() {
     let (funded, claimed, refunded, left) = totals_of(&boards);
     assert_eq!((funded, left), (60 * 400, 0));
     assert_eq!(claimed + refunded, funded);
+}
+
+/// An order that waits for its money, sent through one door.
+fn reserve(client: &mut Client, sender: u64, number: u64, source: MoneySource) -> EnvelopeId {
+    let wanted = SendOrder { source, payment: 0, ..order(sender, number, 400, 4) };
+    match ask(client, &Request::Send(wanted)) {
+        (Status::Ok, ReplyBody::Ordered(ordered)) => {
+            assert_eq!(ordered.state, EnvelopeState::Reserved);
+            ordered.envelope
+        }
+        other => panic!("not ordered: {other:?}"),
+    }
+}
+
+fn state(client: &mut Client, envelope: EnvelopeId) -> EnvelopeState {
+    let (_, ReplyBody::Summary(summary)) = ask(client, &Request::Show { envelope }) else {
+        panic!()
+    };
+    summary.state
+}
+
+#[test]
+fn money_comes_in_through_every_door() {
+    let data = tempfile::tempdir().unwrap();
+    let payment_keys = Some(key_file(data.path(), &[1]));
+    let config = Config { payment_keys, ..config(&data.path().join("data")) };
+    let server = Server::start(Config { shards: Some(3), ..config }).unwrap();
+    let mut doors: Vec<Client> = (0..3).map(|shard| at_shard(&server, shard)).collect();
+    for sender in 0..30 {
+        let from = usize::try_from(sender % 3).unwrap();
+        let [here, there, beyond] = [from, (from + 1) % 3, (from + 2) % 3];
+        let [paid, late] =
+            [1, 2].map(|n| reserve(&mut doors[here], sender, n, MoneySource::Payment));
+        let covered = reserve(&mut doors[there], sender, 3, MoneySource::Balance);
+        let pay = |envelope| confirm(1, &Payment { envelope, payment: 5, amount: 400 });
+        let void = Request::Void { envelope: late, sender: UserId(sender) };
+        assert_eq!(ask(&mut doors[beyond], &void), (Status::Ok, ReplyBody::None));
+        for door in &mut doors {
+            let opened = (Status::Ok, ReplyBody::Amount(0));
+            assert_eq!(ask(door, &pay(paid)), opened);
+            assert_eq!(ask(door, &pay(late)), (Status::Ok, ReplyBody::Amount(400)), "it goes back");
+            let (_, ReplyBody::Reveal(told)) = ask(door, &Request::Reveal { envelope: late })
+            else {
+                panic!()
+            };
+            assert!(told.seed.is_some(), "nothing more is drawn from it");
+        }
+        let way = &server.covers()[usize::from(covered.partition()) % 3];
+        way.push(Cover { envelope: covered, covered: true }).unwrap();
+        way.ring();
+        until("it is open", Duration::from_secs(10), || {
+            state(&mut doors[here], covered) == EnvelopeState::Open
+        });
+        assert_eq!(state(&mut doors[there], paid), EnvelopeState::Open);
+    }
+    let boards = server.boards().to_vec();
+    server.drain().unwrap();
+    assert_eq!(totals_of(&boards), (60 * 400, 0, 0, 60 * 400));
 }
 
 #[test]

@@ -11,9 +11,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hongbao::units::{EnvelopeId, UserId};
-use hongbao::wire::Request;
-use rig::{connect, order, start};
+use hongbao::client::Client;
+use hongbao::shard::Cover;
+use hongbao::units::{EnvelopeId, MoneySource, UserId};
+use hongbao::wire::{Payment, Request, SendOrder};
+use hongbao::{Config, Server};
+use rig::{config, confirm, connect, key_file, order};
 
 /// Counts what the watched thread asks for.
 struct Counting;
@@ -68,15 +71,47 @@ fn cpu_seconds() -> f64 {
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap()).as_secs_f64()
 }
 
+/// Orders that are paid, forged, withdrawn, paid too late, covered, refused and
+/// revealed.
+fn pay(server: &Server, client: &mut Client, number: u64) {
+    let mut reserve = |n: u64, source| {
+        let number = number * 10 + n;
+        let order = SendOrder { source, payment: 0, ..order(number % 17, number, 5000, 50) };
+        client.send(&order).unwrap().envelope
+    };
+    let [paid, late] = [1, 2].map(|n| reserve(n, MoneySource::Payment));
+    let [covered, refused] = [3, 4].map(|n| reserve(n, MoneySource::Balance));
+    let way = &server.covers()[0];
+    way.push(Cover { envelope: covered, covered: true }).unwrap();
+    way.push(Cover { envelope: refused, covered: false }).unwrap();
+    way.ring();
+    let payment = |envelope| Payment { envelope, payment: number + 1, amount: 5000 };
+    client.submit(&Request::Void { envelope: late, sender: UserId((number * 10 + 2) % 17) });
+    for id in [2, 1, 1] {
+        client.submit(&confirm(id, &payment(paid)));
+        client.submit(&confirm(id, &payment(late)));
+    }
+    for envelope in [paid, late, covered, refused] {
+        client.submit(&Request::Reveal { envelope });
+        client.submit(&Request::Show { envelope });
+    }
+    client.flush().unwrap();
+    while client.waiting() > 0 {
+        client.receive().unwrap();
+    }
+}
+
 #[test]
 fn the_loop_allocates_nothing_and_an_idle_server_sleeps() {
     let data = tempfile::tempdir().unwrap();
-    let server = start(data.path());
+    let payment_keys = Some(key_file(data.path(), &[1]));
+    let server =
+        Server::start(Config { payment_keys, ..config(&data.path().join("data")) }).unwrap();
     let mut client = connect(&server);
     WATCHED.store(shard_thread(), Ordering::Relaxed);
 
-    // Sends, wins, losses, repeats, looks, lists, refunds and bad requests,
-    // through several segments of 256 KiB.
+    // Sends, wins, losses, repeats, looks, lists, refunds, payments and bad
+    // requests, through several segments of 256 KiB.
     let mut requests = 0u64;
     for n in 0..400 {
         let sent = client.send(&order(n % 17, n, 5000, 50)).unwrap();
@@ -95,6 +130,7 @@ fn the_loop_allocates_nothing_and_an_idle_server_sleeps() {
         }
         let half = client.send(&order(n % 17, n + 1_000_000, 5000, 50)).unwrap().envelope;
         client.cancel(half, UserId(n % 17)).unwrap();
+        pay(&server, &mut client, n + 10_000_000);
     }
     drop(connect(&server)); // a connection that comes and goes
     client.show(EnvelopeId(0)).unwrap_err();

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
-use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Split, UserId};
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, Split, UserId};
 use hongbao::wire::{
-    Decoded, HEADER_BYTES, ReplyBody, ReplyWriter, Request, Row, SendOrder, Status, Summary,
-    decode_reply, decode_request, encode_request, peek_reply,
+    Decoded, HEADER_BYTES, Ordered, ReplyBody, ReplyWriter, Request, Reveal, Row, SendOrder,
+    Status, Summary, decode_reply, decode_request, encode_request, peek_reply,
 };
 use proptest::prelude::*;
 
@@ -14,13 +14,27 @@ fn a_split() -> impl Strategy<Value = Split> {
     prop_oneof![Just(Split::Equal), Just(Split::DoubleMean), Just(Split::LineCutting)]
 }
 
+fn a_source() -> impl Strategy<Value = MoneySource> {
+    prop_oneof![Just(MoneySource::Vouched), Just(MoneySource::Balance), Just(MoneySource::Payment)]
+}
+
 prop_compose! {
     fn an_order()(
-        sender: u64, order: u64, payment: u64, total: u64,
-        shares: u32, lifetime_s: u32, share_max: u32, split in a_split(),
+        sender: u64, order: u64, payment: u64, total: u64, shares: u32, lifetime_s: u32,
+        share_max: u32, split in a_split(), source in a_source(), nonce: u32,
     ) -> SendOrder {
         let sender = UserId(sender);
-        SendOrder { nonce: 0, source: MoneySource::Vouched, sender, order, payment, total, shares, lifetime_s, share_max, split }
+        SendOrder {
+            sender, order, payment, total, shares, lifetime_s, share_max, split, source, nonce,
+        }
+    }
+}
+
+prop_compose! {
+    fn a_fund()(
+        envelope: u64, payment: u64, amount: u64, key_id: u32, seal: [u8; 32],
+    ) -> Request {
+        Request::Fund { envelope: EnvelopeId(envelope), payment, amount, key_id, seal }
     }
 }
 
@@ -36,6 +50,9 @@ fn a_request() -> impl Strategy<Value = Request> {
             Request::Detail { envelope, from, rows_max }
         }),
         pair().prop_map(|(envelope, sender)| Request::Cancel { envelope, sender }),
+        a_fund(),
+        pair().prop_map(|(envelope, sender)| Request::Void { envelope, sender }),
+        pair().prop_map(|(envelope, _)| Request::Reveal { envelope }),
     ]
 }
 
@@ -134,6 +151,24 @@ proptest! {
     }
 
     #[test]
+    fn orders_and_reveals_round_trip(
+        envelope: u64, state in 1_u8..=6, commitment: [u8; 32], seed: Option<[u64; 2]>, nonce: u32,
+        repeated: bool,
+    ) {
+        let (state, envelope) = (EnvelopeState::from_code(state).unwrap(), EnvelopeId(envelope));
+        let ordered = Ordered { envelope, state, commitment };
+        let mut out = Vec::new();
+        ReplyWriter::new(&mut out, 2, 1).ordered(u32::from(repeated), &ordered);
+        let (_, reply) = decode_reply(&out).unwrap().unwrap();
+        prop_assert_eq!((reply.detail, reply.body), (repeated.into(), ReplyBody::Ordered(ordered)));
+        let reveal = Reveal { commitment, seed: seed.map(Seed), nonce };
+        let mut out = Vec::new();
+        ReplyWriter::new(&mut out, 10, 1).reveal(&reveal);
+        let (_, reply) = decode_reply(&out).unwrap().unwrap();
+        prop_assert_eq!(reply.body, ReplyBody::Reveal(reveal));
+    }
+
+    #[test]
     fn no_bytes_make_a_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = decode_request(&bytes);
         let _ = decode_reply(&bytes);
@@ -142,7 +177,7 @@ proptest! {
 
     #[test]
     fn no_bytes_behind_a_likely_header_make_a_decoder_panic(
-        op in 0_u8..10, status in 0_u8..16, body in prop::collection::vec(any::<u8>(), 0..120),
+        op in 0_u8..13, status in 0_u8..16, body in prop::collection::vec(any::<u8>(), 0..120),
     ) {
         let length = u16::try_from(HEADER_BYTES + body.len()).unwrap().to_le_bytes();
         let mut bytes = vec![length[0], length[1], op, status];

@@ -5,11 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Split, UserId};
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, Split, UserId};
 use hongbao::wire::{
-    BadRequest, Broken, DecodeReplyError, Decoded, DetailPage, Hello, Op, Reply, ReplyBody,
-    ReplyWriter, Request, Row, SendOrder, Status, Summary, decode_reply, decode_request,
-    encode_request, peek_reply,
+    BadRequest, Broken, DecodeReplyError, Decoded, DetailPage, Hello, Op, Ordered, Payment,
+    PaymentKeys, Reply, ReplyBody, ReplyWriter, Request, Reveal, Row, SendOrder, Status, Summary,
+    decode_reply, decode_request, encode_request, peek_reply,
 };
 use serde_json::Value;
 
@@ -21,7 +21,11 @@ fn vectors(section: &str) -> Vec<Value> {
 }
 
 fn bytes(vector: &Value) -> Vec<u8> {
-    let hex = vector["bytes"].as_str().unwrap();
+    unhex(vector, "bytes")
+}
+
+fn unhex(vector: &Value, field: &str) -> Vec<u8> {
+    let hex = text(vector, field);
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
@@ -58,6 +62,31 @@ fn split(vector: &Value) -> Split {
     }
 }
 
+fn source(vector: &Value) -> MoneySource {
+    match text(vector, "source") {
+        "vouched" => MoneySource::Vouched,
+        "balance" => MoneySource::Balance,
+        "payment" => MoneySource::Payment,
+        other => panic!("source {other}"),
+    }
+}
+
+fn state(vector: &Value) -> EnvelopeState {
+    match text(vector, "state") {
+        "open" => EnvelopeState::Open,
+        "exhausted" => EnvelopeState::Exhausted,
+        "expired" => EnvelopeState::Expired,
+        "cancelled" => EnvelopeState::Cancelled,
+        "reserved" => EnvelopeState::Reserved,
+        "voided" => EnvelopeState::Voided,
+        other => panic!("state {other}"),
+    }
+}
+
+fn hash(vector: &Value, field: &str) -> [u8; 32] {
+    unhex(vector, field).try_into().unwrap()
+}
+
 fn op(vector: &Value) -> Op {
     match text(vector, "op") {
         "hello" => Op::Hello,
@@ -67,6 +96,9 @@ fn op(vector: &Value) -> Op {
         "show" => Op::Show,
         "detail" => Op::Detail,
         "cancel" => Op::Cancel,
+        "fund" => Op::Fund,
+        "void" => Op::Void,
+        "reveal" => Op::Reveal,
         other => panic!("op {other}"),
     }
 }
@@ -80,6 +112,7 @@ fn status(vector: &Value) -> Status {
         "not_open" => Status::NotOpen,
         "not_found" => Status::NotFound,
         "denied" => Status::Denied,
+        "rate_limited" => Status::RateLimited,
         "overloaded" => Status::Overloaded,
         "unavailable" => Status::Unavailable,
         "bad_request" => Status::BadRequest,
@@ -92,8 +125,8 @@ fn request(v: &Value) -> Request {
     match op(v) {
         Op::Hello => Request::Hello { version: n32(v, "version") },
         Op::Send => Request::Send(SendOrder {
-            nonce: 0,
-            source: MoneySource::Vouched,
+            nonce: n32(v, "nonce"),
+            source: source(v),
             sender: user(v, "sender"),
             order: n64(v, "order"),
             payment: n64(v, "payment"),
@@ -112,6 +145,15 @@ fn request(v: &Value) -> Request {
             rows_max: n32(v, "rows_max"),
         },
         Op::Cancel => Request::Cancel { envelope: envelope(v), sender: user(v, "sender") },
+        Op::Fund => Request::Fund {
+            envelope: envelope(v),
+            payment: n64(v, "payment"),
+            amount: n64(v, "amount"),
+            key_id: n32(v, "key_id"),
+            seal: hash(v, "seal"),
+        },
+        Op::Void => Request::Void { envelope: envelope(v), sender: user(v, "sender") },
+        Op::Reveal => Request::Reveal { envelope: envelope(v) },
     }
 }
 
@@ -140,23 +182,26 @@ fn summary(v: &Value) -> Summary {
         share_max: n32(v, "share_max"),
         created_at: n32(v, "created_at"),
         expires_at: n32(v, "expires_at"),
-        state: match text(v, "state") {
-            "open" => EnvelopeState::Open,
-            "exhausted" => EnvelopeState::Exhausted,
-            "expired" => EnvelopeState::Expired,
-            "cancelled" => EnvelopeState::Cancelled,
-            other => panic!("state {other}"),
-        },
+        state: state(v),
         split: split(v),
-        source: match text(v, "source") {
-            "vouched" => MoneySource::Vouched,
-            "balance" => MoneySource::Balance,
-            "payment" => MoneySource::Payment,
-            other => panic!("source {other}"),
-        },
+        source: source(v),
         luckiest: v["luckiest"]
             .is_object()
             .then(|| (user(&v["luckiest"], "user"), n64(&v["luckiest"], "amount"))),
+    }
+}
+
+fn ordered(v: &Value) -> Ordered {
+    Ordered { envelope: envelope(v), state: state(v), commitment: hash(v, "commitment") }
+}
+
+fn reveal(v: &Value) -> Reveal {
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+    let seed = v["seed"].is_string().then(|| unhex(v, "seed"));
+    Reveal {
+        commitment: hash(v, "commitment"),
+        seed: seed.map(|bytes| Seed([word(&bytes[..8]), word(&bytes[8..])])),
+        nonce: n32(v, "nonce"),
     }
 }
 
@@ -174,7 +219,8 @@ fn reply(v: &Value) -> Reply {
     let has = |field| !v[field].is_null();
     let body = match op(v) {
         Op::Hello if has("hello") => ReplyBody::Hello(hello(&v["hello"])),
-        Op::Send if has("envelope") => ReplyBody::Envelope(envelope(v)),
+        Op::Send if has("ordered") => ReplyBody::Ordered(ordered(&v["ordered"])),
+        Op::Reveal if has("reveal") => ReplyBody::Reveal(reveal(&v["reveal"])),
         Op::Show if has("summary") => ReplyBody::Summary(summary(&v["summary"])),
         Op::Detail if has("page") => ReplyBody::Detail(page(&v["page"])),
         _ if has("amount") => ReplyBody::Amount(n64(v, "amount")),
@@ -190,9 +236,9 @@ fn written(reply: &Reply) -> Vec<u8> {
     let writer = ReplyWriter::new(&mut out, reply.op, reply.tag);
     match &reply.body {
         ReplyBody::None => writer.bare(reply.status, reply.detail),
-        ReplyBody::Amount(number) | ReplyBody::Envelope(EnvelopeId(number)) => {
-            writer.number(reply.status, reply.detail, *number);
-        }
+        ReplyBody::Amount(number) => writer.number(reply.status, reply.detail, *number),
+        ReplyBody::Ordered(ordered) => writer.ordered(reply.detail, ordered),
+        ReplyBody::Reveal(reveal) => writer.reveal(reveal),
         ReplyBody::Hello(h) => writer.hello(h.version, h.cell, h.durability, &h.ports),
         ReplyBody::Summary(summary) => writer.summary(summary),
         ReplyBody::Detail(p) => {
@@ -252,12 +298,33 @@ fn replies_go_both_ways() {
         assert_eq!(decode_reply(&wire), Ok(Some((wire.len(), want.clone()))), "{vector}");
         let head = peek_reply(&wire).unwrap().unwrap();
         assert_eq!((head.bytes, head.status, head.tag), (wire.len(), want.status, want.tag));
+        let number = match want.body {
+            ReplyBody::Amount(amount) => Some(amount),
+            ReplyBody::Ordered(ordered) => Some(ordered.envelope.0),
+            _ => None,
+        };
+        assert_eq!(head.number, number, "{vector}");
+    }
+}
+
+#[test]
+fn a_seal_is_the_mac_of_the_published_bytes() {
+    for vector in vectors("seals") {
+        let mut keys = PaymentKeys::default();
+        keys.add(7, &unhex(&vector, "secret")).unwrap();
+        let payment = Payment {
+            envelope: envelope(&vector),
+            payment: n64(&vector, "payment"),
+            amount: n64(&vector, "amount"),
+        };
+        let seal = keys.seal(7, n8(&vector, "cell"), &payment);
+        assert_eq!(seal, Some(hash(&vector, "seal")), "{vector}");
     }
 }
 
 #[test]
 fn every_kind_of_request_and_reply_has_a_vector() {
-    for code in 1..=7 {
+    for code in 1..=10 {
         let is_this = |v: &Value| op(v).code() == code;
         assert!(vectors("requests").iter().any(is_this), "request {code}");
         assert!(vectors("replies").iter().any(is_this), "reply {code}");

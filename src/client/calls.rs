@@ -2,17 +2,33 @@
 //!
 //! A yes is a value; every no is [`ClientError::Refused`] with the status.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use super::error::ClientError;
 use super::routed::Client;
 use crate::limits::DETAIL_ROWS_MAX;
-use crate::units::{EnvelopeId, Fen, UserId};
-use crate::wire::{Reply, ReplyBody, Request, Row, SendOrder, Status, Summary};
+use crate::units::{EnvelopeId, EnvelopeState, Fen, UserId};
+use crate::wire::{
+    Confirmed, Payment, Reply, ReplyBody, Request, Reveal, Row, Seal, SendOrder, Status, Summary,
+};
 
-/// An envelope that is open.
+/// The pause before the second look whether money has come; each later one is
+/// twice as long,
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+
+/// and none is longer than this.
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
+
+/// An order that has its envelope: open, or reserved until its money is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// Its id.
     pub envelope: EnvelopeId,
+    /// Where it is in its life.
+    pub state: EnvelopeState,
+    /// The hash that its draws are bound to; keep it to verify them later.
+    pub commitment: [u8; 32],
     /// Whether the same order had been sent before.
     pub repeated: bool,
 }
@@ -59,14 +75,43 @@ pub struct Refunded {
     pub repeated: bool,
 }
 
+/// What became of a payment that was confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Funded {
+    /// Its envelope is open.
+    Opened {
+        /// Whether the same payment had opened it before.
+        repeated: bool,
+    },
+    /// It came too late: it went to the sender's balance.
+    Returned {
+        /// The money, in fen.
+        amount: Fen,
+        /// Whether it had gone back before.
+        repeated: bool,
+    },
+}
+
+/// An order that was withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Voided {
+    /// Whether it had been withdrawn before.
+    pub repeated: bool,
+}
+
 impl Client {
-    /// Funds an envelope. The same order sent again gives the same envelope.
+    /// Orders an envelope. The same order sent again gives the same envelope.
+    /// Paid from the balance or by an outside payment it is reserved at first;
+    /// see [`Client::await_money`].
     pub fn send(&mut self, order: &SendOrder) -> Result<Sent, ClientError> {
         let reply = self.call(&Request::Send(*order))?;
         match (reply.status, &reply.body) {
-            (Status::Ok, ReplyBody::Envelope(envelope)) => {
-                Ok(Sent { envelope: *envelope, repeated: reply.detail == 1 })
-            }
+            (Status::Ok, ReplyBody::Ordered(ordered)) => Ok(Sent {
+                envelope: ordered.envelope,
+                state: ordered.state,
+                commitment: ordered.commitment,
+                repeated: reply.detail == 1,
+            }),
             _ => Err(refused(&reply)),
         }
     }
@@ -138,6 +183,72 @@ impl Client {
                 Ok(Refunded { amount: *amount, repeated: reply.detail == 1 })
             }
             _ => Err(refused(&reply)),
+        }
+    }
+
+    /// Confirms a payment, as only its payment system can: `seal` is that of
+    /// the key `key_id` on the payment, see [`PaymentKeys::seal`]. The same
+    /// payment confirmed again changes nothing.
+    ///
+    /// [`PaymentKeys::seal`]: crate::wire::PaymentKeys::seal
+    pub fn fund(
+        &mut self,
+        payment: &Payment,
+        key_id: u32,
+        seal: Seal,
+    ) -> Result<Funded, ClientError> {
+        let Payment { envelope, payment, amount } = *payment;
+        let reply = self.call(&Request::Fund { envelope, payment, amount, key_id, seal })?;
+        let (Status::Ok, ReplyBody::Amount(amount)) = (reply.status, &reply.body) else {
+            return Err(refused(&reply));
+        };
+        let amount = *amount;
+        match Confirmed::from_code(reply.detail).ok_or(ClientError::Unexpected)? {
+            Confirmed::Opened => Ok(Funded::Opened { repeated: false }),
+            Confirmed::OpenedBefore => Ok(Funded::Opened { repeated: true }),
+            Confirmed::Returned => Ok(Funded::Returned { amount, repeated: false }),
+            Confirmed::ReturnedBefore => Ok(Funded::Returned { amount, repeated: true }),
+        }
+    }
+
+    /// Withdraws an order whose money is not there yet; a payment that comes
+    /// after that goes back to the sender.
+    pub fn void(&mut self, envelope: EnvelopeId, sender: UserId) -> Result<Voided, ClientError> {
+        let reply = self.call(&Request::Void { envelope, sender })?;
+        match reply.status {
+            Status::Ok => Ok(Voided { repeated: reply.detail == 1 }),
+            _ => Err(refused(&reply)),
+        }
+    }
+
+    /// The commitment to the draws of an envelope and, once it is closed, what
+    /// they came from.
+    pub fn reveal(&mut self, envelope: EnvelopeId) -> Result<Reveal, ClientError> {
+        let reply = self.call(&Request::Reveal { envelope })?;
+        match (reply.status, &reply.body) {
+            (Status::Ok, ReplyBody::Reveal(reveal)) => Ok(*reveal),
+            _ => Err(refused(&reply)),
+        }
+    }
+
+    /// Looks again and again until an envelope is no longer reserved, for at
+    /// most `patience`; the summary says what it has become. Still reserved, it
+    /// is so in the summary too.
+    pub fn await_money(
+        &mut self,
+        envelope: EnvelopeId,
+        patience: Duration,
+    ) -> Result<Summary, ClientError> {
+        let began = Instant::now();
+        let mut pause = FIRST_LOOK;
+        loop {
+            let summary = self.show(envelope)?;
+            let waited = began.elapsed();
+            if summary.state != EnvelopeState::Reserved || waited >= patience {
+                return Ok(summary);
+            }
+            sleep(pause.min(patience.saturating_sub(waited)));
+            pause = (pause * 2).min(LONGEST_LOOK);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use crate::limits::PROTOCOL_VERSION;
-use crate::wire::{BadRequest, DecodeReplyError, Reply, Status};
+use crate::wire::{BadRequest, DecodeReplyError, Denial, NotOpen, Reply, Status};
 
 /// Why a call gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,8 @@ pub enum ClientError {
 pub struct Refusal {
     /// Which no.
     pub status: Status,
-    /// By status: a retry-after in ms, or a `BadRequest` code.
+    /// By status: a retry-after in ms, or the code of a [`BadRequest`], a
+    /// [`NotOpen`] or a [`Denial`].
     pub detail: u32,
 }
 
@@ -82,13 +83,18 @@ impl std::fmt::Display for Refusal {
         f.write_str(match self.status {
             Status::SoldOut => "sold out: every share is taken",
             Status::Expired => "expired: its time ran out, what was left went back to the sender",
-            Status::NotOpen => "not open: the sender took it back",
+            Status::NotOpen => self.not_open(),
             Status::NotFound => "not found: no such envelope on this server",
-            Status::Denied => "denied: only the sender may do this",
+            Status::Denied => self.denied(),
+            Status::RateLimited => {
+                "limited: the sender has reached a limit of the server's for today or for open \
+                 envelopes; nothing was done"
+            }
             Status::Overloaded => "overloaded: nothing was done",
             Status::Unavailable => "unavailable: the server has no room, nothing was done",
             Status::Conflict => {
-                "conflict: this sender used this order number for another envelope; take a new one"
+                "conflict: the order number was used for another envelope, or the payment is not \
+                 the order's, or the order is paid already; look at it with `show`"
             }
             Status::BadRequest => "bad request",
             Status::Ok | Status::AlreadyClaimed => "done",
@@ -102,6 +108,31 @@ impl std::fmt::Display for Refusal {
                 None => write!(f, ": reason {}", self.detail),
             },
             _ => Ok(()),
+        }
+    }
+}
+
+impl Refusal {
+    fn not_open(self) -> &'static str {
+        match self.detail {
+            detail if detail == NotOpen::NotPaid.code() => "not open: it waits for its money",
+            detail if detail == NotOpen::NeverPaid.code() => {
+                "not open: its money never came, and it never will be; send a new order"
+            }
+            _ => "not open: the sender took it back",
+        }
+    }
+
+    fn denied(self) -> &'static str {
+        match self.detail {
+            detail if detail == Denial::Seal.code() => {
+                "denied: the seal is not that of a payment key of this server; look at the key, \
+                 its id, and the server's cell"
+            }
+            detail if detail == Denial::NoKeys.code() => {
+                "denied: this server has no payment keys; set payment_keys to a file of keys"
+            }
+            _ => "denied: only the sender may do this",
         }
     }
 }

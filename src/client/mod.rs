@@ -18,7 +18,7 @@ mod routes;
 mod stream;
 
 pub use address::{Address, BadAddress};
-pub use calls::{Claimed, Detail, Look, Refunded, Sent};
+pub use calls::{Claimed, Detail, Funded, Look, Refunded, Sent, Voided};
 pub use connection::{Connection, Settings};
 pub use error::{ClientError, Refusal};
 pub use routed::Client;

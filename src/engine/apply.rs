@@ -6,6 +6,7 @@
 
 use super::class::SlotRef;
 use super::slots::Vacancy;
+use super::transition::ends_at;
 use super::{Claimed, Closed, Engine, Issued, Misfit, Paid, Record, Recycled, Returned, Voided};
 use crate::units::{MoneySource, UnixSeconds};
 
@@ -45,7 +46,7 @@ impl Engine {
             self.vacancies.take(&mut self.slots, SlotRef::new(page, vacancy.block.slot()));
         }
         let slot = self.slots.open(&vacancy, page, record).ok_or(Misfit::Full)?;
-        self.link(slot, record.at);
+        self.wheel.link(&mut self.slots, slot, ends_at(record), record.at);
         self.orders.insert(&self.slots, slot);
         if record.source == MoneySource::Vouched {
             self.totals.fund(record.total);
@@ -57,13 +58,6 @@ impl Engine {
         }
         self.live += 1;
         Ok(())
-    }
-
-    /// Puts an envelope that is in no list into the wheel.
-    fn link(&mut self, slot: SlotRef, seen: UnixSeconds) {
-        if let Some(found) = self.slots.at(slot) {
-            self.wheel.link(&mut self.slots, slot, found.header.expires_at, seen);
-        }
     }
 
     fn make_page(&mut self, vacancy: &Vacancy) -> Result<u32, Misfit> {
@@ -111,8 +105,9 @@ impl Engine {
     /// that expire.
     fn apply_paid(&mut self, record: &Paid) -> Result<(), Misfit> {
         let slot = self.slots.pay(record)?;
-        self.wheel.unlink(&mut self.slots, slot);
-        self.link(slot, record.at);
+        let (reference, expires_at) = (slot.reference(), slot.header.expires_at);
+        self.wheel.unlink(&mut self.slots, reference);
+        self.wheel.link(&mut self.slots, reference, expires_at, record.at);
         self.totals.pay(record.total);
         Ok(())
     }

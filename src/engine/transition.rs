@@ -109,7 +109,7 @@ impl Slots {
     }
 
     /// Opens a reserved envelope: its money is there, and its lifetime begins.
-    pub(super) fn pay(&mut self, record: &Paid) -> Result<SlotRef, Misfit> {
+    pub(super) fn pay(&mut self, record: &Paid) -> Result<Slot, Misfit> {
         let &Paid { envelope, sender, payment, total, at, source } = record;
         let (mut slot, mut cold) = self.reserved(envelope)?;
         let in_time = (cold.created_at..slot.header.expires_at).contains(&at);
@@ -125,7 +125,7 @@ impl Slots {
         cold = Cold { payment, waited, created_at: at, ended_at: 0, ..cold };
         self.put_progress(&slot);
         self.put_cold(slot.reference(), &cold);
-        Ok(slot.reference())
+        Ok(slot)
     }
 
     /// Ends a reserved envelope that will never open.
@@ -227,9 +227,15 @@ pub(super) fn came_to(slot: &Slot, cold: &Cold) -> (u32, Fen, Fen) {
     (slot.header.claimed, paid.saturating_sub(slot.header.unclaimed), paid)
 }
 
+/// When time ends an envelope that was just ordered: it expires or, where its
+/// money must come first, lapses.
+pub(super) fn ends_at(record: &Issued) -> UnixSeconds {
+    let is_open = record.source == MoneySource::Vouched;
+    record.at.saturating_add(if is_open { record.lifetime_s } else { record.pay_within_s })
+}
+
 fn header_of(record: &Issued) -> Header {
     let is_open = record.source == MoneySource::Vouched;
-    let live_s = if is_open { record.lifetime_s } else { record.pay_within_s };
     Header {
         generation: record.envelope.generation(),
         state: if is_open { EnvelopeState::Open } else { EnvelopeState::Reserved },
@@ -237,7 +243,7 @@ fn header_of(record: &Issued) -> Header {
         marks: Marks::of(record.source),
         shares: record.shares,
         claimed: 0,
-        expires_at: record.at.saturating_add(live_s),
+        expires_at: ends_at(record),
         unclaimed: record.total,
         seed: record.seed,
         share_max: record.share_max,

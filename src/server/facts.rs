@@ -57,6 +57,15 @@ impl Facts {
         Self { data, rest }
     }
 
+    /// Says which keys are believed; not a word without one.
+    pub(super) fn with_payment_keys(mut self, ids: &[u32]) -> Self {
+        if !ids.is_empty() {
+            let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+            self.rest.push(format!("payments    sealed with key {}", ids.join(" or ")));
+        }
+        self
+    }
+
     /// All lines, with what recovery has found in each shard.
     pub(super) fn lines(self, recovered: &[Recovered]) -> Vec<String> {
         let mut lines = vec![self.data];

@@ -20,9 +20,11 @@ use crate::journal::{
 };
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
 use crate::shard::{
-    Bell, Board, Checkpoints, Clock, Fatal, Followed, Mesh, Outlook, Phase, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Clock, Covers, Fatal, Followed, Mesh, Outlook, Phase, Shard,
+    ShardSettings,
 };
 use crate::units::Time;
+use crate::wire::PaymentKeys;
 
 /// What a shard's thread says while it starts.
 pub(super) enum Stage {
@@ -65,6 +67,8 @@ pub(super) struct Launch {
     pub(super) ports: Vec<u16>,
     pub(super) mesh: Mesh,
     pub(super) bell: Arc<Bell>,
+    pub(super) covers: Covers,
+    pub(super) payment_keys: PaymentKeys,
     pub(super) waker: Waker,
     pub(super) board: Arc<Board>,
     /// Shared with the follower of the journal.
@@ -218,6 +222,8 @@ impl Launch {
             checkpoint: recovered.checkpoint,
             stop: self.stop,
             quiet: self.quiet,
+            payment_keys: self.payment_keys,
+            covers: self.covers,
             bell: self.bell,
             board: self.board,
         };

@@ -25,7 +25,9 @@ use crate::config::{Config, MaybeListen};
 use crate::engine::Engine;
 use crate::journal::{Arrangement, Directory, Recovered, mmap};
 use crate::net::{BoundListener, Listener, Waker};
-use crate::shard::{Bell, Board, Followed, Mesh};
+use crate::payment_keys;
+use crate::shard::{Bell, Board, Covers, Followed, Mesh};
+use crate::wire::PaymentKeys;
 use facts::Facts;
 use launch::{Go, Launch, Lies, Stage};
 
@@ -38,6 +40,7 @@ pub struct Starting {
     facts: Facts,
     stopper: Stopper,
     boards: Vec<Arc<Board>>,
+    covers: Vec<Covers>,
     shards: Vec<ShardThread>,
     lies: Lies,
     admin: Option<Admin>,
@@ -49,6 +52,7 @@ pub struct Server {
     facts: Vec<String>,
     stopper: Stopper,
     boards: Vec<Arc<Board>>,
+    covers: Vec<Covers>,
     shards: Vec<JoinHandle<()>>,
     /// Ends with the server; the last to go, so that a drain can be watched.
     admin: Option<Admin>,
@@ -75,6 +79,22 @@ struct ShardThread {
     says: Receiver<Result<Stage, StartError>>,
     /// Sent when all shards have recovered; dropped to call the start off.
     go: Sender<Go>,
+}
+
+/// What the threads of all shards share.
+struct Shared {
+    bells: Vec<Arc<Bell>>,
+    covers: Vec<Covers>,
+    payment_keys: PaymentKeys,
+    followed: Vec<Arc<Followed>>,
+}
+
+impl Shared {
+    fn of(stopper: &Stopper, payment_keys: PaymentKeys, followed: Vec<Arc<Followed>>) -> Self {
+        let bells: Vec<_> = stopper.wakers.iter().cloned().map(Bell::new).collect();
+        let covers = bells.iter().cloned().map(Covers::new).collect();
+        Self { bells, covers, payment_keys, followed }
+    }
 }
 
 /// The sockets, bound before the data directory is touched.
@@ -120,6 +140,8 @@ impl Starting {
     /// Asks for everything that could refuse the start, then begins to recover.
     pub fn begin(config: Config) -> Result<Self, StartError> {
         config.check()?;
+        let keys = config.payment_keys.as_deref().map(payment_keys::read).transpose()?;
+        let (payment_keys, key_ids) = keys.unwrap_or_default();
         let placement = machine::place(&config)?;
         let shards = placement.count();
         let (capacity, limits) = (launch::capacity(&config, shards), launch::limits(&config));
@@ -136,7 +158,8 @@ impl Starting {
         let stopper = Stopper { stop: Arc::default(), wakers };
         let boards: Vec<_> =
             stopper.wakers.iter().map(|waker| Arc::new(Board::new(waker.clone()))).collect();
-        let facts = Facts::of(&config, &doors, &directory, tables, &placement, admin.as_ref());
+        let facts = Facts::of(&config, &doors, &directory, tables, &placement, admin.as_ref())
+            .with_payment_keys(&key_ids);
         let admin = admin.map(|admin| {
             let stopper = stopper.clone();
             let drain = Box::new(move || stopper.stop());
@@ -145,9 +168,11 @@ impl Starting {
         });
         let admin = admin.transpose()?;
         let followed: Vec<_> = (0..shards).map(|_| Followed::by_nobody()).collect();
+        let shared = Shared::of(&stopper, payment_keys, followed);
         let config = Arc::new(config);
-        let shards = spawn(&config, doors, &lies, &stopper, &boards, &followed, &placement)?;
-        Ok(Self { address, facts, stopper, boards, shards, lies, admin })
+        let shards = spawn(&config, doors, &lies, &stopper, &boards, &placement, &shared)?;
+        let covers = shared.covers;
+        Ok(Self { address, facts, stopper, boards, covers, shards, lies, admin })
     }
 
     /// Where each shard shows how far it is.
@@ -157,7 +182,7 @@ impl Starting {
 
     /// Waits until every shard has recovered and answers.
     pub fn finish(self) -> Result<Server, StartError> {
-        let Self { address, facts, stopper, boards, shards, lies, admin } = self;
+        let Self { address, facts, stopper, boards, covers, shards, lies, admin } = self;
         let recovered = recover(&shards, lies).and_then(|recovered| {
             for shard in &shards {
                 shard.tell(Go::Answer);
@@ -170,7 +195,7 @@ impl Starting {
         match recovered {
             Ok(recovered) => {
                 let facts = facts.lines(&recovered);
-                Ok(Server { address, facts, stopper, boards, shards: threads, admin })
+                Ok(Server { address, facts, stopper, boards, covers, shards: threads, admin })
             }
             Err(error) => {
                 stopper.stop();
@@ -252,11 +277,10 @@ fn spawn(
     lies: &Lies,
     stopper: &Stopper,
     boards: &[Arc<Board>],
-    followed: &[Arc<Followed>],
     placement: &machine::Placement,
+    shared: &Shared,
 ) -> Result<Vec<ShardThread>, StartError> {
     let ports = doors.ports();
-    let bells: Vec<_> = stopper.wakers.iter().cloned().map(Bell::new).collect();
     let quiet = Arc::default();
     let mut own = doors.own.into_iter();
     let doors = doors.shared.into_iter().map(|shared| {
@@ -264,10 +288,10 @@ fn spawn(
         doors.extend(own.next());
         doors
     });
-    let each = doors.zip(Mesh::between(&bells)).zip(&bells).zip(boards).zip(&stopper.wakers);
+    let bells = shared.bells.iter().zip(&shared.covers).zip(&shared.followed);
+    let each = doors.zip(Mesh::between(&shared.bells)).zip(bells).zip(boards).zip(&stopper.wakers);
     let mut shards = Vec::new();
-    for ((((((doors, mesh), bell), board), waker), followed), shard) in each.zip(followed).zip(0..)
-    {
+    for (((((doors, mesh), ((bell, covers), followed)), board), waker), shard) in each.zip(0..) {
         let launch = Launch {
             config: Arc::clone(config),
             shard,
@@ -279,6 +303,8 @@ fn spawn(
             ports: ports.clone(),
             mesh,
             bell: Arc::clone(bell),
+            covers: covers.clone(),
+            payment_keys: shared.payment_keys.clone(),
             waker: waker.clone(),
             board: Arc::clone(board),
             followed: Arc::clone(followed),
@@ -315,6 +341,12 @@ impl Server {
     /// Where each shard shows how it is, by shard.
     pub fn boards(&self) -> &[Arc<Board>] {
         &self.boards
+    }
+
+    /// Where the ledger's verdicts go in, by shard; an envelope's shard is
+    /// `partition mod shards`.
+    pub fn covers(&self) -> &[Covers] {
+        &self.covers
     }
 
     /// What begins a drain from another thread.

@@ -7,6 +7,7 @@ use crate::admin::AdminError;
 use crate::config::ConfigError;
 use crate::journal::{ArrangementError, DirectoryError, RecoveryError, StorageError};
 use crate::net::{ListenError, RingRefused};
+use crate::payment_keys::KeyFileError;
 
 /// Why a server does not start; one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,9 @@ pub enum StartError {
     /// A setting is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// No payment keys where some are wanted.
+    #[error(transparent)]
+    PaymentKeys(#[from] KeyFileError),
     /// No ring.
     #[error(transparent)]
     Ring(#[from] RingRefused),

@@ -1,11 +1,11 @@
 //! From a verdict to the reply that tells it.
 
-use crate::engine::{Engine, Outcome};
+use crate::engine::{Engine, Outcome, Revealed};
 use crate::limits::{PROTOCOL_VERSION, RETRY_AFTER_MS_MAX};
-use crate::units::{Cell, Durability, EnvelopeId};
-use crate::wire::{ReplyWriter, Status};
+use crate::units::{Cell, Durability, EnvelopeId, EnvelopeState};
+use crate::wire::{Confirmed, Denial, NotOpen, Ordered, ReplyWriter, Reveal, Status};
 
-/// `detail` of a repeated `send` or `cancel`.
+/// `detail` of a repeated `send`, `cancel` or `void`.
 const REPEATED: u32 = 1;
 
 /// What `hello` tells.
@@ -23,6 +23,8 @@ pub(super) enum Verdict {
     Decided(Outcome, EnvelopeId),
     /// It asked for the server's facts.
     Hello,
+    /// Who asks may not.
+    Denied(Denial),
     /// Nothing was applied; the client may ask again after so many
     /// milliseconds.
     Overloaded(u32),
@@ -45,6 +47,10 @@ pub(super) fn answer(
             reply.hello(PROTOCOL_VERSION, facts.cell, durability, &facts.ports);
             Status::Ok
         }
+        Verdict::Denied(denial) => {
+            reply.bare(Status::Denied, denial.code());
+            Status::Denied
+        }
         Verdict::Overloaded(retry_after_ms) => {
             reply.bare(Status::Overloaded, *retry_after_ms);
             Status::Overloaded
@@ -60,7 +66,6 @@ fn tell(
     engine: &Engine,
     envelope: EnvelopeId,
 ) -> Status {
-    let repeat = |repeated| if repeated { REPEATED } else { 0 };
     let (status, detail) = match *outcome {
         Outcome::Claimed { amount } => {
             reply.number(Status::Ok, 0, amount);
@@ -74,9 +79,8 @@ fn tell(
             reply.number(Status::Ok, shares_left, 0);
             return Status::Ok;
         }
-        Outcome::Issued { envelope, repeated, .. } => {
-            reply.number(Status::Ok, repeat(repeated), envelope.0);
-            return Status::Ok;
+        Outcome::Issued { envelope, state, repeated } => {
+            return tell_ordered(reply, engine, envelope, state, repeated);
         }
         Outcome::Refunded { amount, repeated } => {
             reply.number(Status::Ok, repeat(repeated), amount);
@@ -92,23 +96,56 @@ fn tell(
         }
         Outcome::SoldOut => (Status::SoldOut, 0),
         Outcome::Expired => (Status::Expired, 0),
-        // In work: the wire cannot ask for the others yet.
-        Outcome::Cancelled
-        | Outcome::NotPaid
-        | Outcome::NeverPaid
-        | Outcome::Funded { .. }
-        | Outcome::Returned { .. }
-        | Outcome::Voided { .. }
-        | Outcome::Revealed(_)
-        | Outcome::LimitReached => (Status::NotOpen, 0),
+        Outcome::Cancelled => (Status::NotOpen, NotOpen::Cancelled.code()),
+        Outcome::NotPaid => (Status::NotOpen, NotOpen::NotPaid.code()),
+        Outcome::NeverPaid => (Status::NotOpen, NotOpen::NeverPaid.code()),
         Outcome::NotFound => (Status::NotFound, 0),
-        Outcome::Denied => (Status::Denied, 0),
+        Outcome::Denied => (Status::Denied, Denial::Sender.code()),
+        // For the day, or until envelopes close: no retry-after is true.
+        Outcome::LimitReached => (Status::RateLimited, 0),
         Outcome::Conflict => (Status::Conflict, 0),
         // About the time in which a segment becomes ready or an operator
         // makes room.
         Outcome::Full => (Status::Unavailable, RETRY_AFTER_MS_MAX),
         Outcome::Invalid(reason) => (Status::BadRequest, reason.code()),
+        Outcome::Voided { repeated } => (Status::Ok, repeat(repeated)),
+        Outcome::Funded { repeated } => {
+            let told = if repeated { Confirmed::OpenedBefore } else { Confirmed::Opened };
+            reply.number(Status::Ok, told.code(), 0);
+            return Status::Ok;
+        }
+        Outcome::Returned { amount, repeated } => {
+            let told = if repeated { Confirmed::ReturnedBefore } else { Confirmed::Returned };
+            reply.number(Status::Ok, told.code(), amount);
+            return Status::Ok;
+        }
+        Outcome::Revealed(Revealed { commitment, seed, nonce }) => {
+            reply.reveal(&Reveal { commitment, seed, nonce });
+            return Status::Ok;
+        }
     };
     reply.bare(status, detail);
     status
+}
+
+fn repeat(repeated: bool) -> u32 {
+    if repeated { REPEATED } else { 0 }
+}
+
+/// Tells an order's envelope. What it is committed to follows from its record,
+/// which is applied by now.
+#[inline(never)]
+fn tell_ordered(
+    reply: ReplyWriter<'_>,
+    engine: &Engine,
+    envelope: EnvelopeId,
+    state: EnvelopeState,
+    repeated: bool,
+) -> Status {
+    let Outcome::Revealed(Revealed { commitment, .. }) = engine.reveal(envelope) else {
+        reply.bare(Status::NotFound, 0);
+        return Status::NotFound;
+    };
+    reply.ordered(repeat(repeated), &Ordered { envelope, state, commitment });
+    Status::Ok
 }

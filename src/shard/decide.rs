@@ -8,6 +8,7 @@ use rand_chacha::rand_core::RngCore;
 
 use super::answer::{Verdict, answer};
 use super::mesh::Parcel;
+use super::paying::is_about_paying;
 use super::turn::{Fatal, Shard};
 use crate::engine::{Decision, Outcome, Place, Record, partition_of};
 use crate::journal::{AppendError, Storage};
@@ -173,6 +174,9 @@ impl<S: Storage> Shard<S> {
             self.counters.refused_pressure += 1;
             return Ok(Verdict::Overloaded(self.pressure.retry_after_ms()));
         }
+        if is_about_paying(request) {
+            return self.decide_paying(request, now);
+        }
         let outcome = self.outcome_of(request, now)?;
         Ok(Verdict::Decided(outcome, request.envelope().unwrap_or_default()))
     }
@@ -208,7 +212,7 @@ impl<S: Storage> Shard<S> {
     /// Whoever first touches an envelope after its time ends it, so no claim and
     /// refund, and no payment and lapse, can both win, and no answer runs ahead
     /// of the record. False when the journal has no room for that.
-    fn expire_touched(&mut self, request: &Request, now: Time) -> Result<bool, Fatal> {
+    pub(super) fn expire_touched(&mut self, request: &Request, now: Time) -> Result<bool, Fatal> {
         let envelope = request.envelope();
         match envelope.and_then(|envelope| self.engine.overdue(envelope, now)) {
             Some(expiry) => self.make_true(&expiry, now),
@@ -229,10 +233,14 @@ impl<S: Storage> Shard<S> {
             Request::Show { envelope } => looked(self.engine.show(envelope)),
             Request::Send(ref order) => {
                 let seed = Seed([self.seeds.next_u64(), self.seeds.next_u64()]);
-                self.engine.issue(order, seed, now)
+                self.issue(order, seed, now)
             }
             Request::Cancel { envelope, sender } => self.engine.cancel(envelope, sender, now),
-            Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),
+            // These have been answered before they come here.
+            Request::Fund { .. }
+            | Request::Void { .. }
+            | Request::Reveal { .. }
+            | Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),
         }
     }
 

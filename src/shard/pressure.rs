@@ -62,8 +62,9 @@ impl Pressure {
         let times = waited_us / self.wait_us_max.max(1);
         match Op::from_code(op) {
             Some(Op::Send | Op::Detail) => self.level < 1 && times < 1,
-            Some(Op::Grab | Op::Show) => self.level < 2 && times < LOOKS_AT,
-            Some(Op::Claim | Op::Cancel) => times < CLAIMS_AT,
+            Some(Op::Grab | Op::Show | Op::Reveal) => self.level < 2 && times < LOOKS_AT,
+            // Money that came must land, and what is to go back must go.
+            Some(Op::Claim | Op::Cancel | Op::Fund | Op::Void) => times < CLAIMS_AT,
             Some(Op::Hello) | None => true,
         }
     }

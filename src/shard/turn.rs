@@ -13,6 +13,7 @@ use super::board::{Board, Phase};
 use super::checkpoint::Checkpoints;
 use super::clock::Clock;
 use super::counters::{ShardCounters, TableFill};
+use super::covers::{Arrived, Covers};
 use super::followed::Outlook;
 use super::mesh::{Bell, Mesh};
 use super::pressure::Pressure;
@@ -21,6 +22,7 @@ use crate::journal::{CheckpointInfo, CommitFailed, Committed, Journal, Storage};
 use crate::limits::IDLE_MARK_AFTER;
 use crate::net::{Inbox, Net, stamp};
 use crate::units::{Cell, Durability, Stamp, Time};
+use crate::wire::PaymentKeys;
 
 /// Expiries that one turn makes at most: a crowd of them waits, claims do not.
 const EXPIRIES_PER_TURN: usize = 512;
@@ -38,7 +40,7 @@ const OVERLAP_RECORDS: u32 = 1024;
 /// for less.
 const HAND_ON_RECORDS: u32 = 4096;
 
-/// How long an expiry that found no room in the journal waits for its next try.
+/// How long an expiry or a verdict that found no room in the journal waits for its next try.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a drain waits for peers to take their last replies.
@@ -67,6 +69,10 @@ pub struct ShardSettings {
     pub stop: Arc<AtomicBool>,
     /// How many shards have nothing on its way any more, while draining.
     pub quiet: Arc<AtomicUsize>,
+    /// The keys that payments are sealed with.
+    pub payment_keys: PaymentKeys,
+    /// Where the ledger's verdicts come in.
+    pub covers: Covers,
     /// The bell of this shard.
     pub bell: Arc<Bell>,
     /// Where the shard shows how it is.
@@ -112,6 +118,8 @@ pub struct Shard<S: Storage> {
     pub(super) outlook: Outlook,
     pub(super) facts: Facts,
     pub(super) seeds: ChaCha12Rng,
+    pub(super) payment_keys: PaymentKeys,
+    pub(super) covers: Arrived,
     pub(super) counters: ShardCounters,
     /// When the round that is decided was begun.
     pub(super) round_at: Stamp,
@@ -158,6 +166,8 @@ impl<S: Storage> Shard<S> {
             pressure: Pressure::new(wait_us_max, now),
             facts: Facts { cell, durability, ports },
             seeds,
+            payment_keys: settings.payment_keys,
+            covers: Arrived::by(settings.covers),
             counters,
             round_at: now,
             answered: 0,
@@ -185,11 +195,13 @@ impl<S: Storage> Shard<S> {
         self.drain()
     }
 
-    /// Sleeps until something comes in from a connection or a peer, or a commit
-    /// has ended.
+    /// Sleeps until something comes in from a connection, a peer or the ledger, or
+    /// a commit has ended.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Fatal> {
         self.bell.lie_down();
-        let has_work = self.mesh.has_arrivals() || self.begun.is_some() && self.commit_has_ended();
+        let has_work = self.mesh.has_arrivals()
+            || self.covers.has_some()
+            || self.begun.is_some() && self.commit_has_ended();
         self.net.wait(if has_work { Some(Duration::ZERO) } else { timeout })?;
         self.bell.get_up();
         Ok(())
@@ -203,6 +215,7 @@ impl<S: Storage> Shard<S> {
         self.end_commit_if_done()?;
         self.relay_answered();
         self.decide_carried(now)?;
+        self.decide_covers(now)?;
         while self.net.fill(&mut self.inbox)? {
             self.decide_inbox(now)?;
             self.hand_on(now)?;
@@ -347,8 +360,9 @@ impl<S: Storage> Shard<S> {
             let wait = (u64::from(due) * 1000).saturating_sub(now.0);
             if self.expiry_stuck { EXPIRY_PAUSE } else { Duration::from_millis(wait) }
         });
+        let cover = self.covers.is_stuck().then_some(EXPIRY_PAUSE);
         let checkpoint = self.checkpoints.sleep_at_most(now);
-        [mark, due, checkpoint].into_iter().flatten().min()
+        [mark, due, cover, checkpoint].into_iter().flatten().min()
     }
 
     /// The turn is over: what it has cost is noted and shown.

@@ -62,8 +62,14 @@ pub enum BadRequest {
     /// The source code names none.
     #[error("unknown source of money; 0 vouched, 1 balance, 2 payment")]
     Source = 12,
+    /// The order waits for a payment that nobody could confirm.
+    #[error(
+        "this server has no payment keys, so no payment can open an envelope; set payment_keys to \
+         a file of keys, or send with another source of money"
+    )]
+    NoPaymentKeys = 13,
     /// A payment's reference where there is none, or none where there must be
-    /// one. (13 is another reason.)
+    /// one.
     #[error(
         "an order from the balance has payment 0; a confirmation names a payment that is not 0"
     )]
@@ -86,6 +92,7 @@ impl BadRequest {
             Self::Lifetime => 10,
             Self::Reserved => 11,
             Self::Source => 12,
+            Self::NoPaymentKeys => 13,
             Self::Payment => 14,
         }
     }
@@ -105,6 +112,7 @@ impl BadRequest {
             10 => Self::Lifetime,
             11 => Self::Reserved,
             12 => Self::Source,
+            13 => Self::NoPaymentKeys,
             14 => Self::Payment,
             _ => return None,
         })

@@ -6,11 +6,15 @@
 mod frame;
 mod reply;
 mod request;
+mod seal;
+mod status;
 
 pub use frame::{BadRequest, Broken, Decoded, HEADER_BYTES, decode_request};
 pub use reply::{
-    DecodeReplyError, DetailPage, Hello, Reply, ReplyBody, ReplyHead, Row, Status, Summary,
-    decode_reply, peek_reply,
+    DecodeReplyError, DetailPage, Hello, Ordered, Reply, ReplyBody, ReplyHead, Reveal, Row,
+    Summary, decode_reply, peek_reply,
 };
 pub use reply::{ReplyWriter, reply_bytes_max};
-pub use request::{Op, Request, SendOrder, encode_request};
+pub use request::{Op, Payment, Request, SendOrder, encode_request};
+pub use seal::{BadKey, PaymentKeys, SECRET_BYTES_MIN, Seal};
+pub use status::{Confirmed, Denial, NotOpen, Status};

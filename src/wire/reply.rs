@@ -5,75 +5,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::frame::HEADER_BYTES;
 use super::request::Op;
+use super::status::Status;
 use crate::limits::FRAME_BYTES_MAX;
-use crate::units::{Cell, EnvelopeId, EnvelopeState, Fen, MoneySource, Split, UnixSeconds, UserId};
-
-/// The outcome of a request. `Ok` and `AlreadyClaimed` carry the operation's
-/// body; every other status is a bare header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Status {
-    /// Done. For `send` and `cancel`, `detail` 1 marks a repeat; for `grab` it is
-    /// how many shares are left.
-    Ok = 0,
-    /// This user's share was decided earlier; the body tells it again.
-    AlreadyClaimed = 1,
-    /// Nothing is left.
-    SoldOut = 2,
-    /// Its time has run out.
-    Expired = 3,
-    /// The sender took it back.
-    NotOpen = 4,
-    /// No such envelope here.
-    NotFound = 5,
-    /// Only the sender may do this.
-    Denied = 8,
-    /// Too much work; nothing was applied; `detail` is a retry-after in ms.
-    Overloaded = 10,
-    /// No room; nothing was applied; `detail` is a retry-after in ms.
-    Unavailable = 11,
-    /// `detail` is a `BadRequest` code.
-    BadRequest = 12,
-    /// The same order came with other parameters; nothing was changed.
-    Conflict = 13,
-}
-
-impl Status {
-    /// The byte in the frame.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Ok => 0,
-            Self::AlreadyClaimed => 1,
-            Self::SoldOut => 2,
-            Self::Expired => 3,
-            Self::NotOpen => 4,
-            Self::NotFound => 5,
-            Self::Denied => 8,
-            Self::Overloaded => 10,
-            Self::Unavailable => 11,
-            Self::BadRequest => 12,
-            Self::Conflict => 13,
-        }
-    }
-
-    /// The status of a byte.
-    pub const fn from_code(code: u8) -> Option<Self> {
-        Some(match code {
-            0 => Self::Ok,
-            1 => Self::AlreadyClaimed,
-            2 => Self::SoldOut,
-            3 => Self::Expired,
-            4 => Self::NotOpen,
-            5 => Self::NotFound,
-            8 => Self::Denied,
-            10 => Self::Overloaded,
-            11 => Self::Unavailable,
-            12 => Self::BadRequest,
-            13 => Self::Conflict,
-            _ => return None,
-        })
-    }
-}
+use crate::units::{
+    Cell, EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, UnixSeconds, UserId,
+};
 
 /// `0 length | 2 op | 3 status | 4 detail | 8 tag`, little endian.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -100,6 +36,25 @@ struct HelloHead {
 #[repr(C)]
 struct NumberBody {
     number: U64,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct OrderedBody {
+    envelope: U64,
+    state: u8,
+    reserved: [u8; 7],
+    commitment: [u8; 32],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RevealBody {
+    commitment: [u8; 32],
+    seed: [U64; 2],
+    nonce: U32,
+    revealed: u8,
+    reserved: [u8; 3],
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -207,6 +162,29 @@ pub struct Summary {
     pub luckiest: Option<(UserId, Fen)>,
 }
 
+/// What `send` tells about the order's envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// Its id.
+    pub envelope: EnvelopeId,
+    /// Where it is in its life.
+    pub state: EnvelopeState,
+    /// The hash that its draws are bound to.
+    pub commitment: [u8; 32],
+}
+
+/// What `reveal` tells: the commitment, and what opens it once no coming amount
+/// can be told from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reveal {
+    /// The hash that was told when the envelope was ordered.
+    pub commitment: [u8; 32],
+    /// The secret of the draws; `None` until the envelope is closed.
+    pub seed: Option<Seed>,
+    /// The sender's part of the hash.
+    pub nonce: u32,
+}
+
 /// One claim in a detail page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -247,6 +225,8 @@ pub fn reply_bytes_max(op: u8) -> usize {
         // The ports of at most 256 shards follow the head.
         Some(Op::Hello) => HEADER_BYTES + size_of::<HelloHead>() + 2 * 256,
         Some(Op::Show) => HEADER_BYTES + size_of::<SummaryBody>(),
+        Some(Op::Send) => HEADER_BYTES + size_of::<OrderedBody>(),
+        Some(Op::Reveal) => HEADER_BYTES + size_of::<RevealBody>(),
         _ => HEADER_BYTES + size_of::<NumberBody>(),
     }
 }
@@ -277,6 +257,31 @@ impl<'a> ReplyWriter<'a> {
     pub fn number(mut self, status: Status, detail: u32, number: u64) {
         self.header(status, detail, size_of::<NumberBody>());
         self.out.extend_from_slice(&number.to_le_bytes());
+    }
+
+    /// The reply to `send`.
+    pub fn ordered(mut self, detail: u32, ordered: &Ordered) {
+        let body = OrderedBody {
+            envelope: U64::new(ordered.envelope.0),
+            state: ordered.state.code(),
+            reserved: [0; 7],
+            commitment: ordered.commitment,
+        };
+        self.header(Status::Ok, detail, size_of::<OrderedBody>());
+        self.out.extend_from_slice(body.as_bytes());
+    }
+
+    /// The reply to `reveal`.
+    pub fn reveal(mut self, reveal: &Reveal) {
+        let body = RevealBody {
+            commitment: reveal.commitment,
+            seed: reveal.seed.unwrap_or_default().0.map(U64::new),
+            nonce: U32::new(reveal.nonce),
+            revealed: u8::from(reveal.seed.is_some()),
+            reserved: [0; 3],
+        };
+        self.header(Status::Ok, 0, size_of::<RevealBody>());
+        self.out.extend_from_slice(body.as_bytes());
     }
 
     /// The reply to `hello`.
@@ -373,16 +378,18 @@ pub struct Reply {
 pub enum ReplyBody {
     /// A bare header.
     None,
-    /// The amount of a claim, grab or cancel, in fen.
+    /// The amount of a claim, grab, cancel or fund, in fen.
     Amount(Fen),
-    /// The envelope that was sent.
-    Envelope(EnvelopeId),
+    /// The envelope that was ordered.
+    Ordered(Ordered),
     /// The server's facts.
     Hello(Hello),
     /// The summary of an envelope.
     Summary(Summary),
     /// A page of claims.
     Detail(DetailPage),
+    /// A commitment, and perhaps what opens it.
+    Reveal(Reveal),
 }
 
 /// Bytes that are no reply of this protocol version.
@@ -413,12 +420,12 @@ pub struct ReplyHead {
     pub detail: u32,
     /// The request's tag.
     pub tag: u64,
-    /// The body, where it is exactly one number (an amount, an envelope id).
+    /// The amount or the envelope id that the body begins with, if it does.
     pub number: Option<u64>,
 }
 
 /// Reads the head of the reply at the front of `stream`, or `None` while the
-/// frame is not whole. Other bodies than one number are not looked at.
+/// frame is not whole. More of the body than that number is not looked at.
 #[inline]
 pub fn peek_reply(stream: &[u8]) -> Result<Option<ReplyHead>, DecodeReplyError> {
     let Ok((header, rest)) = ReplyHeader::ref_from_prefix(stream) else {
@@ -432,7 +439,12 @@ pub fn peek_reply(stream: &[u8]) -> Result<Option<ReplyHead>, DecodeReplyError> 
         return Ok(None);
     };
     let status = Status::from_code(header.status).ok_or(DecodeReplyError::Unknown)?;
-    let number = NumberBody::ref_from_bytes(body).ok().map(|body| body.number.get());
+    let first = || NumberBody::ref_from_prefix(body).ok().map(|(first, _)| first.number.get());
+    let number = match Op::from_code(header.op) {
+        Some(Op::Send) => first(),
+        _ if body.len() == size_of::<NumberBody>() => first(),
+        _ => None,
+    };
     let (op, detail, tag) = (header.op, header.detail.get(), header.tag.get());
     Ok(Some(ReplyHead { bytes, op, status, detail, tag, number }))
 }
@@ -456,8 +468,10 @@ fn decode_body(op: u8, body: &[u8]) -> Result<ReplyBody, DecodeReplyError> {
     };
     match Op::from_code(op).ok_or(DecodeReplyError::Unknown)? {
         Op::Hello => decode_hello(body).map(ReplyBody::Hello),
-        Op::Send => number().map(|n| ReplyBody::Envelope(EnvelopeId(n))),
-        Op::Grab | Op::Claim | Op::Cancel => number().map(ReplyBody::Amount),
+        Op::Send => decode_ordered(body).map(ReplyBody::Ordered),
+        Op::Grab | Op::Claim | Op::Cancel | Op::Fund => number().map(ReplyBody::Amount),
+        Op::Void => Err(DecodeReplyError::Body),
+        Op::Reveal => decode_reveal(body).map(ReplyBody::Reveal),
         Op::Show => decode_summary(body).map(ReplyBody::Summary),
         Op::Detail => decode_detail(body).map(ReplyBody::Detail),
     }
@@ -476,6 +490,22 @@ fn decode_hello(body: &[u8]) -> Result<Hello, DecodeReplyError> {
         durability: head.durability,
         ports: ports.iter().map(|port| port.get()).collect(),
     })
+}
+
+fn decode_ordered(body: &[u8]) -> Result<Ordered, DecodeReplyError> {
+    let body = OrderedBody::ref_from_bytes(body).map_err(|_| DecodeReplyError::Body)?;
+    Ok(Ordered {
+        envelope: EnvelopeId(body.envelope.get()),
+        state: EnvelopeState::from_code(body.state).ok_or(DecodeReplyError::Unknown)?,
+        commitment: body.commitment,
+    })
+}
+
+fn decode_reveal(body: &[u8]) -> Result<Reveal, DecodeReplyError> {
+    let body = RevealBody::ref_from_bytes(body).map_err(|_| DecodeReplyError::Body)?;
+    let seed = Seed(body.seed.map(U64::get));
+    let (commitment, nonce) = (body.commitment, body.nonce.get());
+    Ok(Reveal { commitment, seed: (body.revealed != 0).then_some(seed), nonce })
 }
 
 fn decode_summary(body: &[u8]) -> Result<Summary, DecodeReplyError> {

@@ -12,7 +12,7 @@ use crate::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
 pub enum Op {
     /// What server is this?
     Hello = 1,
-    /// Put money in an envelope.
+    /// Order an envelope.
     Send = 2,
     /// Is anything left for me?
     Grab = 3,
@@ -24,6 +24,12 @@ pub enum Op {
     Detail = 6,
     /// Take the rest back.
     Cancel = 7,
+    /// A payment is confirmed.
+    Fund = 8,
+    /// An order that is not paid is withdrawn.
+    Void = 9,
+    /// What the draws came from.
+    Reveal = 10,
 }
 
 impl Op {
@@ -37,6 +43,9 @@ impl Op {
             Self::Show => 5,
             Self::Detail => 6,
             Self::Cancel => 7,
+            Self::Fund => 8,
+            Self::Void => 9,
+            Self::Reveal => 10,
         }
     }
 
@@ -50,20 +59,24 @@ impl Op {
             5 => Self::Show,
             6 => Self::Detail,
             7 => Self::Cancel,
+            8 => Self::Fund,
+            9 => Self::Void,
+            10 => Self::Reveal,
             _ => return None,
         })
     }
 }
 
-/// An order for an envelope: what the sender wants, and the payment the caller
-/// vouches for. Idempotent by (sender, order).
+/// An order for an envelope: what the sender wants, and where the money comes
+/// from. Idempotent by (sender, order).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendOrder {
     /// Who pays, and who gets the refund.
     pub sender: UserId,
     /// The sender's own number for this order.
     pub order: u64,
-    /// The reference under which the payment system holds the money.
+    /// The reference under which the payment system holds the money, where the
+    /// caller vouches for it; else any number, kept with the order.
     pub payment: u64,
     /// The money, in fen.
     pub total: Fen,
@@ -81,6 +94,17 @@ pub struct SendOrder {
     pub nonce: u32,
 }
 
+/// A payment as the payment system confirms it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// The reserved envelope that it is for.
+    pub envelope: EnvelopeId,
+    /// The payment's reference.
+    pub payment: u64,
+    /// The money that came, in fen.
+    pub amount: Fen,
+}
+
 /// One decoded request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -89,7 +113,7 @@ pub enum Request {
         /// The protocol version that the client speaks.
         version: u32,
     },
-    /// Funds an envelope.
+    /// Orders an envelope.
     Send(SendOrder),
     /// The cheap look that wins nothing.
     Grab {
@@ -126,7 +150,35 @@ pub enum Request {
         /// Who says so; only the sender may.
         sender: UserId,
     },
+    /// A payment is confirmed by whoever holds the key. The fields lie here one
+    /// by one, which keeps a request within a line of the cache.
+    Fund {
+        /// Which envelope it is for.
+        envelope: EnvelopeId,
+        /// The payment's reference.
+        payment: u64,
+        /// The money that came, in fen.
+        amount: Fen,
+        /// Which key sealed it.
+        key_id: u32,
+        /// The seal over the rest; see [`Seal`].
+        seal: [u8; 32],
+    },
+    /// Withdraws an order that is not paid.
+    Void {
+        /// Which envelope.
+        envelope: EnvelopeId,
+        /// Who says so; only the sender may.
+        sender: UserId,
+    },
+    /// What the draws came from.
+    Reveal {
+        /// Which envelope.
+        envelope: EnvelopeId,
+    },
 }
+
+const _: () = assert!(size_of::<Request>() <= 64, "a request fits a line of the cache");
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -173,6 +225,17 @@ struct DetailBody {
     rows_max: U32,
 }
 
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct FundBody {
+    envelope: U64,
+    payment: U64,
+    amount: U64,
+    key_id: U32,
+    reserved: U32,
+    seal: [u8; 32],
+}
+
 fn body_of<T: FromBytes + KnownLayout + Immutable + Unaligned>(
     body: &[u8],
 ) -> Result<&T, BadRequest> {
@@ -200,6 +263,9 @@ impl Request {
             Self::Show { .. } => Op::Show,
             Self::Detail { .. } => Op::Detail,
             Self::Cancel { .. } => Op::Cancel,
+            Self::Fund { .. } => Op::Fund,
+            Self::Void { .. } => Op::Void,
+            Self::Reveal { .. } => Op::Reveal,
         }
     }
 
@@ -212,7 +278,10 @@ impl Request {
             | Self::Claim { envelope, .. }
             | Self::Show { envelope }
             | Self::Detail { envelope, .. }
-            | Self::Cancel { envelope, .. } => Some(envelope),
+            | Self::Cancel { envelope, .. }
+            | Self::Fund { envelope, .. }
+            | Self::Void { envelope, .. }
+            | Self::Reveal { envelope } => Some(envelope),
         }
     }
 
@@ -245,6 +314,15 @@ impl Request {
                 let (envelope, sender) = body_of::<PairBody>(body)?.parts();
                 Ok(Self::Cancel { envelope, sender })
             }
+            Op::Fund => decode_fund(body_of(body)?),
+            Op::Void => {
+                let (envelope, sender) = body_of::<PairBody>(body)?.parts();
+                Ok(Self::Void { envelope, sender })
+            }
+            Op::Reveal => {
+                let body = body_of::<ShowBody>(body)?;
+                Ok(Self::Reveal { envelope: EnvelopeId(body.envelope.get()) })
+            }
         }
     }
 }
@@ -272,6 +350,19 @@ fn decode_send(body: &SendBody) -> Result<Request, BadRequest> {
         share_max: body.share_max.get(),
         split: Split::from_code(body.split).ok_or(BadRequest::Split)?,
     }))
+}
+
+fn decode_fund(body: &FundBody) -> Result<Request, BadRequest> {
+    if body.reserved.get() != 0 {
+        return Err(BadRequest::Reserved);
+    }
+    Ok(Request::Fund {
+        envelope: EnvelopeId(body.envelope.get()),
+        payment: body.payment.get(),
+        amount: body.amount.get(),
+        key_id: body.key_id.get(),
+        seal: body.seal,
+    })
 }
 
 /// Appends the frame of `request` to `out`.
@@ -303,8 +394,21 @@ pub fn encode_request(
         Request::Grab { envelope, user } | Request::Claim { envelope, user } => {
             put(PairBody::of(envelope, user).as_bytes());
         }
-        Request::Cancel { envelope, sender } => put(PairBody::of(envelope, sender).as_bytes()),
-        Request::Show { envelope } => put(ShowBody { envelope: U64::new(envelope.0) }.as_bytes()),
+        Request::Cancel { envelope, sender } | Request::Void { envelope, sender } => {
+            put(PairBody::of(envelope, sender).as_bytes());
+        }
+        Request::Fund { envelope, payment, amount, key_id, seal } => put(FundBody {
+            envelope: U64::new(envelope.0),
+            payment: U64::new(payment),
+            amount: U64::new(amount),
+            key_id: U32::new(key_id),
+            reserved: U32::new(0),
+            seal,
+        }
+        .as_bytes()),
+        Request::Show { envelope } | Request::Reveal { envelope } => {
+            put(ShowBody { envelope: U64::new(envelope.0) }.as_bytes());
+        }
         Request::Detail { envelope, from, rows_max } => {
             let envelope = U64::new(envelope.0);
             put(DetailBody { envelope, from: U32::new(from), rows_max: U32::new(rows_max) }

@@ -11,9 +11,10 @@ use hongbao::journal::simulated::Disk;
 use hongbao::journal::{Identity, Position, Recovering};
 use hongbao::net::{Net, NetSettings, Waker};
 use hongbao::shard::{
-    Bell, Board, Checkpoints, Clock, Followed, Mesh, Outlook, Phase, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Clock, Covers, Followed, Mesh, Outlook, Phase, Shard, ShardSettings,
 };
 use hongbao::units::{Durability, Time};
+use hongbao::wire::PaymentKeys;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -71,6 +72,8 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         checkpoint: None,
         stop,
         quiet: Arc::default(),
+        payment_keys: PaymentKeys::default(),
+        covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board,
     };

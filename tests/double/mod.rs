@@ -9,12 +9,20 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use hongbao::client::partition;
+use hongbao::engine::commitment::{Terms, commitment};
 use hongbao::engine::partition_of;
 use hongbao::limits::DETAIL_ROWS_MAX;
-use hongbao::units::{EnvelopeId, EnvelopeState, UserId};
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, UserId};
 use hongbao::wire::{
-    Decoded, ReplyWriter, Request, Row, SendOrder, Status, Summary, decode_request,
+    Confirmed, Decoded, Denial, NotOpen, Ordered, Payment, PaymentKeys, ReplyWriter, Request,
+    Reveal, Row, SendOrder, Status, Summary, decode_request,
 };
+
+/// The seed of every envelope; equal shares do not need one.
+const SEED: Seed = Seed([3, 4]);
+
+/// The key that a double believes, and its id.
+pub(crate) const KEY: (u32, [u8; 32]) = (1, [7; 32]);
 
 /// What a double does wrong on purpose.
 #[derive(Clone, Copy, Default)]
@@ -28,6 +36,9 @@ pub(crate) struct Faults {
     pub version: Option<u32>,
     /// Reads and never answers.
     pub silent: bool,
+    /// What its ledger says of an order from a balance, at the second look at
+    /// the order; `None` says nothing.
+    pub covers: Option<bool>,
     /// Tells ports of further shards on which nobody listens.
     pub closed_ports: bool,
 }
@@ -37,6 +48,10 @@ struct Envelope {
     rows: Vec<Row>,
     refunded: u64,
     state: EnvelopeState,
+    /// Its payment came too late and went back.
+    returned: bool,
+    /// How often it was looked at.
+    looks: u32,
 }
 
 #[derive(Default)]
@@ -149,14 +164,32 @@ impl Model {
             Request::Send(order) => self.send(writer, order),
             Request::Grab { envelope, user } => self.look(writer, envelope, user, false),
             Request::Claim { envelope, user } => self.look(writer, envelope, user, true),
-            Request::Show { envelope } => match self.envelopes.get(&envelope.0) {
-                Some(found) => writer.summary(&found.summary()),
+            Request::Show { envelope } => match self.envelopes.get_mut(&envelope.0) {
+                Some(found) => {
+                    found.look(self.faults.covers);
+                    writer.summary(&found.summary());
+                }
                 None => writer.bare(Status::NotFound, 0),
             },
             Request::Detail { envelope, from, rows_max } => {
                 self.detail(writer, envelope, from, rows_max);
             }
             Request::Cancel { envelope, sender } => self.cancel(writer, envelope, sender),
+            Request::Fund { envelope, payment, amount, key_id, seal } => {
+                let payment = Payment { envelope, payment, amount };
+                let mut keys = PaymentKeys::default();
+                keys.add(KEY.0, &KEY.1).unwrap();
+                if keys.is_sealed(key_id, 0, &payment, &seal) {
+                    self.fund(writer, &payment);
+                } else {
+                    writer.bare(Status::Denied, Denial::Seal.code());
+                }
+            }
+            Request::Void { envelope, sender } => self.void(writer, envelope, sender),
+            Request::Reveal { envelope } => match self.envelopes.get(&envelope.0) {
+                Some(found) => writer.reveal(&found.reveal(envelope)),
+                None => writer.bare(Status::NotFound, 0),
+            },
         }
     }
 
@@ -166,14 +199,51 @@ impl Model {
             if !same {
                 return writer.bare(Status::Conflict, 0);
             }
-            return writer.number(Status::Ok, 1, id);
+            return writer.ordered(1, &self.envelopes[&id].ordered(EnvelopeId(id)));
         }
         let slot = u32::try_from(self.envelopes.len()).unwrap();
         let id = EnvelopeId::new(0, partition_of(order.sender), slot, 1).0;
         self.orders.insert((order.sender.0, order.order), id);
-        let envelope = Envelope { order, rows: vec![], refunded: 0, state: EnvelopeState::Open };
+        let state = match order.source {
+            MoneySource::Vouched => EnvelopeState::Open,
+            MoneySource::Balance | MoneySource::Payment => EnvelopeState::Reserved,
+        };
+        let envelope =
+            Envelope { order, rows: vec![], refunded: 0, state, returned: false, looks: 0 };
+        writer.ordered(0, &envelope.ordered(EnvelopeId(id)));
         self.envelopes.insert(id, envelope);
-        writer.number(Status::Ok, 0, id);
+    }
+
+    fn fund(&mut self, writer: ReplyWriter<'_>, payment: &Payment) {
+        let Some(found) = self.envelopes.get_mut(&payment.envelope.0) else {
+            return writer.bare(Status::NotFound, 0);
+        };
+        let (confirmed, amount) = match found.state {
+            EnvelopeState::Reserved => {
+                found.state = EnvelopeState::Open;
+                (Confirmed::Opened, 0)
+            }
+            EnvelopeState::Voided if found.returned => (Confirmed::ReturnedBefore, payment.amount),
+            EnvelopeState::Voided => {
+                found.returned = true;
+                (Confirmed::Returned, payment.amount)
+            }
+            _ => (Confirmed::OpenedBefore, 0),
+        };
+        writer.number(Status::Ok, confirmed.code(), amount);
+    }
+
+    fn void(&mut self, writer: ReplyWriter<'_>, id: EnvelopeId, sender: UserId) {
+        match self.envelopes.get_mut(&id.0) {
+            None => writer.bare(Status::NotFound, 0),
+            Some(found) if found.order.sender != sender => writer.bare(Status::Denied, 0),
+            Some(found) if found.state == EnvelopeState::Reserved => {
+                found.state = EnvelopeState::Voided;
+                writer.bare(Status::Ok, 0);
+            }
+            Some(found) if found.state == EnvelopeState::Voided => writer.bare(Status::Ok, 1),
+            Some(_) => writer.bare(Status::Conflict, 0),
+        }
     }
 
     fn look(&mut self, writer: ReplyWriter<'_>, id: EnvelopeId, user: UserId, claims: bool) {
@@ -188,9 +258,7 @@ impl Model {
             EnvelopeState::Open => writer.number(Status::Ok, envelope.shares_left(), 0),
             EnvelopeState::Exhausted => writer.bare(Status::SoldOut, 0),
             EnvelopeState::Expired => writer.bare(Status::Expired, 0),
-            EnvelopeState::Cancelled | EnvelopeState::Reserved | EnvelopeState::Voided => {
-                writer.bare(Status::NotOpen, 0);
-            }
+            shut => writer.bare(Status::NotOpen, not_open(shut).code()),
         }
     }
 
@@ -212,8 +280,8 @@ impl Model {
                 EnvelopeState::Exhausted => writer.bare(Status::SoldOut, 0),
                 EnvelopeState::Cancelled => writer.number(Status::Ok, 1, envelope.refunded),
                 EnvelopeState::Expired => writer.bare(Status::Expired, 0),
-                EnvelopeState::Reserved | EnvelopeState::Voided => {
-                    writer.bare(Status::NotOpen, 0);
+                shut @ (EnvelopeState::Reserved | EnvelopeState::Voided) => {
+                    writer.bare(Status::NotOpen, not_open(shut).code());
                 }
                 EnvelopeState::Open => {
                     envelope.refunded = envelope.left();
@@ -225,7 +293,45 @@ impl Model {
     }
 }
 
+fn not_open(state: EnvelopeState) -> NotOpen {
+    match state {
+        EnvelopeState::Reserved => NotOpen::NotPaid,
+        EnvelopeState::Voided => NotOpen::NeverPaid,
+        _ => NotOpen::Cancelled,
+    }
+}
+
 impl Envelope {
+    fn ordered(&self, envelope: EnvelopeId) -> Ordered {
+        Ordered { envelope, state: self.state, commitment: self.reveal(envelope).commitment }
+    }
+
+    fn reveal(&self, envelope: EnvelopeId) -> Reveal {
+        let SendOrder { nonce, total, shares, share_max, split, .. } = self.order;
+        let terms = Terms { envelope, nonce, total, shares, share_max, split };
+        let is_live = matches!(self.state, EnvelopeState::Open | EnvelopeState::Reserved);
+        let seed = (!is_live).then_some(SEED);
+        Reveal { commitment: commitment(&terms, SEED), seed, nonce }
+    }
+
+    fn look(&mut self, covers: Option<bool>) {
+        self.looks += 1;
+        let waits = (self.state, self.order.source);
+        if waits != (EnvelopeState::Reserved, MoneySource::Balance) || self.looks < 2 {
+            return;
+        }
+        match covers {
+            Some(true) => self.state = EnvelopeState::Open,
+            Some(false) => self.state = EnvelopeState::Voided,
+            None => {}
+        }
+    }
+
+    fn luckiest(&self) -> Option<(UserId, u64)> {
+        let best = self.rows.iter().rev().max_by_key(|row| row.amount);
+        best.filter(|_| self.shares_left() == 0).map(|row| (row.user, row.amount.into()))
+    }
+
     fn shares_left(&self) -> u32 {
         self.order.shares - u32::try_from(self.rows.len()).unwrap()
     }
@@ -260,7 +366,7 @@ impl Envelope {
             state: self.state,
             split: self.order.split,
             source: self.order.source,
-            luckiest: None,
+            luckiest: self.luckiest(),
         }
     }
 }

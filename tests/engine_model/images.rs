@@ -1,7 +1,9 @@
 //! Images taken slice by slice in the middle of traffic, and engines restored
 //! from them and from the records after.
 
-use hongbao::engine::{BadImage, Engine, IMAGE_SLICE_BYTES_MAX, Record, Restoring, Totals};
+use hongbao::engine::{
+    BadImage, Capacity, Engine, EnvelopeLimits, IMAGE_SLICE_BYTES_MAX, Record, Restoring, Totals,
+};
 use hongbao::units::EnvelopeId;
 
 use crate::twins::Twins;
@@ -69,6 +71,26 @@ fn restored(
     for some in tail.chunks(100) {
         restoring.apply(some).expect("the tail fits");
     }
+    restoring.finish().expect("it is whole")
+}
+
+/// The engine of an image that is taken at rest.
+pub(crate) fn reloaded(engine: &mut Engine, envelopes: u32, table_bytes: usize) -> Engine {
+    reloaded_with(engine, capacity(envelopes, table_bytes), LIMITS)
+}
+
+pub(crate) fn reloaded_with(
+    engine: &mut Engine,
+    capacity: Capacity,
+    limits: EnvelopeLimits,
+) -> Engine {
+    let mut restoring = Restoring::new(CELL, capacity, limits, 0, 1);
+    let (mut cursor, mut slice) = (engine.begin_image(), Vec::new());
+    while engine.next_slice(&mut cursor, 0, &mut slice) {
+        restoring.load(&slice).expect("what was saved can be loaded");
+        slice.clear();
+    }
+    engine.end_image(cursor);
     restoring.finish().expect("it is whole")
 }
 

@@ -2,8 +2,13 @@
 //! borders: full tables, wrong ids, records that do not fit.
 
 mod borders;
+mod draws;
 mod images;
+mod limits;
+mod paying;
+mod payments;
 mod plain;
+mod race;
 mod recycling;
 mod twins;
 mod wheel;

@@ -7,15 +7,17 @@
 pub mod acknowledged;
 pub mod disk;
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use hongbao::client::{Address, Client};
 use hongbao::config::{Cores, MaybeListen};
 use hongbao::units::{Split, UserId};
-use hongbao::wire::SendOrder;
+use hongbao::wire::{Payment, PaymentKeys, Request, Seal, SendOrder};
 use hongbao::{Config, Server};
 
 /// A configuration that starts in a moment: small segments, small tables.
@@ -60,6 +62,35 @@ pub fn order(sender: u64, order: u64, total: u64, shares: u32) -> SendOrder {
         share_max: 0,
         split: Split::DoubleMean,
     }
+}
+
+/// The secret of a payment key, made up from its id.
+pub fn secret(id: u8) -> [u8; 32] {
+    [id; 32]
+}
+
+/// A file of these payment keys, as a server wants it.
+pub fn key_file(dir: &Path, ids: &[u8]) -> PathBuf {
+    let path = dir.join("keys.toml");
+    let entry =
+        |&id: &u8| format!("[[key]]\nid = {id}\nsecret = \"{}\"\n", hex::encode(secret(id)));
+    std::fs::write(&path, ids.iter().map(entry).collect::<String>()).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+/// The seal of such a key, for a server of the cell of [`config`].
+pub fn seal(id: u8, payment: &Payment) -> Seal {
+    let mut keys = PaymentKeys::default();
+    keys.add(id.into(), &secret(id)).unwrap();
+    keys.seal(id.into(), Config::default().cell, payment).unwrap()
+}
+
+/// The request that confirms a payment, sealed with such a key.
+pub fn confirm(id: u8, payment: &Payment) -> Request {
+    let Payment { envelope, payment: reference, amount } = *payment;
+    let seal = seal(id, payment);
+    Request::Fund { envelope, payment: reference, amount, key_id: id.into(), seal }
 }
 
 /// The server binary on a data directory, in a process that can be killed.

@@ -2,12 +2,13 @@
 //!
 //! This room only describes; it never acts.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use hongbao::client::Address;
-use hongbao::units::{EnvelopeId, Fen, Split, UserId};
+use hongbao::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
 
 use crate::admin::AdminArgs;
 use crate::demo::{DemoArgs, ServeArgs};
@@ -20,7 +21,7 @@ use crate::stats::StatsArgs;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the server refused: sold out, expired, not found, conflict, ...
+  1  the server refused: sold out, expired, not found, conflict, not yet, ...
   2  usage: a flag or value is wrong
   3  cannot reach the server, or another input/output failure
   4  an audit or verification failed, or `hb doctor` found something bad
@@ -45,8 +46,12 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Put money in an envelope
+    /// Order an envelope and put money in it
     Send(SendArgs),
+    /// Confirm the payment of an order, as its payment system
+    Fund(FundArgs),
+    /// Withdraw an order that is not paid (only the sender may)
+    Void(CancelArgs),
     /// Look whether something is left; wins nothing
     Grab(PairArgs),
     /// Take one share
@@ -57,6 +62,8 @@ pub(crate) enum Command {
     Detail(EnvelopeArgs),
     /// Take the rest back (only the sender may)
     Cancel(CancelArgs),
+    /// Recompute every amount of a closed envelope from its seed
+    Verify(VerifyArgs),
     /// Put load on a server and measure it
     Load(LoadArgs),
     /// Serve, crash, recover and audit: the whole thing in one command
@@ -88,9 +95,12 @@ pub(crate) struct SendArgs {
     /// The sender's own number for this order; the same again gives the same envelope
     #[arg(long)]
     pub(crate) order: u64,
-    /// The reference under which the money is held
-    #[arg(long)]
-    pub(crate) payment: u64,
+    /// Where the money comes from
+    #[arg(long, value_enum, default_value = "vouched")]
+    pub(crate) from: SourceName,
+    /// The reference under which the money is held; wanted where you vouch for it
+    #[arg(long, required_unless_present = "from", required_if_eq("from", "vouched"))]
+    pub(crate) payment: Option<u64>,
     /// The money, in yuan, such as 88.00
     #[arg(long, value_name = "YUAN", value_parser = money::parse_yuan)]
     pub(crate) total: Fen,
@@ -106,6 +116,65 @@ pub(crate) struct SendArgs {
     /// The most one share may be, in yuan
     #[arg(long, value_name = "YUAN", value_parser = money::parse_yuan)]
     pub(crate) share_max: Option<Fen>,
+    /// Your part of the commitment to the draws: any number
+    #[arg(long, default_value_t = 0)]
+    pub(crate) nonce: u32,
+}
+
+/// The sources of money, as a user names them.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum SourceName {
+    /// You vouch that it is paid: open at once
+    Vouched,
+    /// The sender's balance: open when the ledger has put it aside
+    Balance,
+    /// An outside payment: open when its payment system confirms it
+    Payment,
+}
+
+impl SourceName {
+    /// The source of this name.
+    pub(crate) fn source(self) -> MoneySource {
+        match self {
+            Self::Vouched => MoneySource::Vouched,
+            Self::Balance => MoneySource::Balance,
+            Self::Payment => MoneySource::Payment,
+        }
+    }
+}
+
+/// `hb fund`.
+#[derive(Args)]
+pub(crate) struct FundArgs {
+    /// The envelope's number, as `hb send` printed it
+    #[arg(value_parser = envelope)]
+    pub(crate) envelope: EnvelopeId,
+    /// The payment's reference
+    #[arg(long)]
+    pub(crate) payment: u64,
+    /// The money that came, in yuan: the envelope's total
+    #[arg(long, value_name = "YUAN", value_parser = money::parse_yuan)]
+    pub(crate) amount: Fen,
+    /// The file with the key to seal with, as the server's `payment_keys`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: PathBuf,
+    /// Which key of the file; wanted where it has several
+    #[arg(long)]
+    pub(crate) key_id: Option<u32>,
+}
+
+/// `hb verify`.
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// The envelope's number, as `hb send` printed it
+    #[arg(value_parser = envelope)]
+    pub(crate) envelope: EnvelopeId,
+    /// The commitment that `hb send` printed; without it that of the server is believed
+    #[arg(long, value_name = "HEX", value_parser = hash)]
+    pub(crate) commitment: Option<[u8; 32]>,
+    /// Print every claim with its receipt
+    #[arg(long)]
+    pub(crate) receipts: bool,
 }
 
 /// The rules of a cut, as a user names them.
@@ -162,6 +231,12 @@ pub(crate) struct CancelArgs {
 
 fn envelope(text: &str) -> Result<EnvelopeId, String> {
     text.parse().map(EnvelopeId).map_err(|_| "an envelope is a whole number".into())
+}
+
+fn hash(text: &str) -> Result<[u8; 32], String> {
+    let mut hash = [0; 32];
+    let parsed = hex::decode_to_slice(text, &mut hash);
+    parsed.map(|()| hash).map_err(|_| "a commitment is 64 hex digits".into())
 }
 
 fn user(text: &str) -> Result<UserId, String> {

@@ -1,50 +1,16 @@
-//! The commands that make one call: send, grab, claim, show, detail, cancel.
+//! The commands about an open envelope: grab, claim, show, detail, cancel.
 
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
 use hongbao::client::{Address, Client, Look};
-use hongbao::units::{EnvelopeState, Split};
-use hongbao::wire::{Row, SendOrder, Summary};
+use hongbao::units::{EnvelopeState, MoneySource, Split};
+use hongbao::wire::{Row, Summary};
 use serde_json::{Value, json};
 
-use crate::args::{CancelArgs, EnvelopeArgs, PairArgs, SendArgs};
-use crate::exit::Usage;
+use crate::args::{CancelArgs, EnvelopeArgs, PairArgs};
 use crate::money::yuan;
 use crate::output::{Output, id};
-
-/// `hb send`.
-pub(crate) fn send(addr: &Address, args: &SendArgs, output: Output) -> Result<()> {
-    let order = order_of(args)?;
-    let sent = Client::connect(addr)?.send(&order)?;
-    let json = json!({
-        "envelope": id(sent.envelope), "repeated": sent.repeated,
-        "total_fen": order.total, "shares": order.shares,
-    });
-    output.print(&json, || {
-        let already = if sent.repeated { ", sent before by the same order" } else { "" };
-        let (total, shares) = (yuan(order.total), order.shares);
-        format!("envelope {}: {total} in {shares} shares{already}", sent.envelope)
-    });
-    Ok(())
-}
-
-fn order_of(args: &SendArgs) -> Result<SendOrder> {
-    let too_long = || Usage("--lifetime is too long: at most 136 years".into());
-    let too_much = || Usage("--share-max is too much: at most 42949672.95 yuan".into());
-    Ok(SendOrder {
-        nonce: 0,
-        source: hongbao::units::MoneySource::Vouched,
-        sender: args.sender,
-        order: args.order,
-        payment: args.payment,
-        total: args.total,
-        shares: args.shares,
-        lifetime_s: u32::try_from(args.lifetime.as_secs()).map_err(|_| too_long())?,
-        share_max: u32::try_from(args.share_max.unwrap_or(0)).map_err(|_| too_much())?,
-        split: args.split.split(),
-    })
-}
 
 /// `hb grab`.
 pub(crate) fn grab(addr: &Address, pair: &PairArgs, output: Output) -> Result<()> {
@@ -91,34 +57,49 @@ fn summary_json(summary: &Summary) -> Value {
         "shares": summary.shares, "claimed": summary.claimed,
         "share_max_fen": summary.share_max, "created_at": summary.created_at,
         "expires_at": summary.expires_at, "state": state_word(summary.state),
-        "split": split_word(summary.split),
+        "split": split_word(summary.split), "source": source_word(summary.source),
+        "luckiest": summary.luckiest.map(|(user, _)| id(user)),
+        "luckiest_fen": summary.luckiest.map(|(_, amount)| amount),
     })
 }
 
 fn summary_words(one: &EnvelopeArgs, s: &Summary) -> String {
+    let (state, source) = (state_word(s.state), source_word(s.source));
+    let (total, split) = (yuan(s.total), split_word(s.split));
+    let mut text = format!(
+        "envelope {}: {state}\n  from user {} (order {}, {source}), {total} in {} shares, {split}",
+        one.envelope, s.sender, s.order, s.shares
+    );
+    let _ = match s.state {
+        EnvelopeState::Reserved => {
+            write!(text, "\n  not paid yet, lapses at {}", moment(s.expires_at))
+        }
+        EnvelopeState::Voided => write!(text, "\n  never paid"),
+        _ => write!(text, "{}", paid_words(s)),
+    }; // a String takes all
+    text
+}
+
+/// What became of the money of an envelope that has opened.
+fn paid_words(s: &Summary) -> String {
     let given = s.total.saturating_sub(s.left).saturating_sub(s.refunded);
+    let (given, left, refunded) = (yuan(given), yuan(s.left), yuan(s.refunded));
+    let best =
+        s.luckiest.map(|(user, amount)| format!("\n  luckiest user {user} with {}", yuan(amount)));
     format!(
-        "envelope {}: {}\n  from user {} (order {}), {} in {} shares, {}\n  \
-         claimed {} in {} shares, left {}, refunded {}\n  expires at {}",
-        one.envelope,
-        state_word(s.state),
-        s.sender,
-        s.order,
-        yuan(s.total),
-        s.shares,
-        split_word(s.split),
-        yuan(given),
+        "\n  claimed {given} in {} shares, left {left}, refunded {refunded}{}\n  expires at {}",
         s.claimed,
-        yuan(s.left),
-        yuan(s.refunded),
-        moment(s.expires_at),
+        best.unwrap_or_default(),
+        moment(s.expires_at)
     )
 }
 
 /// `hb detail`.
 pub(crate) fn detail(addr: &Address, one: &EnvelopeArgs, output: Output) -> Result<()> {
     let detail = Client::connect(addr)?.detail(one.envelope).context("reading the detail")?;
-    let best = luckiest(&detail.rows);
+    // Before the last share is taken somebody may still be luckier.
+    let is_whole = usize::try_from(detail.shares).is_ok_and(|shares| shares == detail.rows.len());
+    let best = luckiest(&detail.rows).filter(|_| is_whole);
     let row_json =
         |row: &Row| json!({ "user": id(row.user), "amount_fen": row.amount, "at": row.at });
     let json = json!({
@@ -156,7 +137,7 @@ pub(crate) fn cancel(addr: &Address, by: &CancelArgs, output: Output) -> Result<
     Ok(())
 }
 
-fn state_word(state: EnvelopeState) -> &'static str {
+pub(crate) fn state_word(state: EnvelopeState) -> &'static str {
     match state {
         EnvelopeState::Open => "open",
         EnvelopeState::Exhausted => "exhausted",
@@ -164,6 +145,14 @@ fn state_word(state: EnvelopeState) -> &'static str {
         EnvelopeState::Cancelled => "cancelled",
         EnvelopeState::Reserved => "reserved",
         EnvelopeState::Voided => "voided",
+    }
+}
+
+fn source_word(source: MoneySource) -> &'static str {
+    match source {
+        MoneySource::Vouched => "vouched",
+        MoneySource::Balance => "balance",
+        MoneySource::Payment => "payment",
     }
 }
 

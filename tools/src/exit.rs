@@ -19,6 +19,18 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// What cannot be had yet; the words say what it waits for.
+#[derive(Debug)]
+pub(crate) struct NotYet(pub(crate) String);
+
+impl std::fmt::Display for NotYet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotYet {}
+
 /// What an audit or a verification found; the words say it.
 #[derive(Debug)]
 pub(crate) struct AuditFailed(pub(crate) String);
@@ -64,6 +76,9 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
         if let Some(ClientError::Refused(refusal)) = cause.downcast_ref() {
             return (1, Some(format!("{:?}", refusal.status)));
         }
+        if cause.is::<NotYet>() {
+            return (1, None);
+        }
         if cause.is::<Usage>() {
             return (2, None);
         }
@@ -87,6 +102,7 @@ mod tests {
         let refused = Err::<(), _>(refused).context("while issuing").unwrap_err();
         assert_eq!(classify(&refused), (1, Some("SoldOut".into())));
         assert_eq!(words(&refused), "while issuing: sold out: every share is taken");
+        assert_eq!(classify(&NotYet("x".into()).into()).0, 1);
         assert_eq!(classify(&Usage("x".into()).into()).0, 2);
         assert_eq!(classify(&std::io::Error::other("disk").into()).0, 3);
         assert_eq!(classify(&AuditFailed("x".into()).into()).0, 4);

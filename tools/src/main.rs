@@ -18,9 +18,11 @@ mod mix;
 mod money;
 mod number;
 mod output;
+mod paying;
 mod progress;
 mod stats;
 mod stats_table;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -40,11 +42,14 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
     match cli.command {
-        Command::Send(order) => calls::send(&cli.addr, &order, output),
+        Command::Send(order) => paying::send(&cli.addr, &order, output),
+        Command::Fund(payment) => paying::fund(&cli.addr, &payment, output),
+        Command::Void(by) => paying::void(&cli.addr, &by, output),
         Command::Grab(pair) => calls::grab(&cli.addr, &pair, output),
         Command::Claim(pair) => calls::claim(&cli.addr, &pair, output),
         Command::Show(one) => calls::show(&cli.addr, &one, output),
         Command::Detail(one) => calls::detail(&cli.addr, &one, output),
+        Command::Verify(args) => verify::run(&cli.addr, &args, output),
         Command::Cancel(by) => calls::cancel(&cli.addr, &by, output),
         Command::Load(plan) => load::run(&cli.addr, &plan, output),
         Command::Demo(plan) => demo::run(&plan, output),

@@ -50,6 +50,145 @@ fn an_envelope_is_sent_claimed_shown_and_cancelled() {
     assert_eq!(words, "44.00 yuan (claimed before; the same share)\n");
 }
 
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// A file with a payment key of its own, or with that of the double.
+fn key_file(dir: &tempfile::TempDir, keys: &[(u32, [u8; 32])]) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = dir.path().join("keys.toml");
+    let entry = |(id, secret): &(u32, [u8; 32])| {
+        format!("[[key]]\nid = {id}\nsecret = \"{}\"\n", hex::encode(secret))
+    };
+    std::fs::write(&path, keys.iter().map(entry).collect::<String>()).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Orders an envelope that somebody else pays for.
+fn reserve(addr: &str, number: &str, more: &[&str]) -> Output {
+    let args = ["--json", "send", "--sender", "7", "--order", number, "--total", "88.00"];
+    hb(addr, &[&args[..], &["--shares", "2", "--split", "equal"], more].concat())
+}
+
+fn reserved(addr: &str, number: &str) -> String {
+    let output = reserve(addr, number, &["--from", "payment"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["state"], "reserved", "{told}");
+    text(&told["envelope"])
+}
+
+#[test]
+fn a_payment_opens_its_envelope_under_the_right_seal_only() {
+    let addr = server(Faults::default());
+    let dir = tempfile::tempdir().unwrap();
+    let envelope = reserved(&addr, "1");
+    let args = ["fund", &envelope, "--payment", "5", "--amount", "88.00", "--key-file"];
+    let wrong = key_file(&dir, &[(double::KEY.0, [8; 32])]);
+    let denied = hb(&addr, &[&args[..], &[&wrong]].concat());
+    assert_eq!(denied.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&denied.stderr).contains("seal"), "{denied:?}");
+    assert_eq!(json(&addr, &["show", &envelope])["state"], "reserved");
+
+    let keys = key_file(&dir, &[(9, [8; 32]), double::KEY]);
+    let unclear = hb(&addr, &[&args[..], &[&keys]].concat());
+    assert_eq!(unclear.status.code(), Some(2), "which key? {unclear:?}");
+    let with_key = [&args[..], &[&keys, "--key-id", "1"]].concat();
+    let funded = json(&addr, &with_key);
+    assert_eq!((&funded["opened"], &funded["repeated"]), (&true.into(), &false.into()));
+    assert_eq!(json(&addr, &with_key)["repeated"], true);
+    assert_eq!(json(&addr, &["claim", &envelope, "5"])["amount_fen"], 4400);
+}
+
+#[test]
+fn a_withdrawn_order_sends_its_payment_back() {
+    let addr = server(Faults::default());
+    let dir = tempfile::tempdir().unwrap();
+    let envelope = reserved(&addr, "1");
+    let early = hb(&addr, &["claim", &envelope, "5"]);
+    assert!(String::from_utf8_lossy(&early.stderr).contains("waits for its money"), "{early:?}");
+    assert_eq!(json(&addr, &["void", &envelope, "7"])["repeated"], false);
+    assert_eq!(json(&addr, &["void", &envelope, "7"])["repeated"], true);
+    assert_eq!(json(&addr, &["show", &envelope])["state"], "voided");
+    let words = String::from_utf8(hb(&addr, &["show", &envelope]).stdout).unwrap();
+    assert!(words.ends_with("equal\n  never paid\n"), "{words}");
+    let keys = key_file(&dir, &[double::KEY]);
+    let args = ["fund", &envelope, "--payment", "5", "--amount", "88", "--key-file", &keys];
+    let late = json(&addr, &args);
+    assert_eq!((&late["opened"], &late["returned_fen"]), (&false.into(), &8800.into()), "{late}");
+    let words = String::from_utf8(hb(&addr, &args).stdout).unwrap();
+    assert_eq!(words, "too late: 88.00 yuan went to the sender's balance (confirmed before)\n");
+}
+
+#[test]
+fn an_order_from_the_balance_waits_for_the_ledgers_word() {
+    let covered = server(Faults { covers: Some(true), ..Faults::default() });
+    let output = reserve(&covered, "1", &["--from", "balance"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["state"], "open", "{told}");
+
+    let broke = server(Faults { covers: Some(false), ..Faults::default() });
+    let output = reserve(&broke, "1", &["--from", "balance"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["status"], "NotOpen", "{told}");
+    assert!(text(&told["error"]).contains("money never came"), "{told}");
+}
+
+#[test]
+fn a_closed_envelope_verifies_and_a_false_one_is_exit_code_4() {
+    let addr = server(Faults::default());
+    let order = reserve(&addr, "1", &["--payment", "1", "--nonce", "77"]);
+    let sent: Value = serde_json::from_slice(&order.stdout).unwrap();
+    let (envelope, commitment) = (text(&sent["envelope"]), text(&sent["commitment"]));
+    json(&addr, &["claim", &envelope, "5"]);
+    let early = hb(&addr, &["verify", &envelope]);
+    assert_eq!(early.status.code(), Some(1), "{early:?}");
+    assert!(String::from_utf8_lossy(&early.stderr).contains("not closed yet"));
+    json(&addr, &["claim", &envelope, "6"]);
+
+    let shown = json(&addr, &["show", &envelope]);
+    assert_eq!((&shown["luckiest"], &shown["luckiest_fen"]), (&"5".into(), &4400.into()));
+    let words = String::from_utf8(hb(&addr, &["show", &envelope]).stdout).unwrap();
+    assert!(words.contains("luckiest user 5 with 44.00 yuan"), "{words}");
+    assert_eq!(json(&addr, &["detail", &envelope])["luckiest"], "5");
+
+    let args = ["verify", &envelope, "--receipts", "--commitment", &commitment];
+    let told = json(&addr, &args);
+    assert_eq!((&told["verified"], &told["nonce"]), (&true.into(), &77.into()), "{told}");
+    let receipts = told["receipts"].as_array().unwrap();
+    assert_eq!((receipts.len(), &receipts[1]["receipt"]), (2, &told["last_receipt"]));
+    let words = String::from_utf8(hb(&addr, &args).stdout).unwrap();
+    assert!(
+        words.contains("all 2 amounts follow") && words.contains("44.00 yuan  user 6"),
+        "{words}"
+    );
+
+    let other = "00".repeat(32);
+    let false_word = hb(&addr, &["verify", &envelope, "--commitment", &other]);
+    assert_eq!(false_word.status.code(), Some(4), "{false_word:?}");
+
+    // The double gives equal shares whatever was asked for: with a random split
+    // its amounts are not those of the seed.
+    let args = ["send", "--sender", "7", "--order", "2", "--payment", "1", "--total", "88.00"];
+    let random = text(&json(&addr, &[&args[..], &["--shares", "2"]].concat())["envelope"]);
+    json(&addr, &["claim", &random, "5"]);
+    json(&addr, &["claim", &random, "6"]);
+    let cheated = hb(&addr, &["verify", &random]);
+    assert_eq!(cheated.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&cheated.stderr).contains("rank 0"), "{cheated:?}");
+}
+
+#[test]
+fn a_payment_reference_is_wanted_only_where_the_caller_vouches() {
+    let addr = server(Faults::default());
+    for from in [&["--from", "vouched"][..], &[]] {
+        assert_eq!(reserve(&addr, "1", from).status.code(), Some(2), "{from:?}");
+    }
+    assert_eq!(reserve(&addr, "1", &["--from", "payment"]).status.code(), Some(0));
+}
+
 #[test]
 fn a_refusal_is_exit_code_1() {
     let addr = server(Faults::default());

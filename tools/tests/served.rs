@@ -97,7 +97,7 @@ fn the_journal_of_a_killed_server_holds_what_was_acknowledged() {
     let verified: Value = serde_json::from_slice(&verified.stdout).unwrap();
     assert_eq!(verified["shards"][0]["records"], 3, "{verified}");
     let records = records(&data);
-    assert_eq!((&records[0]["type"], &records[0]["total_fen"]), (&"funded".into(), &8800.into()));
+    assert_eq!((&records[0]["type"], &records[0]["total_fen"]), (&"issued".into(), &8800.into()));
     for (record, claim) in records[1..].iter().zip(&claims) {
         assert_eq!(record["type"], "claimed");
         assert_eq!(record["amount_fen"], claim["amount_fen"]);

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hongbao::client::{Address, Client, ClientError, Settings};
-use hongbao::units::EnvelopeId;
 use hongbao::wire::{Reply, ReplyBody, Request};
 
 use super::book::Book;
@@ -137,7 +136,8 @@ impl Line {
 
 fn number_of(reply: &Reply) -> Option<u64> {
     match reply.body {
-        ReplyBody::Amount(number) | ReplyBody::Envelope(EnvelopeId(number)) => Some(number),
+        ReplyBody::Amount(number) => Some(number),
+        ReplyBody::Ordered(ordered) => Some(ordered.envelope.0),
         _ => None,
     }
 }
