@@ -16,12 +16,14 @@ use std::time::Duration;
 
 use hongbao::admin::{ShardStatus, Status as AdminStatus};
 use hongbao::client::{Client, ClientError, Look, Refusal};
-use hongbao::units::{EnvelopeId, UserId};
+use hongbao::shard::Cover;
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, UserId};
 use hongbao::wire::{ReplyBody, Request, SendOrder, Status};
+use hongbao::{Config, Server};
 
 use rig::acknowledged::{Acknowledged, Crowd, verify};
 use rig::disk::{Disk, Filler};
-use rig::{Process, address, command, order, until};
+use rig::{Process, address, command, config, connect, order, until};
 
 const LIFETIME_S: u32 = 3600;
 const EXIT_FATAL: i32 = 74;
@@ -236,6 +238,38 @@ fn a_full_disk_refuses_new_records_loses_nothing_and_recovers_when_space_is_made
         full.refused.len(),
         full.orders.len()
     );
+}
+
+#[test]
+fn a_verdict_that_finds_the_disk_full_is_made_true_when_there_is_space() {
+    let Some(disk) = Disk::made(64, &[]) else { return };
+    let small = Config { segment_kib: 128, ..config(&disk.path().join("data")) };
+    let server = Server::start(small).unwrap();
+    let mut client = connect(&server);
+    let mut send = |number, source| {
+        let order = SendOrder { source, payment: 0, ..order(7, number, 6000, SHARES) };
+        client.send(&order).map(|sent| sent.envelope)
+    };
+    let reserved: Vec<_> = (0..200).map(|n| send(n, MoneySource::Balance).unwrap()).collect();
+    let filler = Filler::on(&disk);
+    let mut numbers = 1000..;
+    until("orders are refused", SOON, || {
+        send(numbers.next().unwrap(), MoneySource::Vouched)
+            .is_err_and(|error| is_unavailable(&error))
+    });
+    for &envelope in &reserved {
+        server.covers()[0].push(Cover { envelope, covered: true }).unwrap();
+    }
+    server.covers()[0].ring();
+    let waiting = |client: &mut Client| {
+        let states = reserved.iter().map(|&envelope| client.show(envelope).unwrap().state);
+        states.filter(|&state| state == EnvelopeState::Reserved).count()
+    };
+    let waiting_then = waiting(&mut client);
+    drop(filler);
+    until("all of them are open", SOON, || waiting(&mut client) == 0);
+    println!("{waiting_then} of 200 verdicts waited for space");
+    assert!(waiting_then > 0, "the disk was not full");
 }
 
 #[test]

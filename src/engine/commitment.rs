@@ -141,7 +141,7 @@ mod tests {
     const SEED: Seed = Seed([1, 2]);
 
     fn hex(hash: &Hash) -> String {
-        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+        hash.map(|byte| format!("{byte:02x}")).concat()
     }
 
     /// The bytes were put together and hashed by `sha256sum`, not by this code.

@@ -190,7 +190,7 @@ mod tests {
             (MoneySource::Payment, 0, Ok(())),
             (MoneySource::Payment, 3, Ok(())),
         ] {
-            assert_eq!(LIMITS.check(&SendOrder { source, payment, ..order }, NOW), kept);
+            assert_eq!(LIMITS.check(&SendOrder { payment, source, ..order }, NOW), kept);
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod borders;
 mod draws;
+mod flips;
 mod images;
 mod limits;
 mod paying;

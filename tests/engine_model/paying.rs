@@ -1,7 +1,9 @@
 //! Paying in: every state against every operation and source.
 
-use hongbao::engine::{Decision, Engine, Outcome, Record};
-use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, Split, Time, UserId};
+use hongbao::engine::{Decision, Engine, Misfit, Outcome, Paid, Record, Returned, Voided};
+use hongbao::units::{
+    EnvelopeId, EnvelopeState, MoneySource, Seed, Split, Time, UserId, VoidCause,
+};
 use hongbao::wire::{BadRequest, SendOrder, Summary};
 
 use crate::{PAY_WITHIN_S, START, engine};
@@ -52,7 +54,7 @@ pub(crate) fn summary(engine: &Engine, envelope: EnvelopeId) -> Summary {
 
 /// What is done to an envelope so that it comes to a state.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Way {
+pub(crate) enum Way {
     Reserved,
     Open,
     Exhausted,
@@ -64,7 +66,7 @@ enum Way {
     LapsedAndReturned,
 }
 
-const WAYS: [Way; 9] = [
+pub(crate) const WAYS: [Way; 9] = [
     Way::Reserved,
     Way::Open,
     Way::Exhausted,
@@ -81,7 +83,7 @@ pub(crate) const SOURCES: [MoneySource; 3] =
 
 impl Way {
     /// Whether an envelope of this source can come there.
-    fn is_for(self, source: MoneySource) -> bool {
+    pub(crate) fn is_for(self, source: MoneySource) -> bool {
         match self {
             Self::Open | Self::Exhausted | Self::Expired | Self::Cancelled => true,
             Self::Reserved | Self::Lapsed | Self::Withdrawn => source != MoneySource::Vouched,
@@ -91,7 +93,7 @@ impl Way {
     }
 
     /// An engine with one envelope that has come there, and when that is.
-    fn go(self, source: MoneySource) -> (Engine, EnvelopeId, Time) {
+    pub(crate) fn go(self, source: MoneySource) -> (Engine, EnvelopeId, Time) {
         let mut engine = engine(10, 1 << 20);
         let envelope = issue(&mut engine, &order(source, 1), NOW);
         let lapse = Time(START + 1000 * u64::from(PAY_WITHIN_S));
@@ -284,7 +286,7 @@ fn a_payment_in_the_second_of_the_lapse_is_too_late() {
     assert!(engine.overdue(envelope, early).is_none() && engine.due(early).is_none());
     let in_time = engine.fund(envelope, PAYMENT, TOTAL, early).record.expect("in time");
     let Record::Paid(paid) = in_time else { panic!("{in_time:?}") };
-    let late = Record::Paid(hongbao::engine::Paid { at: lapse.seconds(), ..paid });
+    let late = Record::Paid(Paid { at: lapse.seconds(), ..paid });
     assert!(engine.apply(&late).is_err(), "nor does a record open it");
     let lapsed = engine.overdue(envelope, lapse).expect("over");
     engine.apply(&lapsed).expect("fits");
@@ -315,4 +317,65 @@ fn a_reference_that_the_order_did_not_name_is_kept_and_the_order_stays_the_same(
         let named = SendOrder { payment: 77, ..unnamed };
         assert_eq!(engine.issue(&named, Seed([1, 1]), NOW).outcome, Outcome::Conflict);
     }
+}
+
+#[test]
+fn records_about_money_that_do_not_fit_are_refused_and_change_nothing() {
+    let mut engine = engine(10, 1 << 20);
+    let envelope = issue(&mut engine, &order(MoneySource::Payment, 1), NOW);
+    let (sender, source, at) = (SENDER, MoneySource::Payment, NOW.seconds());
+    let paid = Paid { envelope, sender, payment: PAYMENT, total: TOTAL, at, source };
+    let cause = VoidCause::Withdrawn;
+    let voided = Voided { envelope, sender, total: TOTAL, at, source, cause };
+    let returned = Returned { envelope, sender, payment: PAYMENT, amount: TOTAL, at };
+    let lapse = at + PAY_WITHIN_S;
+    let wrong = [
+        Record::Paid(Paid { sender: OTHER, ..paid }),
+        Record::Paid(Paid { payment: PAYMENT + 1, ..paid }),
+        Record::Paid(Paid { payment: 0, ..paid }),
+        Record::Paid(Paid { total: TOTAL + 1, ..paid }),
+        Record::Paid(Paid { at: lapse, ..paid }),
+        Record::Paid(Paid { source: MoneySource::Balance, payment: 0, ..paid }),
+        Record::Paid(Paid { source: MoneySource::Vouched, ..paid }),
+        Record::Voided(Voided { sender: OTHER, ..voided }),
+        Record::Voided(Voided { total: TOTAL - 1, ..voided }),
+        Record::Voided(Voided { source: MoneySource::Balance, ..voided }),
+        Record::Voided(Voided { at: lapse, ..voided }),
+        Record::Voided(Voided { cause: VoidCause::Lapsed, at: lapse - 1, ..voided }),
+        Record::Voided(Voided { cause: VoidCause::Refused, ..voided }),
+        Record::Returned(returned),
+    ];
+    assert_contradict(&mut engine, envelope, &wrong);
+    engine.apply(&Record::Voided(voided)).expect("fits");
+    let over = [Record::Paid(paid), Record::Voided(voided)];
+    for record in over {
+        assert_eq!(engine.apply(&record), Err(Misfit::NotReserved(envelope)));
+    }
+    let wrong = [
+        Record::Returned(Returned { sender: OTHER, ..returned }),
+        Record::Returned(Returned { payment: PAYMENT + 1, ..returned }),
+        Record::Returned(Returned { payment: 0, ..returned }),
+        Record::Returned(Returned { amount: TOTAL + 1, ..returned }),
+    ];
+    assert_contradict(&mut engine, envelope, &wrong);
+    engine.apply(&Record::Returned(returned)).expect("fits");
+    assert_contradict(&mut engine, envelope, &[Record::Returned(returned)]);
+}
+
+fn assert_contradict(engine: &mut Engine, envelope: EnvelopeId, records: &[Record]) {
+    let before = (engine.digest(), engine.totals(), engine.next_due());
+    for record in records {
+        assert_eq!(engine.apply(record), Err(Misfit::Contradiction(envelope)), "{record:?}");
+        assert_eq!((engine.digest(), engine.totals(), engine.next_due()), before);
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_keep_an_envelope_shut() {
+    let mut engine = engine(10, 1 << 20);
+    let envelope = issue(&mut engine, &order(MoneySource::Payment, 1), NOW);
+    let earlier = Time(START - 5_000_000);
+    let decision = engine.fund(envelope, PAYMENT, TOTAL, earlier);
+    assert_eq!(settle(&mut engine, decision), Outcome::Funded { repeated: false });
+    assert_eq!(summary(&engine, envelope).expires_at, earlier.seconds() + LIFETIME_S);
 }

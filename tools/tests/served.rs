@@ -107,6 +107,23 @@ fn the_journal_of_a_killed_server_holds_what_was_acknowledged() {
 }
 
 #[test]
+fn every_amount_of_a_real_envelope_verifies() {
+    let served = Served::start();
+    for (order, split) in [("1", "equal"), ("2", "random"), ("3", "cut")] {
+        let send = ["send", "--sender", "7", "--order", order, "--payment", "1", "--split", split];
+        let more = ["--total", "10.01", "--shares", "3", "--nonce", "99"];
+        let sent = served.hb(&[&send[..], &more].concat());
+        let word = |field: &str| sent[field].as_str().unwrap().to_owned();
+        let (envelope, commitment) = (word("envelope"), word("commitment"));
+        for user in ["1", "2", "3"] {
+            served.hb(&["claim", &envelope, user]);
+        }
+        let told = served.hb(&["verify", &envelope, "--commitment", &commitment, "--receipts"]);
+        assert_eq!((&told["verified"], &told["claims"]), (&true.into(), &3.into()), "{told}");
+    }
+}
+
+#[test]
 fn a_damaged_journal_is_exit_code_4() {
     let (served, _) = killed();
     let data = served.data();
