@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hongbao::audit::{Report, Settings, audit};
 use hongbao::client::{Client, ClientError, Funded, Refunded, Refusal};
@@ -240,6 +240,11 @@ fn of_cancel_and_expiry_exactly_one_refunds() {
     assert_eq!((report.balance.refunded, report.balance.left), (300 * u128::from(TOTAL), 0));
 }
 
+fn until_next_second() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Duration::from_nanos(1_000_000_000 - u64::from(now.subsec_nanos()))
+}
+
 fn payment_of(envelope: EnvelopeId) -> Payment {
     Payment { envelope, payment: envelope.0 ^ 1, amount: TOTAL }
 }
@@ -300,8 +305,8 @@ fn of_payment_and_lapse_exactly_one_wins_and_the_late_one_goes_back_once() {
         let orders: Vec<_> =
             (0..60).map(|n| send(&mut client, number + n, 3600, MoneySource::Payment)).collect();
         number += 60;
-        // Just before the first of them lapse.
-        thread::sleep(Duration::from_millis(900 + number % 180));
+        // Seconds are whole: all of them lapse at the next one, if not before.
+        thread::sleep(until_next_second().saturating_sub(Duration::from_millis(5)));
         let told = at_once(&mut lines, |_, line| {
             let pay = |&envelope: &EnvelopeId| fund(line, &payment_of(envelope)).unwrap();
             orders.iter().map(pay).collect::<Vec<_>>()

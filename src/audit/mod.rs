@@ -5,8 +5,10 @@
 //! only the state before the first record of a shortened journal comes from a
 //! checkpoint. It changes nothing, and reads beside a running server.
 
+mod against;
 mod books;
 mod broken;
+mod compare;
 mod envelope;
 mod opening;
 mod walk;
@@ -14,11 +16,13 @@ mod walk;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use against::Compared;
 pub use books::{Balance, Books, Sum, Turnover};
 pub use broken::{Broken, When};
 pub use walk::{Progress, Settings, audit};
 
 use crate::engine::Record;
+use crate::follow::ledger::LedgerError;
 use crate::follow::movement::MovementId;
 use crate::journal::{CheckpointNumber, Identity, Position, RecoveryError, TailError};
 
@@ -36,6 +40,8 @@ pub struct Report {
     /// What happened on each day that the journals tell of; days count from the
     /// Unix epoch.
     pub days: BTreeMap<u32, Turnover>,
+    /// What was compared with the ledger, if there was one.
+    pub ledger: Option<Compared>,
 }
 
 /// One shard's part.
@@ -82,6 +88,9 @@ pub enum AuditError {
     /// The journal of a running server cannot be read on.
     #[error(transparent)]
     Tail(#[from] TailError),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The files went away under the reader.
     #[error(
         "the server shortened its journal while it was read, {tries} times ({reason}); audit \
