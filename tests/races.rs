@@ -37,10 +37,10 @@ fn start(dir: &Path, change: impl FnOnce(Config) -> Config) -> Server {
 fn audited(server: Server, dir: &Path) -> Report {
     let data = dir.join("data");
     let settings = Settings { online: true, ..Settings::default() };
-    let online = audit(&data, settings, &mut |_| {}).unwrap();
+    let online = audit(&data, None, settings, &mut |_| {}).unwrap();
     server.drain().unwrap();
     let settings = Settings { draws: true, ..Settings::default() };
-    let offline = audit(&data, settings, &mut |_| {}).unwrap();
+    let offline = audit(&data, None, settings, &mut |_| {}).unwrap();
     assert!(online.records <= offline.records);
     offline
 }

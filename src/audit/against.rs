@@ -108,15 +108,19 @@ impl Against {
                     _ => Ok(()),
                 }
             }
-            Record::Paid(r) if r.source == MoneySource::Balance => match holds.remove(&r.envelope) {
-                Some(Held { release: None, .. }) => Ok(()),
-                Some(_) => Err(format!("{} was paid from a hold that went back", r.envelope)),
-                None => Err(format!("{} was paid from a hold that was never made", r.envelope)),
-            },
-            Record::Voided(r) if r.source == MoneySource::Balance => match holds.remove(&r.envelope) {
-                None => Ok(()),
-                Some(held) => released(id, r, &held),
-            },
+            Record::Paid(r) if r.source == MoneySource::Balance => {
+                match holds.remove(&r.envelope) {
+                    Some(Held { release: None, .. }) => Ok(()),
+                    Some(_) => Err(format!("{} was paid from a hold that went back", r.envelope)),
+                    None => Err(format!("{} was paid from a hold that was never made", r.envelope)),
+                }
+            }
+            Record::Voided(r) if r.source == MoneySource::Balance => {
+                match holds.remove(&r.envelope) {
+                    None => Ok(()),
+                    Some(held) => released(id, r, &held),
+                }
+            }
             _ => Ok(()),
         }
     }

@@ -63,7 +63,11 @@ pub fn audit(
 ) -> Result<Report, AuditError> {
     let mut tried = 1;
     loop {
-        match at_a_moment(data, ledger.as_deref_mut(), settings, tell) {
+        let ledger = match &mut ledger {
+            Some(ledger) => Some::<&mut dyn Audited>(&mut **ledger),
+            None => None,
+        };
+        match at_a_moment(data, ledger, settings, tell) {
             Err(error) if settings.online && was_freed(&error) => {
                 if tried == TRIES {
                     return Err(AuditError::Freed { tries: TRIES, reason: error.to_string() });
@@ -195,14 +199,15 @@ fn booked_otherwise(
     ledger: &mut dyn Audited,
     online: bool,
 ) -> AuditError {
-    let found = against.first_difference(shard, ledger, |show| {
-        read(journal, online, show).map(|_| ())
-    });
+    let found =
+        against.first_difference(shard, ledger, |show| read(journal, online, show).map(|_| ()));
     match found {
         Ok(Some((id, envelope, words))) => {
             explain(journal, online, words, id, &Subject { envelope, user: None, order: None })
         }
-        Ok(None) => bare(format!("the ledger and the journal of shard {shard} differ in their sums")),
+        Ok(None) => {
+            bare(format!("the ledger and the journal of shard {shard} differ in their sums"))
+        }
         Err(error) => error,
     }
 }
@@ -285,10 +290,8 @@ fn explain(
     found.retain(|(_, record)| {
         at += 1;
         let user = user_of(record);
-        let shown = at <= FIRST_SHOWN
-            || at + LAST_SHOWN > count
-            || user.is_none()
-            || user == subject.user;
+        let shown =
+            at <= FIRST_SHOWN || at + LAST_SHOWN > count || user.is_none() || user == subject.user;
         left_out += u64::from(!shown);
         shown
     });

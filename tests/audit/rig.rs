@@ -116,7 +116,7 @@ pub fn recycled(n: u32, shares_claimed: u32, claimed: Fen, total: Fen) -> Record
 }
 
 pub fn audit_of(data: &Path, settings: Settings) -> Result<Report, AuditError> {
-    audit(data, settings, &mut |_| {})
+    audit(data, None, settings, &mut |_| {})
 }
 
 /// What is different, or the test has failed.

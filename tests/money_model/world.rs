@@ -10,7 +10,9 @@ use hongbao::follow::ledger::{Cursor, Embedded, Entry, Ledger, LedgerError, Verd
 use hongbao::follow::movement::MovementId;
 use hongbao::journal::simulated::{Disk, SimulatedStorage, Tearing};
 use hongbao::journal::{Identity, Journal, Recovering};
-use hongbao::units::{Durability, EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, Time, UserId};
+use hongbao::units::{
+    Durability, EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, Time, UserId,
+};
 use hongbao::wire::SendOrder;
 
 use crate::naive::{Naive, Purses};
@@ -21,8 +23,7 @@ const START: Time = Time(1_700_000_000_000);
 const USERS: u64 = 120;
 
 /// So small that slots are used again, and now and then all are taken.
-const CAPACITY: Capacity =
-    Capacity { envelopes: 3000, table_bytes: 48 << 20, retention_s: 900 };
+const CAPACITY: Capacity = Capacity { envelopes: 3000, table_bytes: 48 << 20, retention_s: 900 };
 
 const LIMITS: EnvelopeLimits = EnvelopeLimits {
     shares_max: 100,
@@ -512,7 +513,10 @@ impl World {
                 assert_eq!(summary.total, claimed + summary.refunded + summary.left);
             }
         }
-        assert_eq!(u64::from(self.engine.fill().envelopes), u64::try_from(self.naive.envelopes.len()).unwrap());
+        assert_eq!(
+            u64::from(self.engine.fill().envelopes),
+            u64::try_from(self.naive.envelopes.len()).unwrap()
+        );
         for user in 0..USERS {
             self.compare_purse(UserId(user));
         }
@@ -532,9 +536,8 @@ impl World {
         assert_eq!((balance.claimed, balance.refunded), (totals.claimed, totals.refunded));
         assert_eq!(balance.left, totals.left);
         assert_eq!(u128::try_from(self.purses.escrow).unwrap(), totals.left);
-        let reserved = |envelope: &EnvelopeId| {
-            self.naive.envelopes[envelope].state == EnvelopeState::Reserved
-        };
+        let reserved =
+            |envelope: &EnvelopeId| self.naive.envelopes[envelope].state == EnvelopeState::Reserved;
         assert!(self.purses.holds.keys().all(reserved));
         drop(self.ledger.take());
         Embedded::open(&self.place).unwrap().check().unwrap();
@@ -543,11 +546,7 @@ impl World {
 
 /// What a start does: the engine from the journal; how many records there were,
 /// and where they end.
-fn recover(
-    disk: &Disk,
-    engine: &mut Engine,
-    now: Time,
-) -> (Journal<SimulatedStorage>, u64, u64) {
+fn recover(disk: &Disk, engine: &mut Engine, now: Time) -> (Journal<SimulatedStorage>, u64, u64) {
     let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
     let replayed = recovering.replay(now, |record| engine.apply(record));
     let (journal, recovered) = replayed.unwrap();
