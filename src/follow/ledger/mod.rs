@@ -1,7 +1,15 @@
 //! The ledger's port: where balances live, whatever keeps them.
 //!
-//! Two adapters stand behind [`Ledger`]: a file of `SQLite` in the data
-//! directory, and `PostgreSQL`. Both are held to the same conformance suite.
+//! An adapter stands behind [`Ledger`]: [`embedded`], a file of `SQLite` in the
+//! data directory. What the rules are is in `book`, which does no I/O; whatever
+//! keeps balances is held to `tests/ledger_conformance`.
+
+mod book;
+pub mod embedded;
+pub mod lists;
+mod movement_line;
+
+pub use movement_line::Line;
 
 use super::movement::MovementId;
 use crate::engine::Record;

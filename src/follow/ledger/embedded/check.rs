@@ -1,0 +1,78 @@
+//! The ledger's own sums, by its tables alone. Sums are taken in one read
+//! transaction, so a check beside a running server sees one moment.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::follow::ledger::LedgerError;
+use crate::follow::ledger::lists::Difference;
+
+/// Each names what must agree and selects the rows where it does not: what the
+/// books say, what the rows come to, and the rows.
+const SUMS: [(&str, &str); 7] = [
+    (
+        "a user's balance and its movements",
+        "WITH moved AS (SELECT user, sum(CASE WHEN why IN (1, 8) THEN -amount ELSE amount END) AS s
+           FROM movements GROUP BY user)
+         SELECT ifnull(available, 0), ifnull(s, 0), 'user ' || ifnull(a.user, m.user)
+         FROM accounts a FULL JOIN moved m ON a.user = m.user
+         WHERE ifnull(available, 0) <> ifnull(s, 0) LIMIT 1",
+    ),
+    (
+        "what is held of a user and the holds",
+        "WITH kept AS (SELECT user, sum(amount) AS s FROM holds WHERE covered GROUP BY user)
+         SELECT ifnull(held, 0), ifnull(s, 0), 'user ' || ifnull(a.user, k.user)
+         FROM accounts a FULL JOIN kept k ON a.user = k.user
+         WHERE ifnull(held, 0) <> ifnull(s, 0) LIMIT 1",
+    ),
+    (
+        "the account held and the holds",
+        "SELECT balance, s, 'totals: held' FROM totals,
+           (SELECT ifnull(sum(amount), 0) AS s FROM holds WHERE covered)
+         WHERE account = 'held' AND balance <> s",
+    ),
+    (
+        "the account escrow and the envelopes",
+        "SELECT balance, s, 'totals: escrow' FROM totals,
+           (SELECT ifnull(sum(total - claimed - refunded), 0) AS s
+            FROM envelopes WHERE state BETWEEN 1 AND 4)
+         WHERE account = 'escrow' AND balance <> s",
+    ),
+    (
+        "an envelope's claims and the credits",
+        "WITH paid AS (SELECT envelope, sum(amount) AS s FROM movements WHERE why = 4 GROUP BY envelope)
+         SELECT ifnull(claimed, 0), ifnull(s, 0), 'envelope ' || ifnull(e.envelope, p.envelope)
+         FROM envelopes e FULL JOIN paid p ON e.envelope = p.envelope
+         WHERE ifnull(claimed, 0) <> ifnull(s, 0) LIMIT 1",
+    ),
+    (
+        "the number of an envelope's shares and its detail",
+        "WITH rows AS (SELECT envelope, count(*) AS n FROM claims GROUP BY envelope)
+         SELECT ifnull(claims, 0), ifnull(n, 0), 'envelope ' || ifnull(e.envelope, r.envelope)
+         FROM envelopes e FULL JOIN rows r ON e.envelope = r.envelope
+         WHERE ifnull(claims, 0) <> ifnull(n, 0) LIMIT 1",
+    ),
+    (
+        "all accounts and zero",
+        "SELECT 0, s, 'totals and accounts' FROM (SELECT
+           (SELECT sum(balance) FROM totals)
+           + (SELECT ifnull(sum(available), 0) FROM accounts) AS s)
+         WHERE s <> 0",
+    ),
+];
+
+/// The first difference, if there is one.
+pub(super) fn check(connection: &Connection) -> Result<(), Difference> {
+    let read = connection.unchecked_transaction().map_err(LedgerError::from)?;
+    for (what, sql) in SUMS {
+        let found = read.query_row(sql, [], difference).optional();
+        if let Some((booked, summed, rows)) = found.map_err(LedgerError::from)? {
+            let what = what.to_owned();
+            return Err(Difference::Found { what, booked, summed, rows });
+        }
+    }
+    Ok(())
+}
+
+fn difference(row: &Row<'_>) -> rusqlite::Result<(i128, i128, String)> {
+    Ok((row.get::<_, i64>(0)?.into(), row.get::<_, i64>(1)?.into(), row.get(2)?))
+}

@@ -1,0 +1,245 @@
+//! The embedded ledger: a file of `SQLite` in the data directory.
+//!
+//! A call of `apply` and its cursor are one transaction, so a record counts
+//! exactly once, whenever the process ends. The tables are described in
+//! `docs/LEDGER.md`. This room never decides what a record means; `book` does.
+
+mod check;
+mod history;
+mod load;
+mod store;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::book::{self, Book, Needs, Totals, money, poison};
+use super::lists::Difference;
+use super::movement_line::{Line, why_code};
+use super::{Balance, Cursor, Entry, Ledger, LedgerError, Verdict};
+use crate::follow::movement::{MovementId, Why};
+use crate::units::{EnvelopeId, Fen, UnixSeconds, UserId};
+
+/// The file's name in the data directory.
+pub const FILE: &str = "ledger.sqlite3";
+
+const SCHEMA: &str = include_str!("schema.sql");
+const VERSION: i64 = 1;
+
+/// Pages of 8 KiB halve the tree's depth at little more write volume; the cache
+/// holds the upper levels and the newest stretch; a checkpoint every 256 MiB of
+/// log writes a page that many batches changed only once. Deposits are in no
+/// journal, so a commit is synced.
+const SETTINGS: &str = "
+    PRAGMA page_size = 8192;
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA cache_size = -262144;
+    PRAGMA wal_autocheckpoint = 32768;
+    PRAGMA temp_store = MEMORY;";
+
+/// A ledger in a file.
+pub struct Embedded {
+    connection: Connection,
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unreachable(error.to_string())
+    }
+}
+
+impl Embedded {
+    /// Opens the ledger of a data directory, and makes it where there is none.
+    pub fn open(directory: &Path) -> Result<Self, LedgerError> {
+        let path = directory.join(FILE);
+        let mut connection = Connection::open(&path)
+            .map_err(|error| LedgerError::Unreachable(format!("{}: {error}", path.display())))?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.execute_batch(SETTINGS)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found = "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'";
+        if transaction.query_row(found, [], |row| row.get::<_, i64>(0))? == 0 {
+            transaction.execute_batch(SCHEMA)?;
+        }
+        let version = load::meta(&transaction, "version")?;
+        if version != VERSION {
+            return Err(LedgerError::Unreachable(format!(
+                "{} has schema {version}, this server knows {VERSION}; use the server that made it",
+                path.display()
+            )));
+        }
+        transaction.commit()?;
+        Ok(Self { connection })
+    }
+
+    /// Records that an operator had exactly this record passed over; `apply`
+    /// then does so. The row stays for ever.
+    pub fn skip(
+        &mut self,
+        id: &MovementId,
+        reason: &str,
+        at: UnixSeconds,
+    ) -> Result<(), LedgerError> {
+        let sql = "INSERT OR IGNORE INTO resolutions VALUES (?1, ?2, ?3, 'skip')";
+        self.connection.execute(sql, params![name(id), reason, at])?;
+        Ok(())
+    }
+
+    /// Whether the ledger's own sums hold; the first that does not.
+    pub fn check(&mut self) -> Result<(), Difference> {
+        check::check(&self.connection)
+    }
+
+    fn begin(&mut self) -> Result<Transaction<'_>, LedgerError> {
+        let behavior = TransactionBehavior::Immediate;
+        Ok(self.connection.transaction_with_behavior(behavior)?)
+    }
+
+    fn transfer(&mut self, asked: &Transfer) -> Result<Balance, LedgerError> {
+        let amount = money(asked.amount).map_err(LedgerError::Unreachable)?;
+        let signed = if asked.why == Why::Withdraw { -amount } else { amount };
+        let transaction = self.begin()?;
+        let balance = load::balance(&transaction, asked.user)?;
+        match asked.before(&transaction)? {
+            Some(true) => return Ok(balance),
+            Some(false) => return Err(LedgerError::Conflict(asked.reference)),
+            None => {}
+        }
+        if asked.why == Why::Withdraw && balance.available < asked.amount {
+            return Err(LedgerError::Insufficient { balance: balance.available });
+        }
+        let mut totals = load::totals(&transaction)?;
+        totals.outside(-signed).map_err(LedgerError::Unreachable)?;
+        asked.book(&transaction, totals, signed)?;
+        let balance = load::balance(&transaction, asked.user)?;
+        transaction.commit()?;
+        Ok(balance)
+    }
+}
+
+/// Money that an operator moves.
+struct Transfer {
+    why: Why,
+    user: UserId,
+    amount: Fen,
+    reference: u64,
+    at: UnixSeconds,
+}
+
+impl Transfer {
+    /// Whether its reference came before, and if so, with the same movement.
+    fn before(&self, connection: &Connection) -> Result<Option<bool>, LedgerError> {
+        let sql = "SELECT user, why, amount FROM transfers WHERE reference = ?1";
+        let mut statement = connection.prepare_cached(sql)?;
+        let row = statement.query_row([self.reference.cast_signed()], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        let same = (self.user.0.cast_signed(), why_code(self.why), self.amount.cast_signed());
+        Ok(row.optional()?.map(|row| row == same))
+    }
+
+    fn book(&self, to: &Connection, totals: Totals, signed: i64) -> Result<(), LedgerError> {
+        let &Self { why, user, amount, reference, at } = self;
+        let number = load::next(to)?;
+        let line = Line { user, number, why, amount, envelope: EnvelopeId(reference), at };
+        store::change(to, user, signed, 0)?;
+        store::lines(to, &[line])?;
+        store::totals(to, totals)?;
+        store::next(to, number + 1)?;
+        to.execute(
+            "INSERT INTO transfers VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                reference.cast_signed(),
+                user.0.cast_signed(),
+                why_code(why),
+                amount.cast_signed(),
+                at
+            ],
+        )?;
+        to.execute(
+            "INSERT INTO batches VALUES (?1, 0, 0, ?2)",
+            params![number.cast_signed(), reference.cast_signed()],
+        )?;
+        Ok(())
+    }
+}
+
+/// A record's name as the table of resolutions has it.
+fn name(id: &MovementId) -> String {
+    let MovementId { cell, arrangement, shard, batch, index } = id;
+    format!("{cell}/{arrangement}/{shard}/{batch}/{index}")
+}
+
+impl Ledger for Embedded {
+    fn cursors(&mut self) -> Result<Vec<Cursor>, LedgerError> {
+        load::cursors(&self.connection)
+    }
+
+    fn apply(&mut self, entries: &[Entry], cursor: &Cursor) -> Result<Vec<Verdict>, LedgerError> {
+        let transaction = self.begin()?;
+        let stored = load::cursor(&transaction, cursor.arrangement, cursor.shard)?;
+        if !book::in_order(entries, stored.as_ref(), cursor)? {
+            let asked: HashSet<_> = entries.iter().map(|entry| entry.record.envelope()).collect();
+            let mut verdicts = load::pending(&transaction)?;
+            verdicts.retain(|verdict| asked.contains(&verdict.envelope));
+            return Ok(verdicts);
+        }
+        one_cell(&transaction, entries)?;
+        let skipped = load::skipped(&transaction, entries)?;
+        let mut book: Book = load::book(&transaction, &Needs::of(entries))?;
+        book.post(entries, &skipped)?;
+        store::book(&transaction, &mut book)?;
+        store::cursor(&transaction, cursor)?;
+        transaction.commit()?;
+        Ok(book.verdicts)
+    }
+
+    fn pending(&mut self) -> Result<Vec<Verdict>, LedgerError> {
+        load::pending(&self.connection)
+    }
+
+    fn balance(&mut self, user: UserId) -> Result<Balance, LedgerError> {
+        load::balance(&self.connection, user)
+    }
+
+    fn deposit(
+        &mut self,
+        user: UserId,
+        amount: Fen,
+        reference: u64,
+        at: UnixSeconds,
+    ) -> Result<Balance, LedgerError> {
+        self.transfer(&Transfer { why: Why::Deposit, user, amount, reference, at })
+    }
+
+    fn withdraw(
+        &mut self,
+        user: UserId,
+        amount: Fen,
+        reference: u64,
+        at: UnixSeconds,
+    ) -> Result<Balance, LedgerError> {
+        self.transfer(&Transfer { why: Why::Withdraw, user, amount, reference, at })
+    }
+}
+
+/// A file holds one cell, so names of rows need not repeat it.
+fn one_cell(connection: &Connection, entries: &[Entry]) -> Result<(), LedgerError> {
+    let mut cell = load::meta(connection, "cell")?;
+    for entry in entries {
+        let own = i64::from(entry.id.cell);
+        if cell == -1 {
+            let sql = "UPDATE meta SET value = ?1 WHERE name = 'cell'";
+            connection.execute(sql, [own])?;
+            cell = own;
+        }
+        if own != cell {
+            return poison(entry.id, format!("this ledger is of cell {cell}"));
+        }
+    }
+    Ok(())
+}

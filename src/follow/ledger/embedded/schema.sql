@@ -1,0 +1,57 @@
+CREATE TABLE meta (
+  name TEXT PRIMARY KEY, value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE totals (
+  account TEXT PRIMARY KEY, balance INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE accounts (
+  user INTEGER PRIMARY KEY,
+  available INTEGER NOT NULL CHECK (available >= 0),
+  held INTEGER NOT NULL CHECK (held >= 0)
+) STRICT;
+CREATE TABLE movements (
+  stretch INTEGER NOT NULL, user INTEGER NOT NULL, number INTEGER NOT NULL,
+  why INTEGER NOT NULL, amount INTEGER NOT NULL, envelope INTEGER NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (stretch, user, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE claims (
+  stretch INTEGER NOT NULL, envelope INTEGER NOT NULL, number INTEGER NOT NULL,
+  user INTEGER NOT NULL,
+  PRIMARY KEY (stretch, envelope, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE sent (
+  stretch INTEGER NOT NULL, user INTEGER NOT NULL, number INTEGER NOT NULL,
+  envelope INTEGER NOT NULL,
+  PRIMARY KEY (stretch, user, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE envelopes (
+  envelope INTEGER PRIMARY KEY,
+  sender INTEGER NOT NULL, order_number INTEGER NOT NULL, payment INTEGER NOT NULL,
+  total INTEGER NOT NULL, shares INTEGER NOT NULL, split INTEGER NOT NULL,
+  source INTEGER NOT NULL, state INTEGER NOT NULL, created INTEGER NOT NULL,
+  opened INTEGER NOT NULL, closed INTEGER NOT NULL, claimed INTEGER NOT NULL,
+  claims INTEGER NOT NULL, refunded INTEGER NOT NULL, returned INTEGER NOT NULL
+) STRICT;
+CREATE TABLE holds (
+  envelope INTEGER PRIMARY KEY, user INTEGER NOT NULL, amount INTEGER NOT NULL,
+  covered INTEGER NOT NULL
+) STRICT;
+CREATE TABLE cursors (
+  arrangement INTEGER NOT NULL, shard INTEGER NOT NULL, position INTEGER NOT NULL,
+  batch INTEGER NOT NULL, checksum INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  time_ms INTEGER NOT NULL,
+  PRIMARY KEY (arrangement, shard)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE batches (
+  first INTEGER PRIMARY KEY, arrangement INTEGER NOT NULL, shard INTEGER NOT NULL,
+  position INTEGER NOT NULL
+) STRICT;
+CREATE TABLE transfers (
+  reference INTEGER PRIMARY KEY, user INTEGER NOT NULL, why INTEGER NOT NULL,
+  amount INTEGER NOT NULL, at INTEGER NOT NULL
+) STRICT;
+CREATE TABLE resolutions (
+  id TEXT PRIMARY KEY, reason TEXT NOT NULL, at INTEGER NOT NULL, action TEXT NOT NULL
+) STRICT;
+INSERT INTO meta VALUES ('version', 1), ('next', 1), ('cell', -1);
+INSERT INTO totals VALUES ('outside', 0), ('held', 0), ('escrow', 0);
