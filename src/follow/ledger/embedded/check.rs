@@ -11,18 +11,17 @@ use crate::follow::ledger::lists::Difference;
 const SUMS: [(&str, &str); 7] = [
     (
         "a user's balance and its movements",
-        "WITH moved AS (SELECT user, sum(CASE WHEN why IN (1, 8) THEN -amount ELSE amount END) AS s
-           FROM movements GROUP BY user)
-         SELECT ifnull(available, 0), ifnull(s, 0), 'user ' || ifnull(a.user, m.user)
-         FROM accounts a FULL JOIN moved m ON a.user = m.user
-         WHERE ifnull(available, 0) <> ifnull(s, 0) LIMIT 1",
+        "SELECT sum(b), sum(s), 'user ' || user FROM (
+           SELECT user, available AS b, 0 AS s FROM accounts UNION ALL
+           SELECT user, 0, CASE WHEN why IN (1, 8) THEN -amount ELSE amount END FROM movements)
+         GROUP BY user HAVING sum(b) <> sum(s) LIMIT 1",
     ),
     (
         "what is held of a user and the holds",
-        "WITH kept AS (SELECT user, sum(amount) AS s FROM holds WHERE covered GROUP BY user)
-         SELECT ifnull(held, 0), ifnull(s, 0), 'user ' || ifnull(a.user, k.user)
-         FROM accounts a FULL JOIN kept k ON a.user = k.user
-         WHERE ifnull(held, 0) <> ifnull(s, 0) LIMIT 1",
+        "SELECT sum(b), sum(s), 'user ' || user FROM (
+           SELECT user, held AS b, 0 AS s FROM accounts UNION ALL
+           SELECT user, 0, amount FROM holds WHERE covered)
+         GROUP BY user HAVING sum(b) <> sum(s) LIMIT 1",
     ),
     (
         "the account held and the holds",
@@ -39,17 +38,17 @@ const SUMS: [(&str, &str); 7] = [
     ),
     (
         "an envelope's claims and the credits",
-        "WITH paid AS (SELECT envelope, sum(amount) AS s FROM movements WHERE why = 4 GROUP BY envelope)
-         SELECT ifnull(claimed, 0), ifnull(s, 0), 'envelope ' || ifnull(e.envelope, p.envelope)
-         FROM envelopes e FULL JOIN paid p ON e.envelope = p.envelope
-         WHERE ifnull(claimed, 0) <> ifnull(s, 0) LIMIT 1",
+        "SELECT sum(b), sum(s), 'envelope ' || envelope FROM (
+           SELECT envelope, claimed AS b, 0 AS s FROM envelopes UNION ALL
+           SELECT envelope, 0, amount FROM movements WHERE why = 4)
+         GROUP BY envelope HAVING sum(b) <> sum(s) LIMIT 1",
     ),
     (
         "the number of an envelope's shares and its detail",
-        "WITH rows AS (SELECT envelope, count(*) AS n FROM claims GROUP BY envelope)
-         SELECT ifnull(claims, 0), ifnull(n, 0), 'envelope ' || ifnull(e.envelope, r.envelope)
-         FROM envelopes e FULL JOIN rows r ON e.envelope = r.envelope
-         WHERE ifnull(claims, 0) <> ifnull(n, 0) LIMIT 1",
+        "SELECT sum(b), sum(s), 'envelope ' || envelope FROM (
+           SELECT envelope, claims AS b, 0 AS s FROM envelopes UNION ALL
+           SELECT envelope, 0, 1 FROM claims)
+         GROUP BY envelope HAVING sum(b) <> sum(s) LIMIT 1",
     ),
     (
         "all accounts and zero",
