@@ -56,7 +56,7 @@ impl Follower {
             return reply(Err(NotNow("no record is refused; there is nothing to skip".to_owned())));
         };
         let skipped = match self.ledger.as_mut() {
-            Some(ledger) => ledger.skip(id, reason, wall().seconds()),
+            Some(ledger) => ledger.skip(&id, reason, wall().seconds()),
             None => Err(LedgerError::Unreachable("not open".to_owned())),
         };
         match skipped {

@@ -2,6 +2,7 @@
 //! checksums are right, each kind of wrong row in a ledger, and it is named.
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
+mod ledger;
 mod rig;
 
 use hongbao::audit::{Settings, Turnover};

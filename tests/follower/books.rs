@@ -148,9 +148,9 @@ impl Ledger for MapLedger {
         if faults.after.contains(&call) { Err(away()) } else { Ok(verdicts) }
     }
 
-    fn skip(&mut self, id: MovementId, reason: &str, _: UnixSeconds) -> Result<(), LedgerError> {
+    fn skip(&mut self, id: &MovementId, reason: &str, _: UnixSeconds) -> Result<(), LedgerError> {
         self.0.there()?;
-        self.0.books.lock().unwrap().skipped.insert(id, reason.to_owned());
+        self.0.books.lock().unwrap().skipped.insert(*id, reason.to_owned());
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use hongbao::audit::Books;
 use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Outcome, Record, SenderLimits};
-use hongbao::follow::ledger::{Cursor, Embedded, Entry, Ledger, LedgerError, Verdict};
+use hongbao::follow::ledger::embedded::Embedded;
+use hongbao::follow::ledger::{Cursor, Entry, Ledger, LedgerError, Verdict};
 use hongbao::follow::movement::MovementId;
 use hongbao::journal::simulated::{Disk, SimulatedStorage, Tearing};
 use hongbao::journal::{Identity, Journal, Recovering};
@@ -203,7 +204,9 @@ impl World {
     fn issue(&mut self) {
         let sources = [MoneySource::Vouched, MoneySource::Balance, MoneySource::Payment];
         let source = sources[usize::try_from(self.dice.below(3)).unwrap()];
-        let shares = 1 + self.dice.below_32(if self.dice.one_in(20) { 100 } else { 6 });
+        let many = if self.dice.one_in(20) { 100 } else { 6 };
+        let shares = 1 + self.dice.below_32(many);
+        let long = if self.dice.one_in(3) { 60 } else { 3000 };
         let named = source != MoneySource::Balance && self.dice.one_in(2);
         let splits = [Split::Equal, Split::DoubleMean, Split::LineCutting];
         let order = SendOrder {
@@ -214,7 +217,7 @@ impl World {
             payment: if named { 1 + self.dice.below(1000) } else { 0 },
             total: u64::from(shares) + self.dice.below(u64::from(shares) * 300),
             shares,
-            lifetime_s: 1 + self.dice.below_32(if self.dice.one_in(3) { 60 } else { 3000 }),
+            lifetime_s: 1 + self.dice.below_32(long),
             share_max: 0,
             split: splits[usize::try_from(self.dice.below(3)).unwrap()],
         };

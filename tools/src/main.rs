@@ -5,6 +5,7 @@
 
 mod admin;
 mod args;
+mod audit;
 mod calls;
 mod demo;
 mod doctor;
@@ -55,6 +56,7 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Demo(plan) => demo::run(&plan, output),
         Command::ServeForDemo(args) => demo::serve(&args),
         Command::Journal(command) => journal::run(&command, output),
+        Command::Audit(args) => audit::run(&args, output),
         Command::Stats(args) => stats::run(&args, output),
         Command::Drain(args) => drain::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),

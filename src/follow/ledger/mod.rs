@@ -4,11 +4,13 @@
 //! data directory. What the rules are is in `book`, which does no I/O; whatever
 //! keeps balances is held to `tests/ledger_conformance`.
 
+mod audited;
 mod book;
 pub mod embedded;
 pub mod lists;
 mod movement_line;
 
+pub use audited::{Audited, HeldFor, Numbered};
 pub use movement_line::Line;
 
 use super::movement::MovementId;
@@ -112,7 +114,7 @@ pub trait Ledger: Send {
 
     /// Notes that an operator has this record passed over, and why: `apply`
     /// leaves it out from then on.
-    fn skip(&mut self, id: MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError>;
+    fn skip(&mut self, id: &MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError>;
 
     /// Verdicts on orders whose envelope was neither opened nor voided yet, for
     /// a start: they may never have reached their shard.

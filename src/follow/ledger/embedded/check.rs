@@ -8,7 +8,7 @@ use crate::follow::ledger::lists::Difference;
 
 /// Each names what must agree and selects the rows where it does not: what the
 /// books say, what the rows come to, and the rows.
-const SUMS: [(&str, &str); 7] = [
+const SUMS: [(&str, &str); 8] = [
     (
         "a user's balance and its movements",
         "SELECT sum(b), sum(s), 'user ' || user FROM (
@@ -51,6 +51,13 @@ const SUMS: [(&str, &str); 7] = [
          GROUP BY envelope HAVING sum(b) <> sum(s) LIMIT 1",
     ),
     (
+        "an operator's transfers and their rows",
+        "SELECT sum(b), sum(s), 'reference ' || r FROM (
+           SELECT reference AS r, amount AS b, 0 AS s FROM transfers UNION ALL
+           SELECT envelope, 0, amount FROM movements WHERE why IN (7, 8))
+         GROUP BY r HAVING sum(b) <> sum(s) LIMIT 1",
+    ),
+    (
         "all accounts and zero",
         "SELECT 0, s, 'totals and accounts' FROM (SELECT
            (SELECT sum(balance) FROM totals)
@@ -62,6 +69,11 @@ const SUMS: [(&str, &str); 7] = [
 /// The first difference, if there is one.
 pub(super) fn check(connection: &Connection) -> Result<(), Difference> {
     let read = connection.unchecked_transaction().map_err(LedgerError::from)?;
+    check_now(&read)
+}
+
+/// The same within a transaction of the caller's.
+pub(super) fn check_now(read: &Connection) -> Result<(), Difference> {
     for (what, sql) in SUMS {
         let found = read.query_row(sql, [], difference).optional();
         if let Some((booked, summed, rows)) = found.map_err(LedgerError::from)? {

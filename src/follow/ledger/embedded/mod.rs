@@ -4,10 +4,13 @@
 //! exactly once, whenever the process ends. The tables are described in
 //! `docs/LEDGER.md`. This room never decides what a record means; `book` does.
 
+mod audited;
 mod check;
 mod history;
 mod load;
 mod store;
+
+pub use audited::Reading;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -74,19 +77,6 @@ impl Embedded {
         }
         transaction.commit()?;
         Ok(Self { connection })
-    }
-
-    /// Records that an operator had exactly this record passed over; `apply`
-    /// then does so. The row stays for ever.
-    pub fn skip(
-        &mut self,
-        id: &MovementId,
-        reason: &str,
-        at: UnixSeconds,
-    ) -> Result<(), LedgerError> {
-        let sql = "INSERT OR IGNORE INTO resolutions VALUES (?1, ?2, ?3, 'skip')";
-        self.connection.execute(sql, params![name(id), reason, at])?;
-        Ok(())
     }
 
     /// Whether the ledger's own sums hold; the first that does not.
@@ -196,6 +186,12 @@ impl Ledger for Embedded {
         store::cursor(&transaction, cursor)?;
         transaction.commit()?;
         Ok(book.verdicts)
+    }
+
+    fn skip(&mut self, id: &MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError> {
+        let sql = "INSERT OR IGNORE INTO resolutions VALUES (?1, ?2, ?3, 'skip')";
+        self.connection.execute(sql, params![name(id), reason, at])?;
+        Ok(())
     }
 
     fn pending(&mut self) -> Result<Vec<Verdict>, LedgerError> {
