@@ -72,7 +72,7 @@ trait Shown {
 macro_rules! shown_by_display {
     ($($kind:ty),*) => { $(impl Shown for $kind { fn shown(&self) -> String { self.to_string() } })* };
 }
-shown_by_display!(u8, u16, u32, u64, i32, usize, SocketAddr, Cores, MaybeListen);
+shown_by_display!(u8, u16, u32, u64, i32, usize, SocketAddr, Cores, MaybeListen, LedgerPlace);
 
 impl Shown for PathBuf {
     fn shown(&self) -> String {
@@ -118,6 +118,18 @@ pub enum MaybeListen {
     At(SocketAddr),
 }
 
+/// Where balances live.
+#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "Plain")]
+pub enum LedgerPlace {
+    /// Nowhere: nothing is credited.
+    Nowhere,
+    /// In a file of the data directory.
+    Embedded,
+    /// In a `PostgreSQL`, at this address; it may hold a password.
+    Postgres(String),
+}
+
 /// A value as the file or a variable has it: `cores = 1` is as good as "1".
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
@@ -148,6 +160,56 @@ impl TryFrom<Plain> for MaybeListen {
 
     fn try_from(plain: Plain) -> Result<Self, String> {
         String::from(plain).parse()
+    }
+}
+
+impl TryFrom<Plain> for LedgerPlace {
+    type Error = String;
+
+    fn try_from(plain: Plain) -> Result<Self, String> {
+        String::from(plain).parse()
+    }
+}
+
+impl FromStr for LedgerPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::Nowhere),
+            "embedded" => Ok(Self::Embedded),
+            url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+                Ok(Self::Postgres(url.to_owned()))
+            }
+            _ => Err("`embedded`, `none`, or postgres://user@host/database".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for LedgerPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("none"),
+            Self::Embedded => f.write_str("embedded"),
+            Self::Postgres(url) => f.write_str(&without_password(url)),
+        }
+    }
+}
+
+impl fmt::Debug for LedgerPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f) // a password is not for logs
+    }
+}
+
+/// `postgres://user:secret@host/x` without the secret.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return String::new() };
+    let (people, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let place = place.split_once('?').map_or(place, |(place, _)| place); // may have one too
+    match people.split(':').next() {
+        Some(user) if !user.is_empty() => format!("{scheme}://{user}@{place}"),
+        _ => format!("{scheme}://{place}"),
     }
 }
 
@@ -318,6 +380,9 @@ settings! {
     checkpoint_interval_s: u32 [u32] = 300;
     /// How fast a checkpoint is written, in MiB a second for each shard
     checkpoint_mib_s: u32 [u32] = 48;
+    /// Where balances live: `embedded` (a file in the data directory), `none`, or
+    /// `postgres://user@host/database`
+    ledger: LedgerPlace [LedgerPlace] = LedgerPlace::Embedded;
     /// What a request may wait inside the server before the server refuses:
     /// first new envelopes and lists, at twice that looks, at four times
     /// claims
@@ -418,6 +483,11 @@ impl Config {
         if !self.segment_kib.is_multiple_of(4) {
             let (key, value) = ("segment_kib", self.segment_kib.to_string());
             return Err(ConfigError::Range { key, value, expected: "a multiple of 4".into() });
+        }
+        if let LedgerPlace::Postgres(_) = self.ledger {
+            let (key, value) = ("ledger", self.ledger.to_string());
+            let expected = "`embedded` or `none`: this build has no PostgreSQL ledger".into();
+            return Err(ConfigError::Range { key, value, expected });
         }
         within("connections_max", self.connections_max.into(), 1..=65_536)?;
         within("envelopes_max", self.envelopes_max.into(), 1..=1 << 30)?;
@@ -546,6 +616,19 @@ mod tests {
             let config = Config { pay_within_s, ..Config::default() };
             assert_eq!(config.check().is_ok(), kept, "{pay_within_s}");
         }
+    }
+
+    #[test]
+    fn a_ledger_is_shown_without_its_password() {
+        let shown = |text: &str| text.parse::<LedgerPlace>().unwrap().to_string();
+        let secret = "postgres://hb:secret@db:5432/money?sslmode=disable&password=secret";
+        assert_eq!(shown(secret), "postgres://hb@db:5432/money");
+        assert_eq!(shown("postgres:///money"), "postgres:///money");
+        assert_eq!([shown("embedded"), shown("none")], ["embedded", "none"]);
+        let place: LedgerPlace = secret.parse().unwrap();
+        assert!(!format!("{place:?}").contains("secret"));
+        let wrong = "sqlite".parse::<LedgerPlace>().unwrap_err();
+        assert!(wrong.contains("embedded"), "{wrong}");
     }
 
     #[test]

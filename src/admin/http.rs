@@ -22,11 +22,14 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
+use super::ledger;
 use super::liveness::{Check, Liveness, pauses};
 use super::metrics::openmetrics;
 use super::progress::Progress;
 use super::status::Status;
 use super::view::{ServerFacts, ShardView, View};
+use crate::follow::Desk as LedgerDesk;
+use crate::follow::ledger::Accounts;
 use crate::shard::{Board, Phase};
 use crate::units::Time;
 
@@ -48,6 +51,8 @@ GET  /livez    200 while every shard turns
 GET  /readyz   200 when every shard answers, else the reasons
 GET  /metrics  OpenMetrics
 GET  /status   the same as JSON
+GET  /ledger   the follower of the ledger; under /ledger/ its accounts: balance, sent,
+               received, days, envelope; POST deposit, withdraw, retry, skip
 POST /drain    no new work, everything acknowledged durable, then the end
 ";
 
@@ -66,6 +71,8 @@ pub struct Watched {
     pub boards: Vec<Arc<Board>>,
     /// What does not change.
     pub facts: ServerFacts,
+    /// Where the ledger is asked, if there is one.
+    pub ledger: Option<LedgerDesk<dyn Accounts>>,
     /// Begins a drain and returns at once.
     pub drain: Box<dyn Fn() + Send + Sync>,
 }
@@ -236,6 +243,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/drain", post(drain))
+        .nest("/ledger", ledger::routes())
         .method_not_allowed_fallback(async || {
             (StatusCode::METHOD_NOT_ALLOWED, format!("not with this method; there are\n{PATHS}"))
         })
@@ -244,9 +252,10 @@ fn routes(desk: Arc<Desk>) -> Router {
 }
 
 /// What the routes share.
-struct Desk {
+pub(super) struct Desk {
+    pub(super) ledger: Option<LedgerDesk<dyn Accounts>>,
     boards: Vec<Arc<Board>>,
-    facts: Arc<ServerFacts>,
+    pub(super) facts: Arc<ServerFacts>,
     drain: Box<dyn Fn() + Send + Sync>,
     /// A drain was asked for here.
     draining: AtomicBool,
@@ -258,8 +267,9 @@ struct Desk {
 
 impl Desk {
     fn of(watched: Watched) -> Self {
-        let Watched { boards, facts, drain } = watched;
+        let Watched { boards, facts, ledger, drain } = watched;
         Self {
+            ledger,
             facts: Arc::new(facts),
             drain,
             draining: AtomicBool::new(false),
@@ -283,7 +293,9 @@ impl Desk {
         let draining = self.draining.load(Ordering::Acquire)
             || shards.iter().any(|shard| shard.phase == Phase::Draining);
         let facts = Arc::clone(&self.facts);
-        View { facts, now: wall(), draining, reasons: self.reasons(), shards }
+        let now = wall();
+        let ledger = self.ledger.as_ref().map(|desk| desk.board().report(now));
+        View { facts, now, draining, reasons: self.reasons(), shards, ledger }
     }
 
     async fn liveness(&self) -> Liveness {
@@ -312,12 +324,12 @@ impl Desk {
 }
 
 /// The wall clock; the control plane may read it whenever it is asked.
-fn wall() -> Time {
+pub(super) fn wall() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-type Asked = State<Arc<Desk>>;
+pub(super) type Asked = State<Arc<Desk>>;
 
 fn health(is_well: bool, lines: &str) -> Response {
     let code = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -345,10 +357,14 @@ async fn status(State(desk): Asked) -> Response {
     }
 }
 
-/// A page in an operator's browser can post to loopback; browsers say where a
-/// post comes from, tools do not.
+/// Whether a page in an operator's browser may have made this request: it can
+/// post to loopback. Browsers say where a post comes from, tools do not.
+pub(super) fn is_from_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site")
+}
+
 async fn drain(State(desk): Asked, headers: HeaderMap) -> Response {
-    if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
+    if is_from_browser(&headers) {
         return (StatusCode::FORBIDDEN, "a browser may not drain; use `hb drain`\n")
             .into_response();
     }

@@ -13,6 +13,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::follower;
 use super::view::{ShardView, View, op_name, phase_name, status_name};
 use crate::shard::{Histogram, Phase};
 
@@ -147,7 +148,11 @@ impl Collector for Scrape {
         self.refusals(&mut encoder)?;
         self.endings(&mut encoder)?;
         self.batches(&mut encoder)?;
-        TIMES.iter().try_for_each(|timed| self.times(&mut encoder, timed))
+        TIMES.iter().try_for_each(|timed| self.times(&mut encoder, timed))?;
+        match &self.0.ledger {
+            Some(report) => follower::encode(&mut encoder, report),
+            None => Ok(()),
+        }
     }
 }
 
@@ -159,7 +164,7 @@ fn unit(measured: Measured) -> Option<Unit> {
     }
 }
 
-fn put(
+pub(super) fn put(
     metric: &mut MetricEncoder<'_>,
     labels: &impl EncodeLabelSet,
     kind: MetricType,
@@ -342,7 +347,7 @@ impl Scrape {
 
 /// The upper bound and the count of each bucket; the encoder adds them up. The
 /// last has no bound.
-fn buckets(histogram: &Histogram, upper: impl Fn(u32) -> f64) -> Vec<(f64, u64)> {
+pub(super) fn buckets(histogram: &Histogram, upper: impl Fn(u32) -> f64) -> Vec<(f64, u64)> {
     let mut buckets: Vec<_> =
         (0_u32..).zip(&histogram.buckets).map(|(bits, &count)| (upper(bits), count)).collect();
     if let Some(last) = buckets.last_mut() {
@@ -354,6 +359,6 @@ fn buckets(histogram: &Histogram, upper: impl Fn(u32) -> f64) -> Vec<(f64, u64)>
 /// A count as the text's histograms want it: exact up to 2⁵³, which no batch
 /// reaches, and near enough for their sum.
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "never used for money")]
-fn fraction(count: u64) -> f64 {
+pub(super) fn fraction(count: u64) -> f64 {
     count as f64
 }

@@ -5,7 +5,10 @@
 //! It never makes a shard wait, never decides about money, and nothing of it
 //! (no tokio, no HTTP) can be reached from a shard's loop.
 
+mod follower;
 mod http;
+mod ledger;
+mod ledger_lists;
 mod liveness;
 mod metrics;
 mod progress;
@@ -18,8 +21,9 @@ pub use liveness::{Check, Liveness};
 pub use metrics::openmetrics;
 pub use progress::Progress;
 pub use status::{
-    CapacityStatus, CheckpointStatus, ConnectionStatus, Distribution, JournalStatus, MoneyStatus,
-    RecoveryStatus, RefusedStatus, ShardStatus, Status, TableStatus,
+    CapacityStatus, CheckpointStatus, ConnectionStatus, CursorStatus, Distribution, FollowerStatus,
+    JournalStatus, MoneyStatus, RecordName, RecoveryStatus, RefusedStatus, ShardStatus, Status,
+    TableStatus,
 };
 pub use systemd::{Notifying, Systemd};
 pub use view::{RecoveryView, ServerFacts, ShardView, View};

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::view::{ShardView, View, op_name, phase_name, status_name};
 use crate::engine::Totals;
+use crate::follow::ledger::Cursor;
+use crate::follow::movement::MovementId;
+use crate::follow::{Report, State};
 use crate::journal::JournalStats;
 use crate::net::NetCounters;
 use crate::shard::{CheckpointCounters, Histogram, ShardCounters, TableFill};
@@ -56,6 +59,55 @@ shapes! {
         money: MoneyStatus,
         /// Every shard, by its number.
         shards: Vec<ShardStatus>,
+        /// The follower of the ledger; `none` is its state where there is none.
+        ledger: FollowerStatus,
+    }
+
+    /// How a follower is.
+    FollowerStatus {
+        /// `none`, `starting`, `running`, `waiting`, `poisoned` or `ended`.
+        state: String,
+        /// Why it waits or has stopped.
+        reason: Option<String>,
+        /// The record it has stopped before.
+        record: Option<RecordName>,
+        /// How far it is, by shard.
+        cursors: Vec<CursorStatus>,
+        /// Committed bytes of journal that are not applied.
+        lag_bytes: u64,
+        /// For how long the oldest of them has been committed.
+        lag_ms: u64,
+        /// Records applied since the start.
+        records: u64,
+        /// Records per transaction.
+        transaction_records: Distribution,
+        /// Time of a transaction, in microseconds.
+        transaction_us: Distribution,
+    }
+
+    /// The name of a record.
+    RecordName {
+        /// The arrangement of shards it was written in.
+        arrangement: u32,
+        /// Its shard.
+        shard: u16,
+        /// Where its batch begins.
+        batch: u64,
+        /// Its place in the batch.
+        index: u32,
+    }
+
+    /// Where a follower would go on.
+    CursorStatus {
+        /// The arrangement of shards.
+        arrangement: u32,
+        /// The shard.
+        shard: u16,
+        /// Everything before this is applied.
+        position: u64,
+        /// When the last applied batch was committed, in milliseconds since the
+        /// epoch.
+        time_ms: u64,
     }
 
     /// What the server was sized for.
@@ -258,9 +310,51 @@ impl Status {
                 table_bytes: facts.table_bytes,
                 connections_max: facts.connections_max,
             },
+            ledger: FollowerStatus::of(view.ledger.as_ref()),
             money: shards.iter().fold(MoneyStatus::default(), |sum, s| sum.plus(&s.money)),
             shards,
         }
+    }
+}
+
+impl FollowerStatus {
+    /// Of a report, or of no follower.
+    pub fn of(report: Option<&Report>) -> Self {
+        let Some(report) = report else {
+            return Self { state: "none".to_owned(), ..Self::default() };
+        };
+        let (state, reason, record) = match &report.state {
+            State::Starting => ("starting", None, None),
+            State::Running => ("running", None, None),
+            State::Waiting { reason } => ("waiting", Some(reason.clone()), None),
+            State::Poisoned { id, reason } => ("poisoned", Some(reason.clone()), *id),
+            State::Ended => ("ended", None, None),
+        };
+        Self {
+            state: state.to_owned(),
+            reason,
+            record: record.map(RecordName::from),
+            cursors: report.cursors.iter().map(CursorStatus::from).collect(),
+            lag_bytes: report.lag_bytes,
+            lag_ms: report.lag_ms,
+            records: report.records,
+            transaction_records: (&report.transaction_records).into(),
+            transaction_us: (&report.transaction_us).into(),
+        }
+    }
+}
+
+impl From<MovementId> for RecordName {
+    fn from(id: MovementId) -> Self {
+        let MovementId { arrangement, shard, batch, index, .. } = id;
+        Self { arrangement, shard, batch, index }
+    }
+}
+
+impl From<&Cursor> for CursorStatus {
+    fn from(cursor: &Cursor) -> Self {
+        let Cursor { arrangement, shard, position, time_ms, .. } = *cursor;
+        Self { arrangement, shard, position, time_ms }
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::follow::Report;
 use crate::shard::{Board, Phase, ShardCounters};
 use crate::units::{Cell, Durability, Time};
 
@@ -33,6 +34,8 @@ pub struct ServerFacts {
     pub table_bytes: u64,
     /// Connections of all shards at the same time.
     pub connections_max: u64,
+    /// Where the days of lists begin, in seconds east of UTC.
+    pub utc_offset_s: i32,
 }
 
 /// How far the recovery of one shard is.
@@ -88,6 +91,8 @@ pub struct View {
     pub reasons: Vec<String>,
     /// Every shard, by its number.
     pub shards: Vec<ShardView>,
+    /// The follower of the ledger, where there is one.
+    pub ledger: Option<Report>,
 }
 
 impl View {
@@ -111,7 +116,7 @@ pub(super) fn phase_name(phase: Phase) -> &'static str {
 /// A name of the wire as labels and keys write it: `AlreadyClaimed` becomes
 /// `already_claimed`. The wire's own names are used, so that an operation or
 /// status that is added there is told here without a change.
-fn snake(name: &str) -> String {
+pub(super) fn snake(name: &str) -> String {
     let mut words = String::with_capacity(name.len() + 4);
     for letter in name.chars() {
         if letter.is_ascii_uppercase() && !words.is_empty() {

@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use super::board::{FollowerBoard, State};
-use super::ledger::Ledger;
 use crate::shard::Sleeper;
 
 /// Requests that wait at most; an operator's tools ask one by one.
 const REQUESTS_MAX: usize = 64;
 
 /// What is done with the ledger once it is a request's turn.
-type Work = Box<dyn FnOnce(Result<&mut dyn Ledger, NotNow>) + Send>;
+type Work<L> = Box<dyn FnOnce(Result<&mut L, NotNow>) + Send>;
 
 /// One request.
-pub(super) enum Asked {
+pub(super) enum Asked<L: ?Sized> {
     /// At once.
-    Now(Work),
+    Now(Work<L>),
     /// When everything that is committed now is applied.
-    Caught(Work),
+    Caught(Work<L>),
     /// Poison or not, go on.
     Retry(Reply),
     /// Pass over the record that the ledger refuses.
@@ -40,29 +39,36 @@ pub(super) type Reply = Box<dyn FnOnce(Result<String, NotNow>) + Send>;
 pub struct NotNow(pub String);
 
 /// The asking end.
-#[derive(Clone, Debug)]
-pub struct Desk {
+#[derive(Debug)]
+pub struct Desk<L: ?Sized> {
     board: Arc<FollowerBoard>,
-    asked: SyncSender<Asked>,
+    asked: SyncSender<Asked<L>>,
     sleeper: Arc<Sleeper>,
+}
+
+impl<L: ?Sized> Clone for Desk<L> {
+    fn clone(&self) -> Self {
+        let (board, sleeper) = (Arc::clone(&self.board), Arc::clone(&self.sleeper));
+        Self { board, asked: self.asked.clone(), sleeper }
+    }
 }
 
 /// The follower's end.
 #[derive(Debug)]
-pub struct Requests {
+pub struct Requests<L: ?Sized> {
     pub(super) board: Arc<FollowerBoard>,
-    pub(super) asked: Receiver<Asked>,
+    pub(super) asked: Receiver<Asked<L>>,
     pub(super) sleeper: Arc<Sleeper>,
 }
 
 /// Both ends, for the follower that `sleeper` wakes.
-pub fn desk(board: Arc<FollowerBoard>, sleeper: Arc<Sleeper>) -> (Desk, Requests) {
+pub fn desk<L: ?Sized>(board: Arc<FollowerBoard>, sleeper: Arc<Sleeper>) -> (Desk<L>, Requests<L>) {
     let (ask, asked) = sync_channel(REQUESTS_MAX);
     let desk = Desk { board: Arc::clone(&board), asked: ask, sleeper: Arc::clone(&sleeper) };
     (desk, Requests { board, asked, sleeper })
 }
 
-impl Desk {
+impl<L: ?Sized> Desk<L> {
     /// Where the follower shows how it is.
     pub fn board(&self) -> &FollowerBoard {
         &self.board
@@ -72,7 +78,7 @@ impl Desk {
     /// thread.
     pub fn ask<T>(
         &self,
-        work: impl FnOnce(&mut dyn Ledger) -> T + Send + 'static,
+        work: impl FnOnce(&mut L) -> T + Send + 'static,
         reply: impl FnOnce(Result<T, NotNow>) + Send + 'static,
     ) -> Result<(), NotNow> {
         self.put(Asked::Now(Box::new(|ledger| reply(ledger.map(work)))))
@@ -82,7 +88,7 @@ impl Desk {
     /// is queued for an account is in it.
     pub fn ask_caught_up<T>(
         &self,
-        work: impl FnOnce(&mut dyn Ledger) -> T + Send + 'static,
+        work: impl FnOnce(&mut L) -> T + Send + 'static,
         reply: impl FnOnce(Result<T, NotNow>) + Send + 'static,
     ) -> Result<(), NotNow> {
         self.put(Asked::Caught(Box::new(|ledger| reply(ledger.map(work)))))
@@ -106,7 +112,7 @@ impl Desk {
         self.put(Asked::Skip { reason, reply: Box::new(reply) })
     }
 
-    fn put(&self, asked: Asked) -> Result<(), NotNow> {
+    fn put(&self, asked: Asked<L>) -> Result<(), NotNow> {
         let not_now = |words: &str| Err(NotNow(words.to_owned()));
         match self.board.state() {
             State::Starting => return not_now("the ledger is not open yet; ask again"),

@@ -50,7 +50,7 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 const NICENESS: i32 = 10;
 
 /// Opens the ledger; called again after it could not be reached.
-pub type Open = Box<dyn FnMut() -> Result<Box<dyn Ledger>, LedgerError> + Send>;
+pub type Open<L> = Box<dyn FnMut() -> Result<Box<L>, LedgerError> + Send>;
 
 /// What the thread does.
 pub(super) enum Course {
@@ -65,31 +65,31 @@ pub(super) enum Course {
 }
 
 /// The follower of all shards.
-pub struct Follower {
-    open: Open,
-    pub(super) ledger: Option<Box<dyn Ledger>>,
+pub struct Follower<L: Ledger + ?Sized> {
+    open: Open<L>,
+    pub(super) ledger: Option<Box<L>>,
     followees: Vec<Followee>,
     pub(super) lanes: Vec<Lane>,
     group: Vec<Entry>,
     verdicts: Verdicts,
-    pub(super) requests: Requests,
+    pub(super) requests: Requests<L>,
     pub(super) course: Course,
     /// What waits until these positions are applied, by lane.
-    pub(super) until_caught: Vec<(Vec<Position>, Asked)>,
+    pub(super) until_caught: Vec<(Vec<Position>, Asked<L>)>,
     /// The data directory, for the operators' file of cursors.
     data: PathBuf,
     /// When that file is to be written, if something has changed.
     tell_at: Option<Instant>,
 }
 
-impl Follower {
+impl<L: Ledger + ?Sized> Follower<L> {
     /// Follows `followees`, the shards of one arrangement by number; `tell`
     /// brings verdicts to them.
     pub fn new(
-        open: Open,
+        open: Open<L>,
         followees: Vec<Followee>,
         tell: Tell,
-        requests: Requests,
+        requests: Requests<L>,
         data: PathBuf,
     ) -> Self {
         let verdicts = Verdicts::new(followees.len(), tell);

@@ -13,7 +13,7 @@ const GROUP_RECORDS: usize = 100_000;
 /// cursors of the next arrangement at its beginning. A ledger that cannot do
 /// this now must not lose its journal; nothing is retried here.
 pub fn follow_to_end(
-    ledger: &mut dyn Ledger,
+    ledger: &mut (impl Ledger + ?Sized),
     old: &[Followee],
     next_shards: u16,
 ) -> Result<(), Obstacle> {

@@ -2,10 +2,10 @@
 
 use super::desk::{Asked, NotNow, Reply};
 use super::follower::{Course, Follower, wall};
-use super::ledger::LedgerError;
+use super::ledger::{Ledger, LedgerError};
 use crate::journal::Position;
 
-impl Follower {
+impl<L: Ledger + ?Sized> Follower<L> {
     /// Does what operators ask.
     pub(super) fn serve(&mut self) {
         while let Ok(asked) = self.requests.asked.try_recv() {
@@ -34,7 +34,7 @@ impl Follower {
     pub(super) fn serve_caught_up(&mut self) {
         let Some(ledger) = self.ledger.as_deref_mut() else { return };
         let applied: Vec<_> = self.lanes.iter().map(|lane| lane.applied.position).collect();
-        let is_there = |(upto, _): &mut (Vec<Position>, Asked)| {
+        let is_there = |(upto, _): &mut (Vec<Position>, Asked<L>)| {
             upto.iter().zip(&applied).all(|(upto, applied)| *applied >= upto.0)
         };
         for (_, asked) in self.until_caught.extract_if(.., is_there) {
@@ -78,7 +78,7 @@ impl Follower {
     }
 }
 
-pub(super) fn refuse(asked: Asked, words: &str) {
+pub(super) fn refuse<L: ?Sized>(asked: Asked<L>, words: &str) {
     let not_now = NotNow(words.to_owned());
     match asked {
         Asked::Now(work) | Asked::Caught(work) => work(Err(not_now)),

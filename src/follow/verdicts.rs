@@ -10,8 +10,8 @@ use super::ledger::Verdict;
 /// More than this for one shard, and nothing more is applied until it takes some.
 const WAITING_MAX: usize = 64 << 10;
 
-/// Puts a verdict into a shard's queue; false while that is full.
-pub type Tell = Box<dyn FnMut(u16, Verdict) -> bool + Send>;
+/// Takes verdicts for a shard from the front, as many as its queue has room for.
+pub type Tell = Box<dyn FnMut(u16, &mut VecDeque<Verdict>) + Send>;
 
 /// What waits, by shard.
 pub(super) struct Verdicts {
@@ -44,11 +44,8 @@ impl Verdicts {
     /// Tells what there is room for.
     pub(super) fn send(&mut self) {
         for (waiting, shard) in self.waiting.iter_mut().zip(0..) {
-            while let Some(verdict) = waiting.front() {
-                if !(self.tell)(shard, *verdict) {
-                    break;
-                }
-                waiting.pop_front();
+            if !waiting.is_empty() {
+                (self.tell)(shard, waiting);
             }
         }
     }

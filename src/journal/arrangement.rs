@@ -197,6 +197,11 @@ impl Building {
         Ok(this)
     }
 
+    /// For how many shards it is.
+    pub fn shards(&self) -> u16 {
+        self.shards
+    }
+
     /// Writes the whole state of a shard. `last_time` is the greatest
     /// [`super::Recovered::last_time`] of the old shards. Shards may be written
     /// from several threads.

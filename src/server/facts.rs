@@ -101,6 +101,7 @@ pub(super) fn server(
         envelopes_max: config.envelopes_max.into(),
         table_bytes: u64::try_from(table_bytes).unwrap_or(u64::MAX),
         connections_max: u64::from(config.connections_max) * u64::from(shards),
+        utc_offset_s: config.utc_offset_min.saturating_mul(60),
     }
 }
 

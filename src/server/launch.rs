@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 use crate::journal::{
     Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal, MmapStorage,
-    Recovered, Recovering, RecoveryError,
+    Position, Recovered, Recovering, RecoveryError,
 };
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
 use crate::shard::{
@@ -28,8 +28,8 @@ use crate::wire::PaymentKeys;
 
 /// What a shard's thread says while it starts.
 pub(super) enum Stage {
-    /// Its part of the new arrangement is written.
-    Rearranged,
+    /// Its part of the new arrangement is written; where the old journals end.
+    Rearranged(Vec<Position>),
     /// The state is there.
     Recovered(Recovered),
     /// Requests are answered.
@@ -164,10 +164,10 @@ impl Launch {
         let (shard, shards) = (self.shard, self.shards);
         let reading = Arc::clone(&self.lies.reading);
         let alone = reading.lock();
-        rearrange(&self.config, arrangement, &building, shard, shards, &self.board)?;
+        let ends = rearrange(&self.config, arrangement, &building, shard, shards, &self.board)?;
         drop(alone);
         drop(building); // whoever publishes it must be the only one to hold it
-        let _ = say.send(Ok(Stage::Rearranged));
+        let _ = say.send(Ok(Stage::Rearranged(ends)));
         match may_go.recv() {
             Ok(Go::Recover(arrangement)) => Ok(Some(arrangement)),
             Ok(Go::Answer) | Err(_) => Ok(None),

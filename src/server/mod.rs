@@ -4,6 +4,7 @@
 //! nothing on disk; then every shard recovers, all at once; only when the last
 //! one is done do the doors open.
 
+mod books;
 mod facts;
 mod launch;
 mod machine;
@@ -28,6 +29,7 @@ use crate::net::{BoundListener, Listener, Waker};
 use crate::payment_keys;
 use crate::shard::{Bell, Board, Covers, Followed, Mesh};
 use crate::wire::PaymentKeys;
+use books::{Books, Following};
 use facts::Facts;
 use launch::{Go, Launch, Lies, Stage};
 
@@ -43,6 +45,9 @@ pub struct Starting {
     covers: Vec<Covers>,
     shards: Vec<ShardThread>,
     lies: Lies,
+    books: Option<Books>,
+    /// Of the background plane.
+    core: Option<usize>,
     admin: Option<Admin>,
 }
 
@@ -54,6 +59,9 @@ pub struct Server {
     boards: Vec<Arc<Board>>,
     covers: Vec<Covers>,
     shards: Vec<JoinHandle<()>>,
+    /// Ends after the shards, so that it may apply what they committed last.
+    #[expect(dead_code, reason = "held for its end")]
+    following: Option<Following>,
     /// Ends with the server; the last to go, so that a drain can be watched.
     admin: Option<Admin>,
 }
@@ -160,19 +168,21 @@ impl Starting {
             stopper.wakers.iter().map(|waker| Arc::new(Board::new(waker.clone()))).collect();
         let facts = Facts::of(&config, &doors, &directory, tables, &placement, admin.as_ref())
             .with_payment_keys(&key_ids);
+        let (books, followed) = books::of(&config, shards);
+        let ledger = books.as_ref().map(|books| books.desk.clone());
         let admin = admin.map(|admin| {
             let stopper = stopper.clone();
             let drain = Box::new(move || stopper.stop());
             let facts = facts::server(&config, &doors, tables, shards);
-            admin.start(Watched { boards: boards.clone(), facts, drain })
+            admin.start(Watched { boards: boards.clone(), facts, ledger, drain })
         });
         let admin = admin.transpose()?;
-        let followed: Vec<_> = (0..shards).map(|_| Followed::by_nobody()).collect();
         let shared = Shared::of(&stopper, payment_keys, followed);
         let config = Arc::new(config);
         let shards = spawn(&config, doors, &lies, &stopper, &boards, &placement, &shared)?;
         let covers = shared.covers;
-        Ok(Self { address, facts, stopper, boards, covers, shards, lies, admin })
+        let core = placement.background;
+        Ok(Self { address, facts, stopper, boards, covers, shards, lies, books, core, admin })
     }
 
     /// Where each shard shows how far it is.
@@ -182,20 +192,26 @@ impl Starting {
 
     /// Waits until every shard has recovered and answers.
     pub fn finish(self) -> Result<Server, StartError> {
-        let Self { address, facts, stopper, boards, covers, shards, lies, admin } = self;
-        let recovered = recover(&shards, lies).and_then(|recovered| {
+        let Self { address, facts, stopper, boards, covers, shards, lies, .. } = self;
+        let (mut books, core, admin) = (self.books, self.core, self.admin);
+        let recovered = recover(&shards, lies, books.as_mut()).and_then(|(arrangement, found)| {
+            let following = books.map(|books| books.follow(&arrangement, core, covers.clone()));
+            let following = following.transpose()?;
             for shard in &shards {
                 shard.tell(Go::Answer);
                 shard.hear()?;
             }
-            Ok(recovered)
+            Ok((found, following))
         });
         // Without their ends of the channels all threads come home.
         let threads: Vec<_> = shards.into_iter().map(|shard| shard.thread).collect();
         match recovered {
-            Ok(recovered) => {
-                let facts = facts.lines(&recovered);
-                Ok(Server { address, facts, stopper, boards, covers, shards: threads, admin })
+            Ok((found, following)) => {
+                let mut facts = facts.lines(&found);
+                let (following, fact) = following.unzip();
+                facts.extend(fact);
+                let shards = threads;
+                Ok(Server { address, facts, stopper, boards, covers, shards, following, admin })
             }
             Err(error) => {
                 stopper.stop();
@@ -237,12 +253,22 @@ fn lies(config: &Config, directory: &Directory, shards: u16) -> Result<Lies, Sta
 }
 
 /// Waits for every shard to recover; where the data must be arranged anew, for
-/// every shard's part of that before.
-fn recover(shards: &[ShardThread], lies: Lies) -> Result<Vec<Recovered>, StartError> {
+/// every shard's part of that before, and for the ledger to have the old.
+fn recover(
+    shards: &[ShardThread],
+    lies: Lies,
+    books: Option<&mut Books>,
+) -> Result<(Arrangement, Vec<Recovered>), StartError> {
     let Lies { mut arrangement, next, .. } = lies;
     if let Some(building) = next {
+        let mut ends = Vec::new();
         for shard in shards {
-            shard.hear()?;
+            if let Stage::Rearranged(found) = shard.hear()? {
+                ends = found; // each has read all of them
+            }
+        }
+        if let Some(books) = books {
+            books.finish(&arrangement, &ends, building.shards())?;
         }
         arrangement = launch::publish(building)?;
         for shard in shards {
@@ -256,7 +282,7 @@ fn recover(shards: &[ShardThread], lies: Lies) -> Result<Vec<Recovered>, StartEr
         }
     }
     arrangement.settle()?;
-    Ok(recovered)
+    Ok((arrangement, recovered))
 }
 
 impl ShardThread {

@@ -5,6 +5,7 @@ use std::io;
 
 use crate::admin::AdminError;
 use crate::config::ConfigError;
+use crate::follow::Obstacle;
 use crate::journal::{ArrangementError, DirectoryError, RecoveryError, StorageError};
 use crate::net::{ListenError, RingRefused};
 use crate::payment_keys::KeyFileError;
@@ -39,6 +40,16 @@ pub enum StartError {
     /// The journal is damaged, or is not ours.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// The ledger does not belong to this data, or cannot be opened.
+    #[error("ledger: {0}")]
+    Ledger(#[source] Obstacle),
+    /// The ledger must have everything before the data is arranged anew.
+    #[error(
+        "ledger: {0}; before the data is arranged for another number of shards the ledger must \
+         have all of it: start once more with the number of shards it has, and see `hb ledger \
+         status`"
+    )]
+    LedgerBeforeRearranging(#[source] Obstacle),
     /// The core to pin to is not there.
     #[error("core {0} is not available to this process; choose others with --cores")]
     Core(usize),

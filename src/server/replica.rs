@@ -77,7 +77,8 @@ pub(super) fn show(board: &Board, progress: Progress) {
 }
 
 /// Makes one shard of a new arrangement: reads every old shard, keeps the
-/// partitions that are its own, and writes them as a checkpoint.
+/// partitions that are its own, and writes them as a checkpoint. Where the old
+/// journals end comes back.
 pub(super) fn rearrange(
     config: &Config,
     old: &Arrangement,
@@ -85,14 +86,16 @@ pub(super) fn rearrange(
     shard: u16,
     shards: u16,
     board: &Board,
-) -> Result<(), StartError> {
+) -> Result<Vec<Position>, StartError> {
     let mut restored = Restored::new(config, shard, shards);
     let mut last_time = Time(0);
+    let mut ends = Vec::new();
     for from in 0..old.shards() {
         let identity = Identity { cell: config.cell, shard: from, shards: old.shards() };
         let recovering = Recovering::open(old.source(from), identity, config.durability)?;
         let recovered = recovering.read(&mut restored, &|progress| show(board, progress))?;
         last_time = last_time.max(recovered.last_time);
+        ends.push(recovered.end);
     }
     restored.finish().map_err(|misfit| {
         let place = old.path().display().to_string();
@@ -107,5 +110,5 @@ pub(super) fn rearrange(
     let written = building.write_shard(shard, last_time, slices);
     written.map_err(crate::journal::ArrangementError::from)?;
     engine.end_image(cursor);
-    Ok(())
+    Ok(ends)
 }

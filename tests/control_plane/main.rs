@@ -35,6 +35,7 @@ pub(crate) fn facts() -> ServerFacts {
         envelopes_max: 2_000_000,
         table_bytes: 1 << 30,
         connections_max: 1024,
+        utc_offset_s: 0,
     }
 }
 
@@ -48,7 +49,8 @@ fn serve(boards: &[Arc<Board>]) -> (Admin, Arc<AtomicUsize>) {
     let settings = AdminSettings { listen: ([127, 0, 0, 1], 0).into(), core: None };
     let bound = BoundAdmin::bind(settings).unwrap();
     assert_eq!(bound.warning(), None);
-    (bound.start(Watched { boards: boards.to_vec(), facts: facts(), drain }).unwrap(), drains)
+    let watched = Watched { boards: boards.to_vec(), facts: facts(), ledger: None, drain };
+    (bound.start(watched).unwrap(), drains)
 }
 
 struct Answer {

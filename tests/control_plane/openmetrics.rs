@@ -5,6 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hongbao::admin::{RecoveryView, ShardView, Status, View, openmetrics};
+use hongbao::follow::ledger::Cursor;
+use hongbao::follow::movement::MovementId;
+use hongbao::follow::{Report, State};
 use hongbao::shard::{Phase, ShardCounters};
 use hongbao::units::Time;
 use serde_json::Value;
@@ -123,7 +126,19 @@ fn view() -> View {
         draining: false,
         reasons: vec!["shard 1: recovering".into()],
         shards: vec![busy(), idle],
+        ledger: Some(stopped()),
     }
+}
+
+fn stopped() -> Report {
+    let id = MovementId { cell: 7, arrangement: 2, shard: 1, batch: 4096, index: 3 };
+    let state = State::Poisoned { id: Some(id), reason: "a test".into() };
+    let cursor = Cursor { arrangement: 2, shard: 1, position: 4000, ..Cursor::default() };
+    let mut report = Report { state, cursors: vec![cursor], records: 9, ..Report::default() };
+    (report.lag_bytes, report.lag_ms) = (8192, 1500);
+    report.transaction_us.record(100, 2);
+    report.transaction_records.record(8, 2);
+    report
 }
 
 #[test]
@@ -147,6 +162,12 @@ fn every_number_of_a_busy_shard_is_in_the_text() {
         ("hongbao_batch_records_bucket{le=\"7.0\",shard=\"0\"}", "0"),
         ("hongbao_batch_records_bucket{le=\"15.0\",shard=\"0\"}", "2"),
         ("hongbao_batch_records_sum{shard=\"0\"}", "16.0"),
+        ("hongbao_follower_lag_bytes{follower=\"ledger\"}", "8192"),
+        ("hongbao_follower_lag_seconds{follower=\"ledger\"}", "1.5"),
+        ("hongbao_follower_state{follower=\"ledger\"}", "2"),
+        ("hongbao_follower_records_total{follower=\"ledger\"}", "9"),
+        ("hongbao_follower_transaction_seconds_count{follower=\"ledger\"}", "2"),
+        ("hongbao_follower_transaction_records_sum{follower=\"ledger\"}", "16.0"),
         ("hongbao_start_time_seconds", "1700000000.5"),
         ("hongbao_server_info{version=\"1.2.3\",cell=\"7\",durability=\"sync\"}", "1"),
     ] {
@@ -189,8 +210,8 @@ fn the_names_of_the_json_are_stable() {
     )
     .unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    let server = "capacity cell data draining durability listen money now_ms ready reasons shards \
-                  started_at_ms version";
+    let server = "capacity cell data draining durability ledger listen money now_ms ready reasons \
+                  shards started_at_ms version";
     assert_eq!(keys(&json).join(" "), server);
     let shard = &json["shards"][0];
     let names = "answer_us answers bad_requests batch_records carried_in carried_out checkpoint \
@@ -205,6 +226,10 @@ fn the_names_of_the_json_are_stable() {
     );
     assert_eq!((&json["ready"], &json["durability"]), (&false.into(), &"sync".into()));
     assert_eq!(json["listen"][1], "/run/hongbao.sock");
+    let ledger = "cursors lag_bytes lag_ms reason record records state transaction_records \
+                  transaction_us";
+    assert_eq!(keys(&json["ledger"]).join(" "), ledger);
+    assert_eq!(json["ledger"]["record"]["batch"], 4096);
 }
 
 /// Without the sum that only the text of the JSON can carry.

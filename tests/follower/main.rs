@@ -176,12 +176,11 @@ fn a_lone_order_is_decided_soon_and_verdicts_wait_for_room() {
     let told = Arc::new(Mutex::new((Vec::new(), true)));
     let running = {
         let told = Arc::clone(&told);
-        Running::telling(&writer, &disk, move |shard, verdict| {
+        Running::telling(&writer, &disk, move |shard, waiting| {
             let (told, room) = &mut *told.lock().unwrap();
             if *room {
-                told.push((shard, verdict));
+                told.extend(waiting.drain(..).map(|verdict| (shard, verdict)));
             }
-            *room
         })
         .unwrap()
     };
@@ -200,9 +199,8 @@ fn a_lone_order_is_decided_soon_and_verdicts_wait_for_room() {
     // Whether they have arrived, nobody knows after a crash: told again.
     told.lock().unwrap().0.clear();
     let again = Arc::clone(&told);
-    let _running = Running::telling(&writer, &disk, move |shard, verdict| {
-        again.lock().unwrap().0.push((shard, verdict));
-        true
+    let _running = Running::telling(&writer, &disk, move |shard, waiting| {
+        again.lock().unwrap().0.extend(waiting.drain(..).map(|verdict| (shard, verdict)));
     });
     wait_until("they are told again", || told.lock().unwrap().0.len() == 2);
 }

@@ -1,6 +1,7 @@
 //! Journals that are written, and a follower that runs beside them.
 #![allow(unreachable_pub)] // the tests see it as a module of their own
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hongbao::engine::Record;
-use hongbao::follow::ledger::{Balance, LedgerError, Verdict};
+use hongbao::follow::ledger::{Balance, Ledger, LedgerError, Verdict};
 use hongbao::follow::{
     Desk, Followee, Follower, FollowerBoard, NotNow, Obstacle, Report, State, desk,
 };
@@ -134,7 +135,7 @@ impl Writer {
 
 /// A follower on its thread; dropped, it is stopped as a drain does.
 pub struct Running {
-    desk: Desk,
+    desk: Desk<dyn Ledger>,
     stop: Arc<AtomicBool>,
     sleeper: Arc<Sleeper>,
     thread: Option<JoinHandle<()>>,
@@ -142,13 +143,13 @@ pub struct Running {
 
 impl Running {
     pub fn begin(writer: &Writer, disk: &super::Disk) -> Result<Self, Obstacle> {
-        Self::telling(writer, disk, |_, _| true)
+        Self::telling(writer, disk, |_, waiting| waiting.clear())
     }
 
     pub fn telling(
         writer: &Writer,
         disk: &super::Disk,
-        tell: impl FnMut(u16, Verdict) -> bool + Send + 'static,
+        tell: impl FnMut(u16, &mut VecDeque<Verdict>) + Send + 'static,
     ) -> Result<Self, Obstacle> {
         let sleeper = Arc::clone(&writer.sleeper);
         let shown = writer.shards.iter().map(|writing| Arc::clone(&writing.followed)).collect();

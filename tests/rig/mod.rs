@@ -15,7 +15,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use hongbao::client::{Address, Client};
-use hongbao::config::{Cores, MaybeListen};
+use hongbao::config::{Cores, LedgerPlace, MaybeListen};
 use hongbao::units::{Split, UserId};
 use hongbao::wire::{Payment, PaymentKeys, Request, Seal, SendOrder};
 use hongbao::{Config, Server};
@@ -32,7 +32,8 @@ pub fn config(data: &Path) -> Config {
         shards: Some(1),
         cores: Cores::Free, // tests run beside each other
         admin: MaybeListen::Nowhere,
-        wait_us_max: 60_000_000, // a busy machine is not what these tests are about
+        ledger: LedgerPlace::Nowhere, // those that are about it say so
+        wait_us_max: 60_000_000,      // a busy machine is not what these tests are about
         ..Config::default()
     }
 }
@@ -109,6 +110,7 @@ pub fn command(data: &Path, flags: &[&str]) -> Command {
     command.arg("--data").arg(data).args(flags);
     // As variables, so that a test's own flags take precedence.
     command.envs([("HONGBAO_SHARDS", "1"), ("HONGBAO_CORES", "none"), ("HONGBAO_ADMIN", "none")]);
+    command.env("HONGBAO_LEDGER", "none");
     command.env("HONGBAO_WAIT_US_MAX", "60000000"); // whatever else the machine does
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command

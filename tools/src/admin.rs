@@ -6,9 +6,13 @@ use std::str::FromStr;
 use anyhow::{Result, bail};
 use clap::Args;
 use minreq::{Error, Request};
+use serde_json::Value;
 
-/// Longer than the server's slowest answer, which is a liveness of a second.
-const PATIENCE_S: u64 = 5;
+use crate::exit::Refused;
+
+/// Longer than the server's slowest answer: a withdrawal waits up to 30 s for
+/// what is queued.
+const PATIENCE_S: u64 = 35;
 
 /// Where the admin port is.
 #[derive(Args)]
@@ -56,6 +60,11 @@ impl AdminAddress {
         self.ask(minreq::post(format!("{self}{path}")))
     }
 
+    /// Posts a JSON value to a path.
+    pub(crate) fn post_json(&self, path: &str, value: &Value) -> Result<String> {
+        self.ask(minreq::post(format!("{self}{path}")).with_body(value.to_string()))
+    }
+
     fn ask(&self, request: Request) -> Result<String> {
         let answer = match request.with_timeout(PATIENCE_S).with_follow_redirects(false).send() {
             Ok(answer) => answer,
@@ -68,9 +77,10 @@ impl AdminAddress {
         let text = answer.as_str().unwrap_or_default();
         match answer.status_code {
             200..300 => Ok(text.to_owned()),
+            409 => Err(Refused(text.trim_end().to_owned()).into()),
             code => {
                 let line = text.lines().next().unwrap_or_default();
-                bail!("{self} refused with {code}: {line}; is it the admin port of a hongbao?")
+                bail!("{self} refused with {code}: {line}")
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::audit::AuditArgs;
 use crate::demo::{DemoArgs, ServeArgs};
 use crate::doctor::DoctorArgs;
 use crate::journal::JournalCommand;
+use crate::ledger::{BalanceArgs, HistoryArgs, LedgerCommand, TransferArgs};
 use crate::load::LoadArgs;
 use crate::money;
 use crate::stats::StatsArgs;
@@ -78,6 +79,17 @@ pub(crate) enum Command {
     Audit(AuditArgs),
     /// Show what the shards of a running server do
     Stats(StatsArgs),
+    /// Show what a user may spend
+    Balance(BalanceArgs),
+    /// Put money into a user's balance
+    Deposit(TransferArgs),
+    /// Take money out of a user's balance
+    Withdraw(TransferArgs),
+    /// List what a user has received or sent, newest first
+    History(HistoryArgs),
+    /// Look after the ledger of a running server
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     /// Ask a running server to end in order: everything acknowledged is durable
     Drain(AdminArgs),
     /// Look whether this machine can carry a server well; nothing is changed
@@ -219,6 +231,8 @@ pub(crate) struct EnvelopeArgs {
     /// The envelope's number, as `hb send` printed it
     #[arg(value_parser = envelope)]
     pub(crate) envelope: EnvelopeId,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 /// An envelope and its sender.
@@ -242,6 +256,6 @@ fn hash(text: &str) -> Result<[u8; 32], String> {
     parsed.map(|()| hash).map_err(|_| "a commitment is 64 hex digits".into())
 }
 
-fn user(text: &str) -> Result<UserId, String> {
+pub(crate) fn user(text: &str) -> Result<UserId, String> {
     text.parse().map(UserId).map_err(|_| "a user is a whole number".into())
 }

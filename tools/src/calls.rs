@@ -9,6 +9,7 @@ use hongbao::wire::{Row, Summary};
 use serde_json::{Value, json};
 
 use crate::args::{CancelArgs, EnvelopeArgs, PairArgs};
+use crate::ledger;
 use crate::money::yuan;
 use crate::output::{Output, id};
 
@@ -43,7 +44,10 @@ pub(crate) fn claim(addr: &Address, pair: &PairArgs, output: Output) -> Result<(
 
 /// `hb show`.
 pub(crate) fn show(addr: &Address, one: &EnvelopeArgs, output: Output) -> Result<()> {
-    let summary = Client::connect(addr)?.show(one.envelope)?;
+    let summary = match Client::connect(addr)?.show(one.envelope) {
+        Err(error) => return ledger::archived(one, error, output),
+        Ok(summary) => summary,
+    };
     let mut json = summary_json(&summary);
     json["envelope"] = id(one.envelope).into();
     output.print(&json, || summary_words(one, &summary));
@@ -96,7 +100,10 @@ fn paid_words(s: &Summary) -> String {
 
 /// `hb detail`.
 pub(crate) fn detail(addr: &Address, one: &EnvelopeArgs, output: Output) -> Result<()> {
-    let detail = Client::connect(addr)?.detail(one.envelope).context("reading the detail")?;
+    let detail = match Client::connect(addr)?.detail(one.envelope) {
+        Err(error) => return ledger::archived(one, error, output).context("reading the detail"),
+        Ok(detail) => detail,
+    };
     // Before the last share is taken somebody may still be luckier.
     let is_whole = usize::try_from(detail.shares).is_ok_and(|shares| shares == detail.rows.len());
     let best = luckiest(&detail.rows).filter(|_| is_whole);
@@ -164,7 +171,7 @@ fn split_word(split: Split) -> &'static str {
     }
 }
 
-fn moment(seconds: u32) -> String {
+pub(crate) fn moment(seconds: u32) -> String {
     let since = std::time::Duration::from_secs(seconds.into());
     humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since).to_string()
 }

@@ -31,6 +31,18 @@ impl std::fmt::Display for NotYet {
 
 impl std::error::Error for NotYet {}
 
+/// What the server's ledger refused; the words say why.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// What an audit or a verification found; the words say it.
 #[derive(Debug)]
 pub(crate) struct AuditFailed(pub(crate) String);
@@ -93,6 +105,9 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
             return (1, Some(format!("{:?}", refusal.status)));
         }
         if cause.is::<NotYet>() {
+            return (1, None);
+        }
+        if cause.is::<Refused>() {
             return (1, None);
         }
         if cause.is::<Usage>() {

@@ -14,6 +14,7 @@ mod doctor_disk;
 mod drain;
 mod exit;
 mod journal;
+mod ledger;
 mod load;
 mod mix;
 mod money;
@@ -58,6 +59,11 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Journal(command) => journal::run(&command, output),
         Command::Audit(args) => audit::run(&args, output),
         Command::Stats(args) => stats::run(&args, output),
+        Command::Balance(args) => ledger::balance(&args, output),
+        Command::Deposit(args) => ledger::deposit(&args, output),
+        Command::Withdraw(args) => ledger::withdraw(&args, output),
+        Command::History(args) => ledger::history(&args, output),
+        Command::Ledger(command) => ledger::run(&command, output),
         Command::Drain(args) => drain::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Completions { shell } => {

@@ -41,6 +41,7 @@ fn served() -> (Admin, String, Arc<AtomicUsize>) {
         envelopes_max: 1,
         table_bytes: 1,
         connections_max: 1,
+        utc_offset_s: 0,
     };
     let drain = Box::new(move || {
         counted.fetch_add(1, Ordering::Relaxed);
@@ -48,7 +49,7 @@ fn served() -> (Admin, String, Arc<AtomicUsize>) {
     let bound =
         BoundAdmin::bind(AdminSettings { listen: ([127, 0, 0, 1], 0).into(), core: None }).unwrap();
     let boards = vec![board(Phase::Ready), board(Phase::Recovering)];
-    let admin = bound.start(Watched { boards, facts, drain }).unwrap();
+    let admin = bound.start(Watched { boards, facts, ledger: None, drain }).unwrap();
     let address = admin.address().to_string();
     (admin, address, drains)
 }

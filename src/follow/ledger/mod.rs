@@ -13,6 +13,8 @@ mod movement_line;
 pub use audited::{Audited, HeldFor, Numbered};
 pub use movement_line::Line;
 
+use lists::History;
+
 use super::movement::MovementId;
 use crate::engine::Record;
 use crate::units::{EnvelopeId, Fen, UnixSeconds, UserId};
@@ -141,3 +143,8 @@ pub trait Ledger: Send {
         at: UnixSeconds,
     ) -> Result<Balance, LedgerError>;
 }
+
+/// A ledger that also answers people: what a server asks for.
+pub trait Accounts: Ledger + History {}
+
+impl<T: Ledger + History> Accounts for T {}

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use hongbao::config::MaybeListen;
+use hongbao::config::{LedgerPlace, MaybeListen};
 use hongbao::{Config, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -34,6 +34,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
         listen: args.listen,
         segment_kib: SEGMENT_KIB,
         admin: MaybeListen::Nowhere,
+        ledger: LedgerPlace::Nowhere, // without an admin port nobody could look at it
         ..Config::default()
     };
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
