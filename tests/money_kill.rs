@@ -177,8 +177,18 @@ fn caught_up(admin: &str) -> bool {
 fn start(data: &Path, keys: &Path, shards: &str) -> (Process, String) {
     let keys = keys.display().to_string();
     let flags = [
-        "--shards", shards, "--ledger", "embedded", "--admin", "127.0.0.1:0", "--payment-keys",
-        &keys, "--envelopes-max", "400000", "--checkpoint-interval-s", "1",
+        "--shards",
+        shards,
+        "--ledger",
+        "embedded",
+        "--admin",
+        "127.0.0.1:0",
+        "--payment-keys",
+        &keys,
+        "--envelopes-max",
+        "400000",
+        "--checkpoint-interval-s",
+        "1",
     ];
     let process = Process::start(data, &flags);
     let admin = process.facts.split_whitespace().find(|word| word.starts_with("http://"));
