@@ -4,6 +4,7 @@
 
 mod ledger;
 mod rig;
+mod speed;
 
 use hongbao::audit::{Settings, Turnover};
 use hongbao::engine::{Cause, Claimed, Closed, Issued, Paid, Record};
