@@ -152,7 +152,7 @@ const LIES: [(&str, &str, &str, usize); 15] = [
     ),
     (
         "a hold went back while its order waits",
-        "INSERT INTO movements SELECT stretch, user, number + 1, 2, amount, envelope, at
+        "INSERT INTO movements SELECT stretch, user, number + 2, 2, amount, envelope, at
            FROM movements WHERE why = 1 AND envelope = (SELECT envelope FROM holds)",
         "holds what no order waits for",
         0,
