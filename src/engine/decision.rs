@@ -50,8 +50,6 @@ pub enum Outcome {
     NotPaid,
     /// It was never paid and never will be.
     NeverPaid,
-    /// What the draws come from; see `Revealed`.
-    Revealed(Revealed),
     /// A limit of the sender's was reached; nothing was changed.
     LimitReached,
     /// Something is left; nothing is won by looking.

@@ -97,10 +97,9 @@ impl Engine {
 
     /// The commitment to an envelope's draws and, once no share can be drawn
     /// any more, the seed that opens it.
-    pub fn reveal(&self, envelope: EnvelopeId) -> Outcome {
-        let Some((slot, cold)) = self.found(envelope) else {
-            return Outcome::NotFound;
-        };
+    /// It is no [`Outcome`]: those are copied on the way of every claim.
+    pub fn reveal(&self, envelope: EnvelopeId) -> Option<Revealed> {
+        let (slot, cold) = self.found(envelope)?;
         let header = &slot.header;
         let terms = commitment::Terms {
             envelope,
@@ -110,7 +109,7 @@ impl Engine {
             share_max: header.share_max,
             split: header.split,
         };
-        Outcome::Revealed(Revealed {
+        Some(Revealed {
             commitment: commitment::commitment(&terms, header.seed),
             seed: (!header.is_live()).then_some(header.seed),
             nonce: cold.nonce,

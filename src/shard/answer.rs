@@ -119,13 +119,23 @@ fn tell(
             reply.number(Status::Ok, told.code(), amount);
             return Status::Ok;
         }
-        Outcome::Revealed(Revealed { commitment, seed, nonce }) => {
-            reply.reveal(&Reveal { commitment, seed, nonce });
-            return Status::Ok;
-        }
     };
     reply.bare(status, detail);
     status
+}
+
+/// Tells what an envelope is committed to, and perhaps what opens it.
+pub(super) fn tell_revealed(
+    reply: ReplyWriter<'_>,
+    engine: &Engine,
+    envelope: EnvelopeId,
+) -> Status {
+    let Some(Revealed { commitment, seed, nonce }) = engine.reveal(envelope) else {
+        reply.bare(Status::NotFound, 0);
+        return Status::NotFound;
+    };
+    reply.reveal(&Reveal { commitment, seed, nonce });
+    Status::Ok
 }
 
 fn repeat(repeated: bool) -> u32 {
@@ -142,7 +152,7 @@ fn tell_ordered(
     state: EnvelopeState,
     repeated: bool,
 ) -> Status {
-    let Outcome::Revealed(Revealed { commitment, .. }) = engine.reveal(envelope) else {
+    let Some(Revealed { commitment, .. }) = engine.reveal(envelope) else {
         reply.bare(Status::NotFound, 0);
         return Status::NotFound;
     };

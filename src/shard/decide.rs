@@ -118,6 +118,9 @@ impl<S: Storage> Shard<S> {
             self.pass_on(asked, partition);
             return Ok(());
         }
+        if is_about_paying(asked) {
+            return self.decide_paying_own(asked, now);
+        }
         let verdict = self.verdict(asked, now)?;
         let reply = self.net.reply(asked, self.journal.appended());
         let status = answer(reply, &verdict, &self.engine, &self.facts);
@@ -127,6 +130,9 @@ impl<S: Storage> Shard<S> {
 
     #[inline]
     fn decide_for(&mut self, parcel: &mut Parcel, asked: &Asked, now: Time) -> Result<(), Fatal> {
+        if is_about_paying(asked) {
+            return self.decide_paying_for(parcel, asked, now);
+        }
         let verdict = self.verdict(asked, now)?;
         let status = answer(parcel.reply(asked), &verdict, &self.engine, &self.facts);
         self.count(asked, status);
@@ -149,7 +155,7 @@ impl<S: Storage> Shard<S> {
     }
 
     #[inline]
-    fn count(&mut self, asked: &Asked, status: Status) {
+    pub(super) fn count(&mut self, asked: &Asked, status: Status) {
         let by_op = self.counters.answers.get_mut(usize::from(asked.op));
         if let Some(cell) = by_op.and_then(|cells| cells.get_mut(usize::from(status.code()))) {
             *cell += 1;
@@ -165,24 +171,32 @@ impl<S: Storage> Shard<S> {
             Ok(request) => request,
             Err(reason) => return Ok(self.nonsense(*reason)),
         };
-        let waited_us = self.round_at.since(asked.received);
-        if asked.budget_us != 0 && waited_us > asked.budget_us {
-            self.counters.refused_late += 1;
-            return Ok(Verdict::Overloaded(self.pressure.retry_after_ms()));
-        }
-        if !self.pressure.admits(asked.op, waited_us) {
-            self.counters.refused_pressure += 1;
-            return Ok(Verdict::Overloaded(self.pressure.retry_after_ms()));
-        }
-        if is_about_paying(request) {
-            return self.decide_paying(request, now);
+        if let Some(retry_after_ms) = self.put_off(asked) {
+            return Ok(Verdict::Overloaded(retry_after_ms));
         }
         let outcome = self.outcome_of(request, now)?;
         Ok(Verdict::Decided(outcome, request.envelope().unwrap_or_default()))
     }
 
+    /// When the asker may come again, in milliseconds, if this request is not
+    /// served now: it has waited too long for itself, or for the others.
+    #[expect(clippy::inline_always, reason = "as `verdict`")]
+    #[inline(always)]
+    pub(super) fn put_off(&mut self, asked: &Asked) -> Option<u32> {
+        let waited_us = self.round_at.since(asked.received);
+        if asked.budget_us != 0 && waited_us > asked.budget_us {
+            self.counters.refused_late += 1;
+            return Some(self.pressure.retry_after_ms());
+        }
+        if !self.pressure.admits(asked.op, waited_us) {
+            self.counters.refused_pressure += 1;
+            return Some(self.pressure.retry_after_ms());
+        }
+        None
+    }
+
     #[cold]
-    fn nonsense(&mut self, reason: BadRequest) -> Verdict {
+    pub(super) fn nonsense(&mut self, reason: BadRequest) -> Verdict {
         self.net.count_bad_request();
         Verdict::Decided(Outcome::Invalid(reason), EnvelopeId::default())
     }

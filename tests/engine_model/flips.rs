@@ -1,6 +1,6 @@
 //! Every bit of an envelope in an image, wrong one at a time.
 
-use hongbao::engine::{Engine, Outcome, Restoring};
+use hongbao::engine::{Engine, Restoring};
 
 use crate::images::try_all;
 use crate::paying::{SOURCES, WAYS};
@@ -51,7 +51,7 @@ fn an_envelope_with_a_wrong_bit_is_refused_or_could_have_come_about() {
             let ids: Vec<_> = engine.envelopes().collect();
             for id in ids {
                 try_all(&mut engine, id);
-                assert!(matches!(engine.reveal(id), Outcome::Revealed(_)));
+                assert!(engine.reveal(id).is_some());
             }
             let totals = engine.totals();
             assert_eq!(totals.funded, totals.claimed + totals.refunded + totals.left);

@@ -339,7 +339,7 @@ impl Twins {
     /// follows from it.
     fn reveal(&self, envelope: EnvelopeId) {
         let plain = &self.envelopes[&envelope];
-        let Outcome::Revealed(revealed) = self.engine.reveal(envelope) else {
+        let Some(revealed) = self.engine.reveal(envelope) else {
             panic!("it is there");
         };
         assert_eq!((revealed.seed.is_none(), revealed.nonce), (plain.is_live(), plain.order.nonce));
@@ -455,7 +455,7 @@ impl Twins {
         assert_eq!(self.engine.void(id, user, now), only);
         assert_eq!(self.engine.fund(id, 1, 1, now), only);
         assert_eq!(self.engine.cover(id, true, now), only);
-        assert_eq!(self.engine.reveal(id), nothing);
+        assert_eq!(self.engine.reveal(id), None);
         for place in self.engine.claim_places(id, user) {
             std::hint::black_box(self.engine.touch(place));
         }

@@ -33,7 +33,7 @@ fn money_is_where_plain_maps_say_after_every_step_and_every_crash() {
         seen.crashes, seen.records_lost, seen.records_kept, seen.follows, seen.full
     );
     if operations >= 1_000_000 {
-        assert!(seen.crashes > 50 && seen.records_lost > 100 && seen.records_kept > 0);
+        assert!(seen.crashes > 30 && seen.records_lost > 100 && seen.records_kept > 0);
         assert!(outcomes.len() > 25, "not everything has happened");
     }
 }

@@ -110,9 +110,9 @@ fn the_journal_of_a_killed_server_holds_what_was_acknowledged() {
 fn every_amount_of_a_real_envelope_verifies() {
     let served = Served::start();
     for (order, split) in [("1", "equal"), ("2", "random"), ("3", "cut")] {
-        let send = ["send", "--sender", "7", "--order", order, "--payment", "1", "--split", split];
+        let words = ["send", "--sender", "7", "--order", order, "--payment", "1", "--split", split];
         let more = ["--total", "10.01", "--shares", "3", "--nonce", "99"];
-        let sent = served.hb(&[&send[..], &more].concat());
+        let sent = served.hb(&[&words[..], &more].concat());
         let word = |field: &str| sent[field].as_str().unwrap().to_owned();
         let (envelope, commitment) = (word("envelope"), word("commitment"));
         for user in ["1", "2", "3"] {

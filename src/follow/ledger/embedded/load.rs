@@ -155,5 +155,5 @@ pub(super) fn book(connection: &Connection, needs: &Needs) -> Loaded<Book> {
         balances.insert(user, balance(connection, user)?.available);
     }
     let (totals, next) = (totals(connection)?, next(connection)?);
-    Ok(Book { envelopes, holds, balances, totals, next, ..Book::default() })
+    Ok(Book { balances, envelopes, holds, totals, next, ..Book::default() })
 }
