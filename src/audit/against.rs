@@ -151,8 +151,8 @@ impl Against {
         for row in &held {
             let known = self.snapshot.holds.remove(&row.envelope);
             let is_it = known.is_some_and(|known| {
-                let hold = known.hold;
-                known.release.is_none() && (hold.user, hold.amount) == (row.user, row.amount)
+                let booked = (known.hold.user, known.hold.amount);
+                known.release.is_none() && booked == (row.user, row.amount)
             });
             let waits = books.is_reserved(row.envelope) || self.ended_after.contains(&row.envelope);
             if !is_it || !waits {
@@ -205,8 +205,9 @@ impl Against {
         let [ours, theirs] = &mut sums;
         let at = |id: &MovementId| usize::try_from(part(id)).unwrap_or(0);
         read(&mut |id, record| {
-            let booking = self.booked(&span, id, record);
-            booking.iter().for_each(|booking| ours[at(&booking.id)].add(booking));
+            if let Some(booking) = self.booked(&span, id, record) {
+                ours[at(&booking.id)].add(&booking);
+            }
         })?;
         self.each_booking(&span, ledger, |booking| theirs[at(&booking.id)].add(&booking))?;
         let Some(first) = sums[0].iter().zip(&sums[1]).position(|(a, b)| a != b) else {

@@ -122,7 +122,7 @@ impl Books {
     /// so many minutes east of universal time.
     pub fn new(draws: bool, utc_offset_min: i32) -> Self {
         let days = Days { east_s: 60 * i64::from(utc_offset_min), ..Days::default() };
-        Self { draws, days, ..Self::default() }
+        Self { days, draws, ..Self::default() }
     }
 
     /// Takes over an envelope whose beginning is not in the journal.

@@ -139,8 +139,8 @@ impl Account {
         self.terms.shares.saturating_sub(self.claims)
     }
 
-    /// A share was claimed. With `draws` its amount is computed again.
-    pub(super) fn claim(&mut self, record: &Claimed, draws: bool) -> Result<(), Broken> {
+    /// A share was claimed. With `again` its amount is drawn again.
+    pub(super) fn claim(&mut self, record: &Claimed, again: bool) -> Result<(), Broken> {
         keep(self.life == Life::Open, Broken::NotOpen(self.when()))?;
         keep(record.at < self.until, Broken::AfterItsTime { at: record.at, until: self.until })?;
         let (amount, left) = (Fen::from(record.amount), self.left());
@@ -150,7 +150,7 @@ impl Account {
         let (rest, others) = (left - amount, self.shares_left().saturating_sub(1));
         let fits = amount <= self.terms.cap() && self.terms.can_hold(rest, others);
         keep(fits, Broken::WrongShare { amount, rest, others })?;
-        if draws {
+        if again {
             let drawn = self.draw();
             keep(drawn == amount, Broken::OtherDraw { amount, drawn })?;
         }

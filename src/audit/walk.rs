@@ -184,7 +184,7 @@ fn enter(
     })?;
     if let Some((id, record, words)) = wrong {
         let words = format!("envelope {}: {words}", record.envelope());
-        return Err(explain(journal, settings.online, words, id, &Subject::of(&record)));
+        return Err(explain(journal, settings.online, &words, id, &Subject::of(&record)));
     }
     against.map_or(Ok(()), |against| against.reaches(shard, upto.0)).map_err(bare)?;
     let (from, checkpoint) = (journal.begin().position, journal.checkpoint());
@@ -203,7 +203,7 @@ fn booked_otherwise(
         against.first_difference(shard, ledger, |show| read(journal, online, show).map(|_| ()));
     match found {
         Ok(Some((id, envelope, words))) => {
-            explain(journal, online, words, id, &Subject { envelope, user: None, order: None })
+            explain(journal, online, &words, id, &Subject { envelope, user: None, order: None })
         }
         Ok(None) => {
             bare(format!("the ledger and the journal of shard {shard} differ in their sums"))
@@ -275,7 +275,7 @@ fn user_of(record: &Record) -> Option<UserId> {
 fn explain(
     journal: &mut WholeJournal,
     online: bool,
-    words: String,
+    words: &str,
     last: MovementId,
     subject: &Subject,
 ) -> AuditError {

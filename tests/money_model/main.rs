@@ -26,14 +26,14 @@ fn money_is_where_plain_maps_say_after_every_step_and_every_crash() {
     let mut outcomes: Vec<_> = world.seen.outcomes.iter().collect();
     outcomes.sort();
     println!("{outcomes:#?}");
-    let seen = &world.seen;
+    let came = &world.seen;
     println!(
         "{} crashes ({} records lost, {} kept of what was not committed), {} transactions of \
          the follower, {} orders refused by full tables",
-        seen.crashes, seen.records_lost, seen.records_kept, seen.follows, seen.full
+        came.crashes, came.records_lost, came.records_kept, came.follows, came.full
     );
     if operations >= 1_000_000 {
-        assert!(seen.crashes > 30 && seen.records_lost > 100 && seen.records_kept > 0);
+        assert!(came.crashes > 30 && came.records_lost > 100 && came.records_kept > 0);
         assert!(outcomes.len() > 25, "not everything has happened");
     }
 }

@@ -212,9 +212,10 @@ impl Naive {
                 refunded: 0,
             };
             assert!(before.is_none(), "ids are unique");
-            match is_open {
-                true => self.opened(r.total),
-                false => self.totals.reserved += 1,
+            if is_open {
+                self.opened(r.total);
+            } else {
+                self.totals.reserved += 1;
             }
             return Some(plain);
         }

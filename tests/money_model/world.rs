@@ -23,7 +23,7 @@ const SEGMENT_BYTES: usize = 1 << 20;
 const START: Time = Time(1_700_000_000_000);
 const USERS: u64 = 120;
 
-/// So small that slots are used again, and now and then all are taken.
+/// So short a retention that slots are used again.
 const CAPACITY: Capacity = Capacity { envelopes: 3000, table_bytes: 48 << 20, retention_s: 900 };
 
 const LIMITS: EnvelopeLimits = EnvelopeLimits {
