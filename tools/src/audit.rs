@@ -55,7 +55,7 @@ pub(crate) fn run(args: &AuditArgs, output: Output) -> Result<()> {
             progress.show(progress_words(&read, now - began));
         }
     };
-    let ledger = ledger.as_mut().map(|ledger| ledger as &mut dyn Audited);
+    let ledger = ledger.as_mut().map(|ledger| -> &mut dyn Audited { ledger });
     let audited = audit(&args.data, ledger, settings, &mut tell);
     drop(progress);
     let report = match audited {
@@ -185,17 +185,11 @@ fn date(day: u32) -> String {
 fn day_words(day: u32, turnover: &Turnover) -> String {
     let one = |sum: &Sum, what: &str| format!("{} {what} ({})", sum.count, yuan_sum(sum.fen));
     let Turnover { funded, claimed, refunded, returned } = turnover;
-    let mut words = format!(
-        "{}: {}, {}, {}",
-        date(day),
-        one(funded, "funded"),
-        one(claimed, "claimed"),
-        one(refunded, "refunded")
-    );
+    let mut all = vec![one(funded, "funded"), one(claimed, "claimed"), one(refunded, "refunded")];
     if returned.count > 0 {
-        words += &format!(", {}", one(returned, "late payments returned"));
+        all.push(one(returned, "late payments returned"));
     }
-    words
+    format!("{}: {}", date(day), all.join(", "))
 }
 
 fn report_json(report: &Report, online: bool) -> Value {
