@@ -76,16 +76,15 @@ const LIES: [(&str, &str, &str, usize); 15] = [
     (
         "a credit is missing, and its balance fits",
         "DELETE FROM movements WHERE why = 4 AND user = 22;
-         UPDATE accounts SET available = available - 33 WHERE user = 22;
+         INSERT INTO accounts VALUES (22, -33) ON CONFLICT DO UPDATE SET available = available - 33;
          UPDATE totals SET balance = balance + 33 WHERE account = 'escrow'",
         "not booked: Claim of 33 fen, user 22",
         2,
     ),
     (
         "a claim is credited twice, and its balance fits",
-        "INSERT INTO movements SELECT stretch, user, number + 9, why, amount, envelope, at
+        "INSERT INTO movements SELECT number + 1000, user, why, amount, envelope, at, previous
            FROM movements WHERE why = 4 AND user = 22;
-         UPDATE accounts SET available = available + 33 WHERE user = 22;
          UPDATE totals SET balance = balance - 33 WHERE account = 'outside'",
         "Claim of 33 fen, user 22",
         0,
@@ -110,7 +109,7 @@ const LIES: [(&str, &str, &str, usize); 15] = [
     ),
     (
         "a balance was changed by hand",
-        "UPDATE accounts SET available = available + 5 WHERE user = 22;
+        "INSERT INTO accounts VALUES (22, 5) ON CONFLICT DO UPDATE SET available = available + 5;
          UPDATE totals SET balance = balance - 5 WHERE account = 'outside'",
         "a user's balance and its movements",
         0,
@@ -131,8 +130,7 @@ const LIES: [(&str, &str, &str, usize); 15] = [
     (
         "a deposit that nobody made",
         "INSERT INTO batches VALUES (1000, 0, 0, 77);
-         INSERT INTO movements VALUES (0, 22, 1000, 7, 50, 77, 1);
-         UPDATE accounts SET available = available + 50 WHERE user = 22;
+         INSERT INTO movements VALUES (1000, 22, 7, 50, 77, 1, 0);
          UPDATE totals SET balance = balance - 50 WHERE account = 'outside'",
         "an operator's transfers and their rows",
         0,
@@ -152,7 +150,7 @@ const LIES: [(&str, &str, &str, usize); 15] = [
     ),
     (
         "a hold went back while its order waits",
-        "INSERT INTO movements SELECT stretch, user, number + 2, 2, amount, envelope, at
+        "INSERT INTO movements SELECT number + 1000, user, 2, amount, envelope, at, 0
            FROM movements WHERE why = 1 AND envelope = (SELECT envelope FROM holds)",
         "holds what no order waits for",
         0,
