@@ -28,6 +28,8 @@ pub mod shard;
 
 pub mod follow;
 
+pub mod audit;
+
 pub mod admin;
 
 pub mod client;

@@ -68,6 +68,7 @@ impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Self {
         let code = match error {
             LedgerError::Insufficient { .. } | LedgerError::Conflict(_) => StatusCode::CONFLICT,
+            LedgerError::Uncountable(_) => StatusCode::BAD_REQUEST,
             LedgerError::Unreachable(_) | LedgerError::Poison { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

@@ -31,6 +31,7 @@ mod due;
 mod hash;
 mod header;
 mod image;
+mod kept;
 mod marks;
 mod orders;
 mod paying;
@@ -56,6 +57,7 @@ pub use decision::{
 };
 pub use hash::{mix, partition_of};
 pub use image::{IMAGE_SLICE_BYTES_MAX, ImageCursor};
+pub use kept::Kept;
 pub use restore::Restoring;
 pub use rules::EnvelopeLimits;
 pub use senders::SenderLimits;

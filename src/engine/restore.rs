@@ -28,14 +28,14 @@ const GROUP: usize = 32;
 /// An engine that cannot decide yet.
 pub struct Restoring {
     /// Only its pages, its archive and its counters are in use until the end.
-    engine: Engine,
+    pub(super) engine: Engine,
     shard: u16,
     shards: u16,
     /// As of which position each arena page was copied; 0 if it was made from
     /// records.
     positions: Vec<u64>,
     /// Where the image of each partition began.
-    floors: Vec<u64>,
+    pub(super) floors: Vec<u64>,
     /// The latest moment that was seen.
     seen: UnixSeconds,
     /// A large envelope whose claims are being loaded, and how many have come.
@@ -325,10 +325,17 @@ impl Restoring {
     /// taken after a record.
     #[inline]
     fn is_in_image(&self, id: EnvelopeId, end: u64) -> bool {
+        end <= self.copied_at(id)
+    }
+
+    /// As of which position the page of this envelope, or a large envelope, was
+    /// copied; 0 if it was made from records.
+    #[inline]
+    pub(super) fn copied_at(&self, id: EnvelopeId) -> u64 {
         let slots = &self.engine.slots;
-        slots.locate(id).is_some_and(|(at, class)| {
+        slots.locate(id).map_or(0, |(at, class)| {
             let of_page = || self.positions.get(at / PAGE_WORDS).copied().unwrap_or(0);
-            end <= if class.is_large() { slots.arena.word(at + POSITION_WORD) } else { of_page() }
+            if class.is_large() { slots.arena.word(at + POSITION_WORD) } else { of_page() }
         })
     }
 

@@ -105,6 +105,21 @@ pub enum DirectoryError {
 }
 
 impl Directory {
+    /// Whether a process runs on the data directory now. The lock is only
+    /// touched for a moment, in which a start would try again.
+    pub fn is_in_use(path: &Path) -> Result<bool, DirectoryError> {
+        let path = path.join(files::LOCK);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(|e| io_error(&path, e))?,
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(io_error(&path, error.into())),
+        }
+    }
+
     /// Checks, creates where it is missing, and locks the data directory for
     /// `shards` shards with segments of `segment_bytes`.
     pub fn open(path: &Path, segment_bytes: usize, shards: u16) -> Result<Self, DirectoryError> {

@@ -36,6 +36,7 @@ mod storage;
 mod syncer;
 mod tail;
 mod told;
+mod whole;
 
 use std::fmt;
 
@@ -62,6 +63,7 @@ pub use storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Sto
 pub use syncer::Ring as SyncRing;
 pub use tail::{ChainEnd, Tail, TailError};
 pub use told::{KeptCursors, tell_cursors};
+pub use whole::WholeJournal;
 
 use crate::limits::PAGE_BYTES;
 use crate::units::Cell;

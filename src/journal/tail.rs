@@ -163,6 +163,71 @@ impl Tail {
         Ok(records)
     }
 
+    /// Reads every batch that is there and whole, committed or not: what a look
+    /// at a running server's journal can see. What is half-written is not there
+    /// yet, and what is damaged cannot be told from it.
+    pub fn read_whole(
+        &mut self,
+        take: &mut impl FnMut(Position, u32, Record),
+    ) -> Result<usize, TailError> {
+        let mut records = 0;
+        while let Some(batch) = self.next_whole()? {
+            records += self.records(&batch, take)?;
+            self.chain.advance(&batch);
+        }
+        self.window.clear(); // what was not there yet is looked at anew
+        Ok(records)
+    }
+
+    /// The next batch that is whole, here or first in the next segment.
+    fn next_whole(&mut self) -> Result<Option<BatchHeader>, TailError> {
+        if self.segment.is_none() {
+            self.segment = Some(self.first_segment()?);
+            self.window.clear();
+        }
+        if let Some(batch) = self.look_whole()? {
+            return Ok(Some(batch));
+        }
+        let Some(OpenSegment { header: here, .. }) = self.segment else { return Ok(None) };
+        let next = match self.header(here.sequence.saturating_add(1)) {
+            Ok(next) if next.base == here.base.saturating_add(here.segment_bytes) => next,
+            // The segment ahead is not ready yet; and what follows elsewhere is not ours.
+            Ok(_) | Err(_) => return Ok(None),
+        };
+        let opened = self.open(next)?;
+        let here = self.segment.replace(opened);
+        self.window.clear();
+        let found = self.look_whole()?;
+        if found.is_none() {
+            self.segment = here;
+            self.window.clear();
+        }
+        Ok(found)
+    }
+
+    /// The batch at the page after the last one, if all of it is there.
+    fn look_whole(&mut self) -> Result<Option<BatchHeader>, TailError> {
+        let Some(OpenSegment { header, file }) = &self.segment else { return Ok(None) };
+        let size = narrow(header.segment_bytes);
+        let offset = page_after(header, self.chain.end);
+        if offset + BATCH_HEADER_BYTES > size {
+            return Ok(None);
+        }
+        let failed = |error| RecoveryError::io(self.files.name(header.sequence), error);
+        let front = offset..offset + BATCH_HEADER_BYTES;
+        let bytes = self.window.cover(file, front, size).map_err(failed)?;
+        let found = batch::read(bytes, header.sequence, Position::of(header.base, offset));
+        let Some(found) = found.filter(|found| self.chain.continues(found)) else {
+            return Ok(None);
+        };
+        let whole = batch_range(header, &found);
+        if whole.end > size {
+            return Ok(None);
+        }
+        let bytes = self.window.cover(file, whole, size).map_err(failed)?;
+        Ok(batch::body(&found, bytes).map(|_| found))
+    }
+
     /// Whether what lies next, up to the committed position `upto`, continues
     /// what was read. Nothing is taken.
     pub fn check(&mut self, upto: Position) -> Result<(), TailError> {

@@ -11,6 +11,7 @@ use hongbao::client::Address;
 use hongbao::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
 
 use crate::admin::AdminArgs;
+use crate::audit::AuditArgs;
 use crate::demo::{DemoArgs, ServeArgs};
 use crate::doctor::DoctorArgs;
 use crate::journal::JournalCommand;
@@ -75,6 +76,8 @@ pub(crate) enum Command {
     /// Look at a journal on disk; nothing is changed
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Prove that no fen was made, lost or given twice, and that the ledger agrees
+    Audit(AuditArgs),
     /// Show what the shards of a running server do
     Stats(StatsArgs),
     /// Show what a user may spend

@@ -55,6 +55,18 @@ impl std::fmt::Display for AuditFailed {
 
 impl std::error::Error for AuditFailed {}
 
+/// The same, and the words are in what was printed as JSON already.
+#[derive(Debug)]
+pub(crate) struct AuditTold(pub(crate) String);
+
+impl std::fmt::Display for AuditTold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AuditTold {}
+
 #[derive(Serialize)]
 struct Failure {
     error: String,
@@ -65,8 +77,12 @@ struct Failure {
 /// Tells the error and returns its exit code.
 pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
     let (exit_code, status) = classify(error);
+    let told = error.is::<AuditTold>();
     let error = words(error);
     eprintln!("hb: {error}");
+    if told {
+        return ExitCode::from(exit_code);
+    }
     output.json_only(&Failure { error, status, exit_code });
     ExitCode::from(exit_code)
 }
@@ -97,7 +113,7 @@ fn classify(error: &anyhow::Error) -> (u8, Option<String>) {
         if cause.is::<Usage>() {
             return (2, None);
         }
-        if cause.is::<AuditFailed>() {
+        if cause.is::<AuditFailed>() || cause.is::<AuditTold>() {
             return (4, None);
         }
     }

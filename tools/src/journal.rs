@@ -241,7 +241,7 @@ fn checkpoint_json(checkpoint: &CheckpointReport) -> Value {
     json
 }
 
-fn record_words(record: &Record) -> String {
+pub(crate) fn record_words(record: &Record) -> String {
     match record {
         Record::Issued(f) => format!(
             "issued   envelope {} by user {} (order {}): {} in {} shares",
@@ -279,9 +279,16 @@ fn record_words(record: &Record) -> String {
     }
 }
 
-/// The seed stays out: it would tell the coming amounts.
 fn record_json(position: Position, batch: &BatchHeader, record: &Record) -> Value {
-    let mut json = match record {
+    let mut json = record_fields(record);
+    json["position"] = position.0.into();
+    json["batch"] = batch.batch.into();
+    json
+}
+
+/// What a record says. The seed stays out: it would tell the coming amounts.
+pub(crate) fn record_fields(record: &Record) -> Value {
+    match record {
         Record::Issued(f) => json!({
             "type": "issued", "envelope": id(f.envelope), "sender": id(f.sender), "order": id(f.order),
             "payment": id(f.payment), "total_fen": f.total, "shares": f.shares,
@@ -313,8 +320,5 @@ fn record_json(position: Position, batch: &BatchHeader, record: &Record) -> Valu
             "type": "returned", "envelope": id(r.envelope), "sender": id(r.sender),
             "payment": id(r.payment), "amount_fen": r.amount, "at": r.at,
         }),
-    };
-    json["position"] = position.0.into();
-    json["batch"] = batch.batch.into();
-    json
+    }
 }

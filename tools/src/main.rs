@@ -5,6 +5,7 @@
 
 mod admin;
 mod args;
+mod audit;
 mod calls;
 mod demo;
 mod doctor;
@@ -57,6 +58,7 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Demo(plan) => demo::run(&plan, output),
         Command::ServeForDemo(args) => demo::serve(&args),
         Command::Journal(command) => journal::run(&command, output),
+        Command::Audit(args) => audit::run(&args, output),
         Command::Stats(args) => stats::run(&args, output),
         Command::Balance(args) => ledger::balance(&args, output),
         Command::Deposit(args) => ledger::deposit(&args, output),

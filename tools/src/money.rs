@@ -20,6 +20,11 @@ pub(crate) fn yuan(fen: Fen) -> String {
     format!("{}.{:02} yuan", fen / 100, fen % 100)
 }
 
+/// The same for a sum over many envelopes.
+pub(crate) fn yuan_sum(fen: u128) -> String {
+    format!("{}.{:02} yuan", fen / 100, fen % 100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,12 +4,14 @@
 //! data directory, and [`postgres`]. What the rules are is in `book`, which does
 //! no I/O; whatever keeps balances is held to `tests/ledger_conformance`.
 
+mod audited;
 mod book;
 pub mod embedded;
 pub mod lists;
 mod movement_line;
 pub mod postgres;
 
+pub use audited::{Audited, HeldFor, Numbered};
 pub use movement_line::Line;
 
 use lists::History;
@@ -71,6 +73,9 @@ pub enum LedgerError {
         /// Why, for an operator.
         reason: String,
     },
+    /// The amount, or what it would add up to, is too large to count.
+    #[error("{0}; ask for less")]
+    Uncountable(String),
     /// A withdrawal of more than is there.
     #[error("the balance is {balance} fen")]
     Insufficient {

@@ -1,0 +1,151 @@
+//! The rules of money that a record can break.
+
+use crate::units::{Fen, UnixSeconds, UserId};
+
+/// Where an envelope was when a record came that did not belong there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// It waits for its money.
+    Unpaid,
+    /// It is open.
+    Open,
+    /// Every share is claimed.
+    Exhausted,
+    /// The rest went back.
+    Closed,
+    /// It was never paid.
+    Voided,
+}
+
+impl std::fmt::Display for When {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unpaid => "before it was paid",
+            Self::Open => "while it was open",
+            Self::Exhausted => "after its last share",
+            Self::Closed => "after it was closed",
+            Self::Voided => "after it was voided",
+        })
+    }
+}
+
+/// What a record does that it must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// The id is in use.
+    #[error("the envelope was ordered twice")]
+    OrderedTwice,
+    /// Nothing is known of it.
+    #[error("the envelope was never ordered")]
+    NeverOrdered,
+    /// One order number, two envelopes.
+    #[error("the same order of the same sender made another envelope before")]
+    OrderUsed,
+    /// No cut has at least 1 fen and at most the cap for each.
+    #[error("{total} fen cannot be cut into {shares} shares")]
+    Uncuttable {
+        /// The money, in fen.
+        total: Fen,
+        /// The shares.
+        shares: u32,
+    },
+    /// A share or a refund of an envelope that is not open.
+    #[error("money left the envelope {0}")]
+    NotOpen(When),
+    /// Something happened when it could not any more.
+    #[error("it happened at {at}, and the envelope's time was over at {until}")]
+    AfterItsTime {
+        /// When, in seconds since the Unix epoch.
+        at: UnixSeconds,
+        /// The end of its time.
+        until: UnixSeconds,
+    },
+    /// The claims are not numbered one after the other.
+    #[error("the claim's rank is not the next: a claim before it is missing, or is there twice")]
+    OutOfTurn,
+    /// A share must be 1 fen at least.
+    #[error("the share is empty")]
+    EmptyShare,
+    /// More than there is.
+    #[error("a share of {amount} fen was given of {left} that were left")]
+    TooMuch {
+        /// The share, in fen.
+        amount: Fen,
+        /// What was left, in fen.
+        left: Fen,
+    },
+    /// The others cannot get theirs, or it is over the cap.
+    #[error("a share of {amount} fen leaves {rest} fen for {others} shares, or is over the cap")]
+    WrongShare {
+        /// The share, in fen.
+        amount: Fen,
+        /// What it leaves, in fen.
+        rest: Fen,
+        /// For so many shares.
+        others: u32,
+    },
+    /// The draw cannot be computed again.
+    #[error("the share is {amount} fen, and its draw gives {drawn}")]
+    OtherDraw {
+        /// The share, in fen.
+        amount: Fen,
+        /// What the seed says, in fen.
+        drawn: Fen,
+    },
+    /// One share a user and envelope.
+    #[error("user {0} got a second share")]
+    SecondShare(UserId),
+    /// Refunded before.
+    #[error("the rest was refunded twice")]
+    RefundedTwice,
+    /// Not what was left.
+    #[error("{refunded} fen were refunded of {left} that were left")]
+    WrongRefund {
+        /// The refund, in fen.
+        refunded: Fen,
+        /// What was left, in fen.
+        left: Fen,
+    },
+    /// Money of one sender goes to another.
+    #[error("user {0} is not its sender")]
+    OtherSender(UserId),
+    /// Money comes from elsewhere than ordered.
+    #[error("the money is not from where the order said")]
+    OtherSource,
+    /// The order said another.
+    #[error("{0} fen is not the order's amount")]
+    OtherAmount(Fen),
+    /// The order said another.
+    #[error("{0} is not the order's payment")]
+    OtherPayment(u64),
+    /// Expired or lapsed early, or cancelled late.
+    #[error("its end at {at} does not fit the end of its time at {until}")]
+    WrongTime {
+        /// When, in seconds since the Unix epoch.
+        at: UnixSeconds,
+        /// The end of its time.
+        until: UnixSeconds,
+    },
+    /// Paid or voided before.
+    #[error("the order was paid or voided {0}")]
+    NotReserved(When),
+    /// A payment goes back although its order stands.
+    #[error("a payment went back whose order was not voided")]
+    NotVoided,
+    /// Gone back before.
+    #[error("the payment went back twice")]
+    ReturnedTwice,
+    /// Money was in it.
+    #[error("the envelope was recycled before it was over")]
+    ForgottenAlive,
+    /// The sums of a recycling.
+    #[error(
+        "its recycling says {told:?} (shares claimed, fen claimed, fen funded), it was {ours:?}"
+    )]
+    WrongSums {
+        /// What the record says.
+        told: (u32, Fen, Fen),
+        /// What its records come to.
+        ours: (u32, Fen, Fen),
+    },
+}

@@ -1,0 +1,168 @@
+//! The audit against lies: each kind of wrong record in a journal whose
+//! checksums are right, each kind of wrong row in a ledger, and it is named.
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+mod ledger;
+mod rig;
+mod speed;
+
+use hongbao::audit::{Settings, Turnover};
+use hongbao::engine::{Cause, Claimed, Closed, Issued, Paid, Record};
+use hongbao::units::{MoneySource, UserId};
+use rig::{
+    AT, Writer, audit_of, claim, close, difference, envelope, order, paid, recycled, returned,
+    voided,
+};
+
+const SEGMENT: usize = 64 << 10;
+const OFFLINE: Settings = Settings { online: false, draws: false, utc_offset_min: 0 };
+const ONLINE: Settings = Settings { online: true, ..OFFLINE };
+
+use MoneySource::{Balance, Payment, Vouched};
+
+/// Honest lives of all kinds, over several batches.
+fn honest() -> Vec<Vec<Record>> {
+    let ordered = |n, source| Record::Issued(order(n, source));
+    vec![
+        vec![ordered(1, Vouched), ordered(2, Payment), ordered(3, Balance), ordered(4, Payment)],
+        vec![claim(1, 21, 34, 0), claim(1, 22, 33, 1)],
+        vec![paid(2, Payment), voided(3, Balance), voided(4, Payment), returned(4)],
+        vec![claim(1, 23, 33, 2), claim(2, 21, 34, 0), close(2, 66), recycled(1, 3, 100, 100)],
+        vec![ordered(5, Vouched), claim(5, 21, 34, 0), ordered(6, Balance)],
+    ]
+}
+
+fn with(lie: &[Record]) -> Writer {
+    let mut writer = Writer::new(SEGMENT);
+    for batch in honest() {
+        writer.commit(&batch);
+    }
+    if !lie.is_empty() {
+        writer.commit(lie);
+    }
+    writer.close();
+    writer
+}
+
+#[test]
+fn an_honest_journal_passes_and_its_sums_are_told() {
+    let writer = with(&[]);
+    for settings in [OFFLINE, ONLINE] {
+        let report = audit_of(&writer.data(), settings).unwrap();
+        let balance = report.balance;
+        assert!(balance.is_even());
+        let sums = [balance.before, balance.funded, balance.claimed, balance.refunded];
+        assert_eq!((sums, balance.left), ([0, 300, 168, 66], 66));
+        assert_eq!((report.records, report.envelopes), (17, 5));
+        assert_eq!(report.days.len(), 1);
+        let day: Turnover = report.days[&(AT / 86_400)];
+        assert_eq!((day.funded.count, day.funded.fen), (3, 300));
+        assert_eq!((day.claimed.count, day.claimed.fen), (5, 168));
+        assert_eq!((day.refunded.count, day.refunded.fen), (1, 66));
+        assert_eq!((day.returned.count, day.returned.fen), (1, 100));
+    }
+    let east = audit_of(&writer.data(), Settings { utc_offset_min: 480, ..OFFLINE }).unwrap();
+    assert_eq!(east.days.keys().copied().collect::<Vec<_>>(), [(AT + 8 * 3600) / 86_400]);
+}
+
+#[test]
+fn every_lie_in_the_journal_is_named_with_its_records() {
+    let other_order = |change: fn(&mut Issued)| {
+        let mut issued = order(9, Vouched);
+        change(&mut issued);
+        Record::Issued(issued)
+    };
+    let late = |record: Record| match record {
+        Record::Claimed(c) => Record::Claimed(Claimed { at: AT + 3600, ..c }),
+        Record::Paid(p) => Record::Paid(Paid { at: AT + 60, ..p }),
+        other => other,
+    };
+    let closed = |refunded, sender, cause, at| {
+        let sender = UserId(sender);
+        Record::Closed(Closed { envelope: envelope(5), sender, refunded, cause, at })
+    };
+    let lies: Vec<(Vec<Record>, &str)> = vec![
+        (vec![claim(5, 21, 33, 1)], "user 21 got a second share"),
+        (vec![claim(5, 22, 0, 1)], "the share is empty"),
+        (vec![claim(5, 22, 67, 1)], "a share of 67 fen was given of 66 that were left"),
+        (vec![claim(5, 22, 66, 1)], "leaves 0 fen for 1 shares"),
+        (vec![claim(5, 22, 33, 1), claim(5, 23, 32, 2)], "leaves 1 fen for 0 shares"),
+        (vec![claim(5, 22, 33, 2)], "rank is not the next"),
+        (vec![claim(2, 22, 33, 1)], "money left the envelope after it was closed"),
+        (vec![claim(6, 22, 33, 0)], "money left the envelope before it was paid"),
+        (vec![claim(3, 22, 33, 0)], "money left the envelope after it was voided"),
+        (vec![claim(1, 22, 33, 0)], "never ordered"),
+        (
+            vec![claim(5, 22, 33, 1), claim(5, 23, 33, 2), claim(5, 24, 1, 3)],
+            "money left the envelope after its last share",
+        ),
+        (vec![late(claim(5, 22, 33, 1))], "the envelope's time was over at"),
+        (vec![close(5, 67)], "67 fen were refunded of 66 that were left"),
+        (vec![close(5, 65)], "65 fen were refunded of 66 that were left"),
+        (vec![close(5, 66), close(5, 66)], "the rest was refunded twice"),
+        (vec![close(2, 66)], "the rest was refunded twice"),
+        (vec![close(6, 100)], "before it was paid"),
+        (vec![closed(66, 8, Cause::Cancelled, AT + 2)], "user 8 is not its sender"),
+        (vec![closed(66, 7, Cause::Expired, AT + 2)], "does not fit the end of its time"),
+        (vec![closed(66, 7, Cause::Cancelled, AT + 3600)], "does not fit the end of its time"),
+        (vec![Record::Issued(order(5, Vouched))], "ordered twice"),
+        (vec![other_order(|i| i.order = 5)], "made another envelope before"),
+        (vec![other_order(|i| i.total = 2)], "2 fen cannot be cut into 3 shares"),
+        (vec![other_order(|i| i.shares = 0)], "cannot be cut into 0 shares"),
+        (vec![other_order(|i| i.share_max = 33)], "cannot be cut"),
+        (vec![paid(2, Payment)], "paid or voided after it was closed"),
+        (vec![paid(3, Balance)], "paid or voided after it was voided"),
+        (vec![paid(6, Payment)], "not from where the order said"),
+        (vec![late(paid(6, Balance))], "the envelope's time was over at"),
+        (vec![paid(6, Balance), paid(6, Balance)], "paid or voided while it was open"),
+        (vec![paid(6, Balance), voided(6, Balance)], "paid or voided while it was open"),
+        (vec![voided(3, Balance)], "paid or voided after it was voided"),
+        (vec![returned(4)], "went back twice"),
+        (vec![returned(2)], "whose order was not voided"),
+        (vec![recycled(5, 1, 34, 100)], "before it was over"),
+        (vec![recycled(2, 1, 34, 99)], "its recycling says (1, 34, 99)"),
+        (vec![recycled(9, 1, 34, 99)], "never ordered"),
+    ];
+    for (lie, words) in lies {
+        let writer = with(&lie);
+        let last = *lie.last().unwrap();
+        for settings in [OFFLINE, ONLINE] {
+            let found = difference(audit_of(&writer.data(), settings));
+            assert!(found.words.contains(words), "{} is not {words}", found.words);
+            assert!(found.words.contains(&last.envelope().to_string()), "{}", found.words);
+            let (id, shown) = *found.records.last().unwrap();
+            assert_eq!(shown, last, "{words}");
+            assert_eq!(usize::try_from(id.index).unwrap(), lie.len() - 1, "{words}");
+            let first = found.records[0];
+            let never = words == "never ordered";
+            assert!(never || matches!(first.1, Record::Issued(_)) || found.records.len() > 1);
+        }
+    }
+}
+
+#[test]
+fn a_draw_that_the_seed_does_not_give_is_found_where_asked_for() {
+    // The equal split gives 33 as the second share of 66 in 2.
+    let writer = with(&[claim(5, 22, 32, 1)]);
+    audit_of(&writer.data(), OFFLINE).unwrap();
+    let found = difference(audit_of(&writer.data(), Settings { draws: true, ..OFFLINE }));
+    assert!(found.words.contains("the share is 32 fen, and its draw gives 33"), "{found}");
+}
+
+#[test]
+fn evidence_is_bounded_and_says_what_is_left_out() {
+    let mut big = order(50, Vouched);
+    (big.shares, big.total) = (1000, 1000);
+    let mut lie = vec![Record::Issued(big)];
+    lie.extend((0..900).map(|n| claim(50, 1000 + u64::from(n), 1, n)));
+    lie.push(claim(50, 1300, 1, 900));
+    let writer = with(&lie);
+    let found = difference(audit_of(&writer.data(), OFFLINE));
+    assert!(found.words.contains("user 1300 got a second share"));
+    let of_user =
+        |record: &&(_, Record)| matches!(record.1, Record::Claimed(c) if c.user.0 == 1300);
+    assert_eq!(found.records.iter().filter(of_user).count(), 2, "both claims are shown");
+    assert!(found.records.len() < 20, "{}", found.records.len());
+    let shown = u64::try_from(found.records.len()).unwrap();
+    assert_eq!(found.left_out + shown, 902);
+}
