@@ -15,7 +15,7 @@ mod store;
 use std::collections::HashSet;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio_postgres::{Config, Transaction};
+use tokio_postgres::{Client, Config, Transaction};
 
 use self::load::Head;
 use self::rows::{number, words};
@@ -51,14 +51,15 @@ impl Postgres {
 
     /// Whether the ledger's own sums hold; the first that does not.
     pub fn check(&mut self) -> Result<(), Difference> {
-        self.read(async |from| check::check(from).await)?.map_or(Ok(()), Err)
+        let checked = self.connected(async |session| session.still(check::check).await);
+        checked?.map_or(Ok(()), Err)
     }
 
     fn read<T>(
         &mut self,
-        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, LedgerError>,
+        work: impl AsyncFnOnce(&Client) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        self.connected(async |session| session.read(work).await)
+        self.connected(async |session| work(session.client()).await)
     }
 
     fn write<T>(
