@@ -1,6 +1,8 @@
 //! What every ledger must do, rule by rule. The suite is a macro over a way to
 //! open one, so that another adapter is held to the same claims.
+#![allow(clippy::unwrap_used)] // also in the functions that tests share
 
+mod damage;
 mod plain;
 mod records;
 mod rules;
