@@ -1,6 +1,8 @@
 //! Measures of single rooms, in process: fixed seeds, a hash of the result
 //! beside each figure. Never part of the server.
 
+pub mod ledger;
+
 use std::ops::Range;
 use std::time::Instant;
 

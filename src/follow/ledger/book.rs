@@ -83,6 +83,8 @@ pub(super) struct Kept {
     pub(super) new: bool,
     /// It changed.
     pub(super) changed: bool,
+    /// An adapter's note: the number of its newest claim, 0 where it has none.
+    pub(super) last: u64,
 }
 
 /// A journal batch, and the number that its record 0 has in this ledger.
@@ -225,7 +227,7 @@ impl Book {
             refunded: 0,
             returned: 0,
         };
-        let kept = Kept { envelope, new: true, changed: true };
+        let kept = Kept { envelope, new: true, changed: true, last: 0 };
         self.envelopes.insert(issued.envelope, kept);
         self.sent.push((issued.sender, number, issued.envelope));
         if issued.source == MoneySource::Balance {

@@ -121,7 +121,8 @@ pub struct DayTotal {
 
 /// The lists. A request for no rows gives none.
 pub trait History {
-    /// The envelopes that a user ordered and that were paid, or may yet be.
+    /// The envelopes that a user ordered, also those that were never paid: their
+    /// state says so.
     fn sent(&mut self, user: UserId, page: Page) -> Result<Rows<Sent>, LedgerError>;
 
     /// The shares that a user got.

@@ -71,6 +71,9 @@ pub enum LedgerError {
         /// Why, for an operator.
         reason: String,
     },
+    /// The amount, or what it would add up to, is too large to count.
+    #[error("{0}; ask for less")]
+    Uncountable(String),
     /// A withdrawal of more than is there.
     #[error("the balance is {balance} fen")]
     Insufficient {

@@ -7,21 +7,41 @@ use crate::follow::ledger::LedgerError;
 use crate::follow::ledger::lists::Difference;
 
 /// Each names what must agree and selects the rows where it does not: what the
-/// books say, what the rows come to, and the rows.
-const SUMS: [(&str, &str); 7] = [
+/// books say, what the rows come to, and the rows. Of the open stretch only
+/// the movements are in the file, and the claims that an envelope's row counts.
+const SUMS: [(&str, &str); 9] = [
     (
         "a user's balance and its movements",
         "SELECT sum(b), sum(s), 'user ' || user FROM (
            SELECT user, available AS b, 0 AS s FROM accounts UNION ALL
-           SELECT user, 0, CASE WHEN why IN (1, 8) THEN -amount ELSE amount END FROM movements)
+           SELECT user, 0, CASE WHEN why IN (1, 8) THEN -amount ELSE amount END FROM movements
+           WHERE number < (SELECT max(first) FROM stretches))
          GROUP BY user HAVING sum(b) <> sum(s) LIMIT 1",
     ),
     (
-        "what is held of a user and the holds",
+        "a user's balance and zero, below which none can be",
+        "SELECT sum(b), 0, 'user ' || user FROM (
+           SELECT user, available AS b FROM accounts UNION ALL
+           SELECT user, CASE WHEN why IN (1, 8) THEN -amount ELSE amount END FROM movements
+           WHERE number >= (SELECT max(first) FROM stretches))
+         GROUP BY user HAVING sum(b) < 0 LIMIT 1",
+    ),
+    (
+        "the numbers in a user's list and those of its movements",
         "SELECT sum(b), sum(s), 'user ' || user FROM (
-           SELECT user, held AS b, 0 AS s FROM accounts UNION ALL
-           SELECT user, 0, amount FROM holds WHERE covered)
+           SELECT user, number AS b, 0 AS s FROM by_user UNION ALL
+           SELECT user, 0, number FROM movements
+           WHERE number < (SELECT max(first) FROM stretches))
          GROUP BY user HAVING sum(b) <> sum(s) LIMIT 1",
+    ),
+    (
+        "a hold and its movements",
+        "SELECT sum(b), sum(s), 'envelope ' || envelope FROM (
+           SELECT envelope, amount AS b, 0 AS s FROM holds WHERE covered UNION ALL
+           SELECT m.envelope, 0, m.amount
+           FROM movements m CROSS JOIN envelopes e ON e.envelope = m.envelope
+           WHERE m.why = 1 AND e.state = 5)
+         GROUP BY envelope HAVING sum(b) <> sum(s) LIMIT 1",
     ),
     (
         "the account held and the holds",
@@ -31,30 +51,42 @@ const SUMS: [(&str, &str); 7] = [
     ),
     (
         "the account escrow and the envelopes",
-        "SELECT balance, s, 'totals: escrow' FROM totals,
-           (SELECT ifnull(sum(total - claimed - refunded), 0) AS s
-            FROM envelopes WHERE state BETWEEN 1 AND 4)
+        "SELECT balance, s, 'totals: escrow' FROM totals, (SELECT
+           (SELECT ifnull(sum(total - claimed - refunded), 0)
+            FROM envelopes WHERE state BETWEEN 1 AND 4) -
+           (SELECT ifnull(sum(m.amount), 0)
+            FROM movements m CROSS JOIN envelopes e ON e.envelope = m.envelope
+            WHERE m.number >= (SELECT max(first) FROM stretches)
+              AND m.why = 4 AND m.number > e.last) AS s)
          WHERE account = 'escrow' AND balance <> s",
     ),
     (
         "an envelope's claims and the credits",
         "SELECT sum(b), sum(s), 'envelope ' || envelope FROM (
            SELECT envelope, claimed AS b, 0 AS s FROM envelopes UNION ALL
-           SELECT envelope, 0, amount FROM movements WHERE why = 4)
+           SELECT envelope, 0, amount FROM movements
+           WHERE why = 4 AND number < (SELECT max(first) FROM stretches) UNION ALL
+           SELECT m.envelope, 0, m.amount
+           FROM movements m CROSS JOIN envelopes e ON e.envelope = m.envelope
+           WHERE m.number >= (SELECT max(first) FROM stretches)
+             AND m.why = 4 AND m.number <= e.last)
          GROUP BY envelope HAVING sum(b) <> sum(s) LIMIT 1",
     ),
     (
-        "the number of an envelope's shares and its detail",
-        "SELECT sum(b), sum(s), 'envelope ' || envelope FROM (
-           SELECT envelope, claims AS b, 0 AS s FROM envelopes UNION ALL
-           SELECT envelope, 0, 1 FROM claims)
-         GROUP BY envelope HAVING sum(b) <> sum(s) LIMIT 1",
+        "a claim and the one before it in its envelope's detail",
+        "SELECT previous, before, 'movement ' || number || ', envelope ' || envelope FROM (
+           SELECT number, envelope, previous, ifnull(lag(number) OVER
+             (PARTITION BY envelope ORDER BY number), 0) AS before
+           FROM movements WHERE why = 4)
+         WHERE previous <> before LIMIT 1",
     ),
     (
         "all accounts and zero",
         "SELECT 0, s, 'totals and accounts' FROM (SELECT
            (SELECT sum(balance) FROM totals)
-           + (SELECT ifnull(sum(available), 0) FROM accounts) AS s)
+           + (SELECT ifnull(sum(available), 0) FROM accounts)
+           + (SELECT ifnull(sum(CASE WHEN why IN (1, 8) THEN -amount ELSE amount END), 0)
+              FROM movements WHERE number >= (SELECT max(first) FROM stretches)) AS s)
          WHERE s <> 0",
     ),
 ];

@@ -6,11 +6,13 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::name;
+use super::tail::Tail;
 use crate::follow::ledger::book::{Book, Hold, Kept, Needs, Totals};
 use crate::follow::ledger::lists::Envelope;
-use crate::follow::ledger::{Balance, Cursor, Entry, LedgerError, Verdict};
+use crate::follow::ledger::movement_line::why_from_code;
+use crate::follow::ledger::{Balance, Cursor, Entry, LedgerError, Line, Verdict};
 use crate::follow::movement::MovementId;
-use crate::units::{EnvelopeId, EnvelopeState, MoneySource, Split, UserId};
+use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, Split, UserId};
 
 type Loaded<T> = Result<T, LedgerError>;
 
@@ -41,13 +43,72 @@ pub(super) fn totals(connection: &Connection) -> Loaded<Totals> {
     Ok(Totals { outside: of("outside")?, held: of("held")?, escrow: of("escrow")? })
 }
 
-pub(super) fn balance(connection: &Connection, user: UserId) -> Loaded<Balance> {
-    let sql = "SELECT available, held FROM accounts WHERE user = ?1";
+/// The open stretch and its first number.
+pub(super) fn open_stretch(connection: &Connection) -> Loaded<(i64, u64)> {
+    let sql = "SELECT stretch, first FROM stretches ORDER BY stretch DESC LIMIT 1";
     let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_row([user.0.cast_signed()], |row| {
-        Ok(Balance { available: unsigned(row, 0)?, held: unsigned(row, 1)? })
-    });
-    Ok(found.optional()?.unwrap_or_default())
+    Ok(statement.query_row([], |row| Ok((row.get(0)?, unsigned(row, 1)?)))?)
+}
+
+/// The stretches that begin before the number `before`, newest first.
+pub(super) fn stretches_before(connection: &Connection, before: u64) -> Loaded<Vec<i64>> {
+    let sql = "SELECT stretch FROM stretches WHERE first < ?1 ORDER BY stretch DESC";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([before.cast_signed()], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Shows every movement from the number `first` on, in order.
+pub(super) fn each_since(
+    connection: &Connection,
+    first: u64,
+    mut show: impl FnMut(&Line) -> Loaded<()>,
+) -> Loaded<()> {
+    let sql = "SELECT number, user, why, amount, envelope, at, previous FROM movements
+        WHERE number >= ?1 ORDER BY number";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([first.cast_signed()])?;
+    while let Some(row) = rows.next()? {
+        show(&line(row)?)?;
+    }
+    Ok(())
+}
+
+/// A movement from a row that begins with its columns.
+pub(super) fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
+    Ok(Line {
+        number: unsigned(row, 0)?,
+        user: UserId(unsigned(row, 1)?),
+        why: decoded(2, why_from_code(row.get(2)?))?,
+        amount: unsigned(row, 3)?,
+        envelope: EnvelopeId(unsigned(row, 4)?),
+        at: row.get(5)?,
+    })
+}
+
+/// A movement, and the claim of the same envelope before it.
+pub(super) fn movement(connection: &Connection, number: u64) -> Loaded<Option<(Line, u64)>> {
+    let sql = "SELECT number, user, why, amount, envelope, at, previous FROM movements
+        WHERE number = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found =
+        statement.query_row([number.cast_signed()], |row| Ok((line(row)?, unsigned(row, 6)?)));
+    Ok(found.optional()?)
+}
+
+pub(super) fn balance(connection: &Connection, tail: &Tail, user: UserId) -> Loaded<Balance> {
+    let key = [user.0.cast_signed()];
+    let mut account =
+        connection.prepare_cached("SELECT available FROM accounts WHERE user = ?1")?;
+    let before: Option<i64> = account.query_row(key, |row| row.get(0)).optional()?;
+    let mut holds = connection
+        .prepare_cached("SELECT ifnull(sum(amount), 0) FROM holds WHERE user = ?1 AND covered")?;
+    let held = holds.query_row(key, |row| unsigned(row, 0))?;
+    let available = before.unwrap_or(0) + tail.added(user);
+    let available = Fen::try_from(available).map_err(|_| {
+        LedgerError::Unreachable(format!("user {user} has {available} fen; was the file changed?"))
+    })?;
+    Ok(Balance { available, held })
 }
 
 pub(super) fn cursors(connection: &Connection) -> Loaded<Vec<Cursor>> {
@@ -100,10 +161,17 @@ pub(super) fn skipped(connection: &Connection, entries: &[Entry]) -> Loaded<Hash
     Ok(ids.filter(|id| names.contains(&name(id))).collect())
 }
 
-pub(super) fn envelope(connection: &Connection, id: EnvelopeId) -> Loaded<Option<Envelope>> {
+/// An envelope, without the claims of the open stretch that its row does not
+/// count yet.
+pub(super) fn envelope(connection: &Connection, id: EnvelopeId) -> Loaded<Option<Kept>> {
     let sql = "SELECT * FROM envelopes WHERE envelope = ?1";
     let mut statement = connection.prepare_cached(sql)?;
-    Ok(statement.query_row([id.0.cast_signed()], envelope_of).optional()?)
+    Ok(statement.query_row([id.0.cast_signed()], kept_of).optional()?)
+}
+
+fn kept_of(row: &Row<'_>) -> rusqlite::Result<Kept> {
+    let (envelope, last) = (envelope_of(row)?, unsigned(row, 16)?);
+    Ok(Kept { envelope, new: false, changed: false, last })
 }
 
 /// An envelope from a row of all columns of its table.
@@ -137,23 +205,22 @@ fn hold(connection: &Connection, id: EnvelopeId) -> Loaded<Option<Hold>> {
     Ok(found.optional()?)
 }
 
-/// A book of what the entries of a call need.
-pub(super) fn book(connection: &Connection, needs: &Needs) -> Loaded<Book> {
-    let mut envelopes = HashMap::with_capacity(needs.envelopes.len());
+/// A book of what the entries of a call need. It takes the tail's envelopes.
+pub(super) fn book(connection: &Connection, tail: &mut Tail, needs: &Needs) -> Loaded<Book> {
     let mut holds = HashMap::new();
     for &id in &needs.envelopes {
-        let Some(envelope) = envelope(connection, id)? else {
+        let Some(kept) = tail.envelope(connection, id)? else {
             continue;
         };
-        envelopes.insert(id, Kept { envelope, new: false, changed: false });
-        if envelope.state == EnvelopeState::Reserved {
+        if kept.envelope.state == EnvelopeState::Reserved {
             holds.extend(hold(connection, id)?.map(|hold| (id, hold)));
         }
     }
     let mut balances = HashMap::new();
     for &user in &needs.payers {
-        balances.insert(user, balance(connection, user)?.available);
+        balances.insert(user, balance(connection, tail, user)?.available);
     }
-    let (totals, next) = (totals(connection)?, next(connection)?);
-    Ok(Book { balances, envelopes, holds, totals, next, ..Book::default() })
+    let envelopes = std::mem::take(&mut tail.envelopes);
+    let totals = totals(connection)?;
+    Ok(Book { balances, envelopes, holds, totals, next: tail.next, ..Book::default() })
 }

@@ -5,9 +5,12 @@
 //! `docs/LEDGER.md`. This room never decides what a record means; `book` does.
 
 mod check;
+mod fold;
 mod history;
 mod load;
+mod rows;
 mod store;
+mod tail;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,7 +18,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use super::book::{self, Book, Needs, Totals, money, poison};
+use tail::Tail;
+
+use super::book::{self, Needs, Totals, money, poison};
 use super::lists::Difference;
 use super::movement_line::{Line, why_code};
 use super::{Balance, Cursor, Entry, Ledger, LedgerError, Verdict};
@@ -43,6 +48,8 @@ const SETTINGS: &str = "
 /// A ledger in a file.
 pub struct Embedded {
     connection: Connection,
+    /// What is known of the open stretch: of what is committed, or nothing.
+    tail: Option<Tail>,
 }
 
 impl From<rusqlite::Error> for LedgerError {
@@ -73,7 +80,7 @@ impl Embedded {
             )));
         }
         transaction.commit()?;
-        Ok(Self { connection })
+        Ok(Self { connection, tail: None })
     }
 
     /// Whether the ledger's own sums hold; the first that does not.
@@ -81,31 +88,54 @@ impl Embedded {
         check::check(&self.connection)
     }
 
-    fn begin(&mut self) -> Result<Transaction<'_>, LedgerError> {
-        let behavior = TransactionBehavior::Immediate;
-        Ok(self.connection.transaction_with_behavior(behavior)?)
+    /// Asks about one moment.
+    fn ask<T>(
+        &mut self,
+        question: impl FnOnce(&Connection, &Tail) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let moment = self.connection.unchecked_transaction()?;
+        let tail = Tail::current(self.tail.take(), &moment)?;
+        let answer = question(&moment, &tail);
+        self.tail = Some(tail);
+        answer
     }
 
     fn transfer(&mut self, asked: &Transfer) -> Result<Balance, LedgerError> {
-        let amount = money(asked.amount).map_err(LedgerError::Unreachable)?;
-        let signed = if asked.why == Why::Withdraw { -amount } else { amount };
-        let transaction = self.begin()?;
-        let balance = load::balance(&transaction, asked.user)?;
-        match asked.before(&transaction)? {
-            Some(true) => return Ok(balance),
-            Some(false) => return Err(LedgerError::Conflict(asked.reference)),
-            None => {}
-        }
-        if asked.why == Why::Withdraw && balance.available < asked.amount {
-            return Err(LedgerError::Insufficient { balance: balance.available });
-        }
-        let mut totals = load::totals(&transaction)?;
-        totals.outside(-signed).map_err(LedgerError::Unreachable)?;
-        asked.book(&transaction, totals, signed)?;
-        let balance = load::balance(&transaction, asked.user)?;
+        let transaction = begin(&self.connection)?;
+        let mut tail = Tail::current(self.tail.take(), &transaction)?;
+        let balance = match asked.happen(&transaction, &mut tail) {
+            Err(refused @ (LedgerError::Insufficient { .. } | LedgerError::Conflict(_))) => {
+                self.tail = Some(tail);
+                return Err(refused);
+            }
+            happened => happened?,
+        };
         transaction.commit()?;
+        self.tail = Some(tail);
         Ok(balance)
     }
+
+    /// Folds what a person would otherwise not find in the tables.
+    fn close(&mut self) -> Result<(), LedgerError> {
+        let Some(tail) = self.tail.take().filter(|tail| !tail.users.is_empty()) else {
+            return Ok(());
+        };
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let transaction = begin(&self.connection)?;
+        let mut tail = Tail::current(Some(tail), &transaction)?;
+        fold::fold(&transaction, &mut tail)?;
+        Ok(transaction.commit()?)
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        let _ = self.close(); // the next one reads the open stretch instead
+    }
+}
+
+fn begin(connection: &Connection) -> Result<Transaction<'_>, LedgerError> {
+    Ok(Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?)
 }
 
 /// Money that an operator moves.
@@ -129,28 +159,38 @@ impl Transfer {
         Ok(row.optional()?.map(|row| row == same))
     }
 
-    fn book(&self, to: &Connection, totals: Totals, signed: i64) -> Result<(), LedgerError> {
+    /// Changes nothing where it is refused.
+    fn happen(&self, to: &Connection, tail: &mut Tail) -> Result<Balance, LedgerError> {
+        let amount = money(self.amount).map_err(LedgerError::Uncountable)?;
+        let balance = load::balance(to, tail, self.user)?;
+        match self.before(to)? {
+            Some(true) => return Ok(balance),
+            Some(false) => return Err(LedgerError::Conflict(self.reference)),
+            None => {}
+        }
+        if self.why == Why::Withdraw && balance.available < self.amount {
+            return Err(LedgerError::Insufficient { balance: balance.available });
+        }
+        let mut totals = load::totals(to)?;
+        let outwards = if self.why == Why::Withdraw { amount } else { -amount };
+        totals.outside(outwards).map_err(LedgerError::Uncountable)?;
+        self.book(to, tail, totals)?;
+        load::balance(to, tail, self.user)
+    }
+
+    fn book(&self, to: &Connection, tail: &mut Tail, totals: Totals) -> Result<(), LedgerError> {
         let &Self { why, user, amount, reference, at } = self;
-        let number = load::next(to)?;
+        let number = tail.next;
         let line = Line { user, number, why, amount, envelope: EnvelopeId(reference), at };
-        store::change(to, user, signed, 0)?;
-        store::lines(to, &[line])?;
+        store::lines(to, &[line], tail)?;
         store::totals(to, totals)?;
         store::next(to, number + 1)?;
-        to.execute(
-            "INSERT INTO transfers VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                reference.cast_signed(),
-                user.0.cast_signed(),
-                why_code(why),
-                amount.cast_signed(),
-                at
-            ],
-        )?;
-        to.execute(
-            "INSERT INTO batches VALUES (?1, 0, 0, ?2)",
-            params![number.cast_signed(), reference.cast_signed()],
-        )?;
+        tail.next = number + 1;
+        let (key, user) = (reference.cast_signed(), user.0.cast_signed());
+        let values = params![key, user, why_code(why), amount.cast_signed(), at];
+        to.execute("INSERT INTO transfers VALUES (?1, ?2, ?3, ?4, ?5)", values)?;
+        let values = params![number.cast_signed(), key];
+        to.execute("INSERT INTO batches VALUES (?1, 0, 0, ?2)", values)?;
         Ok(())
     }
 }
@@ -167,7 +207,7 @@ impl Ledger for Embedded {
     }
 
     fn apply(&mut self, entries: &[Entry], cursor: &Cursor) -> Result<Vec<Verdict>, LedgerError> {
-        let transaction = self.begin()?;
+        let transaction = begin(&self.connection)?;
         let stored = load::cursor(&transaction, cursor.arrangement, cursor.shard)?;
         if !book::in_order(entries, stored.as_ref(), cursor)? {
             let asked: HashSet<_> = entries.iter().map(|entry| entry.record.envelope()).collect();
@@ -177,11 +217,16 @@ impl Ledger for Embedded {
         }
         one_cell(&transaction, entries)?;
         let skipped = load::skipped(&transaction, entries)?;
-        let mut book: Book = load::book(&transaction, &Needs::of(entries))?;
+        let mut tail = Tail::current(self.tail.take(), &transaction)?;
+        let mut book = load::book(&transaction, &mut tail, &Needs::of(entries))?;
         book.post(entries, &skipped)?;
-        store::book(&transaction, &mut book)?;
+        store::book(&transaction, &mut book, entries, &mut tail)?;
+        if tail.is_full() {
+            fold::fold(&transaction, &mut tail)?;
+        }
         store::cursor(&transaction, cursor)?;
         transaction.commit()?;
+        self.tail = Some(tail);
         Ok(book.verdicts)
     }
 
@@ -196,7 +241,7 @@ impl Ledger for Embedded {
     }
 
     fn balance(&mut self, user: UserId) -> Result<Balance, LedgerError> {
-        load::balance(&self.connection, user)
+        self.ask(|file, tail| load::balance(file, tail, user))
     }
 
     fn deposit(

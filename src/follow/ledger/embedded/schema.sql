@@ -4,20 +4,20 @@ CREATE TABLE meta (
 CREATE TABLE totals (
   account TEXT PRIMARY KEY, balance INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE stretches (
+  stretch INTEGER PRIMARY KEY, first INTEGER NOT NULL
+) STRICT;
 CREATE TABLE accounts (
-  user INTEGER PRIMARY KEY,
-  available INTEGER NOT NULL CHECK (available >= 0),
-  held INTEGER NOT NULL CHECK (held >= 0)
+  user INTEGER PRIMARY KEY, available INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE movements (
+  number INTEGER PRIMARY KEY, user INTEGER NOT NULL, why INTEGER NOT NULL,
+  amount INTEGER NOT NULL, envelope INTEGER NOT NULL, at INTEGER NOT NULL,
+  previous INTEGER NOT NULL
+) STRICT;
+CREATE TABLE by_user (
   stretch INTEGER NOT NULL, user INTEGER NOT NULL, number INTEGER NOT NULL,
-  why INTEGER NOT NULL, amount INTEGER NOT NULL, envelope INTEGER NOT NULL, at INTEGER NOT NULL,
   PRIMARY KEY (stretch, user, number)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE claims (
-  stretch INTEGER NOT NULL, envelope INTEGER NOT NULL, number INTEGER NOT NULL,
-  user INTEGER NOT NULL,
-  PRIMARY KEY (stretch, envelope, number)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE sent (
   stretch INTEGER NOT NULL, user INTEGER NOT NULL, number INTEGER NOT NULL,
@@ -30,12 +30,14 @@ CREATE TABLE envelopes (
   total INTEGER NOT NULL, shares INTEGER NOT NULL, split INTEGER NOT NULL,
   source INTEGER NOT NULL, state INTEGER NOT NULL, created INTEGER NOT NULL,
   opened INTEGER NOT NULL, closed INTEGER NOT NULL, claimed INTEGER NOT NULL,
-  claims INTEGER NOT NULL, refunded INTEGER NOT NULL, returned INTEGER NOT NULL
+  claims INTEGER NOT NULL, refunded INTEGER NOT NULL, returned INTEGER NOT NULL,
+  last INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE holds (
   envelope INTEGER PRIMARY KEY, user INTEGER NOT NULL, amount INTEGER NOT NULL,
   covered INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX holds_by_user ON holds (user);
 CREATE TABLE cursors (
   arrangement INTEGER NOT NULL, shard INTEGER NOT NULL, position INTEGER NOT NULL,
   batch INTEGER NOT NULL, checksum INTEGER NOT NULL, epoch INTEGER NOT NULL,
@@ -54,4 +56,5 @@ CREATE TABLE resolutions (
   id TEXT PRIMARY KEY, reason TEXT NOT NULL, at INTEGER NOT NULL, action TEXT NOT NULL
 ) STRICT;
 INSERT INTO meta VALUES ('version', 1), ('next', 1), ('cell', -1);
+INSERT INTO stretches VALUES (0, 1);
 INSERT INTO totals VALUES ('outside', 0), ('held', 0), ('escrow', 0);

@@ -3,67 +3,69 @@
 
 use rusqlite::{Connection, params};
 
-use crate::follow::ledger::book::{Book, Change, Kept, Totals};
+use super::rows::insert;
+use super::tail::Tail;
+use crate::engine::Record;
+use crate::follow::ledger::book::{Book, Totals};
 use crate::follow::ledger::movement_line::{Line, stretch, why_code};
-use crate::follow::ledger::{Cursor, LedgerError};
+use crate::follow::ledger::{Cursor, Entry, LedgerError};
 use crate::follow::movement::Why;
-use crate::units::{EnvelopeId, UserId};
+use crate::units::EnvelopeId;
 
-type Stored = Result<(), LedgerError>;
+pub(super) type Stored = Result<(), LedgerError>;
 
-/// Everything that a call of `apply` changed, but for the cursor.
-pub(super) fn book(to: &Connection, book: &mut Book) -> Stored {
-    envelopes(to, book)?;
+/// Everything that a call of `apply` changed, but for the cursor. Envelopes of
+/// which nothing but the claims changed stay in the tail until the fold.
+pub(super) fn book(to: &Connection, book: &mut Book, entries: &[Entry], tail: &mut Tail) -> Stored {
+    tail.envelopes = std::mem::take(&mut book.envelopes);
+    lines(to, &book.lines, tail)?;
+    let is_claim = |entry: &&Entry| matches!(entry.record, Record::Claimed(_));
+    let others = entries.iter().filter(|entry| !is_claim(entry));
+    let mut others: Vec<_> = others.map(|entry| entry.record.envelope()).collect();
+    // An id is stored as a signed number, and the table lies in that order.
+    others.sort_unstable_by_key(|id| id.0.cast_signed());
+    others.dedup();
+    envelopes(to, &others, tail)?;
     holds(to, book)?;
-    let mut changes: Vec<(UserId, Change)> = book.changes.drain().collect();
-    // A user is stored as a signed number, and the table lies in that order.
-    changes.sort_unstable_by_key(|(user, _)| user.0.cast_signed());
-    for (user, by) in changes {
-        change(to, user, by.available, by.held)?;
-    }
-    book.lines.sort_unstable_by_key(|line| {
-        (stretch(line.number), line.user.0.cast_signed(), line.number)
-    });
-    lines(to, &book.lines)?;
-    book.lines.retain(|line| line.why == Why::Claim);
-    book.lines.sort_unstable_by_key(|line| {
-        (stretch(line.number), line.envelope.0.cast_signed(), line.number)
-    });
-    claims(to, &book.lines)?;
     sent(to, book)?;
     batches(to, book)?;
     totals(to, book.totals)?;
-    next(to, book.next)
+    next(to, book.next)?;
+    tail.next = book.next;
+    Ok(())
 }
 
-fn envelopes(to: &Connection, book: &mut Book) -> Stored {
-    let mut changed: Vec<(EnvelopeId, Kept)> =
-        book.envelopes.drain().filter(|(_, kept)| kept.changed).collect();
-    changed.sort_unstable_by_key(|(id, _)| id.0.cast_signed());
+fn envelopes(to: &Connection, ids: &[EnvelopeId], tail: &mut Tail) -> Stored {
     let mut insert = to.prepare_cached(
-        "INSERT INTO envelopes VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+        "INSERT INTO envelopes
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)",
     )?;
     let mut update = to.prepare_cached(
         "UPDATE envelopes SET payment = ?2, state = ?3, opened = ?4, closed = ?5, claimed = ?6,
-         claims = ?7, refunded = ?8, returned = ?9 WHERE envelope = ?1",
+         claims = ?7, refunded = ?8, returned = ?9, last = ?10 WHERE envelope = ?1",
     )?;
-    for (id, Kept { envelope: e, new, .. }) in changed {
-        let (id, payment, state) = (id.0.cast_signed(), e.payment.cast_signed(), e.state.code());
+    for id in ids {
+        let Some(kept) = tail.envelopes.get_mut(id).filter(|kept| kept.changed) else {
+            continue;
+        };
+        let (e, id, last) = (kept.envelope, id.0.cast_signed(), kept.last.cast_signed());
+        let (payment, state) = (e.payment.cast_signed(), e.state.code());
         let (claimed, refunded) = (e.claimed.cast_signed(), e.refunded.cast_signed());
         let returned = e.returned.cast_signed();
         let (opened, closed, claims) = (e.opened, e.closed, e.claims);
-        if new {
+        if kept.new {
             let (sender, order) = (e.sender.0.cast_signed(), e.order.cast_signed());
             let (total, split, source) = (e.total.cast_signed(), e.split.code(), e.source.code());
             insert.execute(params![
                 id, sender, order, payment, total, e.shares, split, source, state, e.created,
-                opened, closed, claimed, claims, refunded, returned
+                opened, closed, claimed, claims, refunded, returned, last
             ])?;
         } else {
             update.execute(params![
-                id, payment, state, opened, closed, claimed, claims, refunded, returned
+                id, payment, state, opened, closed, claimed, claims, refunded, returned, last
             ])?;
         }
+        (kept.new, kept.changed) = (false, false);
     }
     Ok(())
 }
@@ -83,49 +85,27 @@ fn holds(to: &Connection, book: &Book) -> Stored {
     Ok(())
 }
 
-/// Moves money on a user's account.
-pub(super) fn change(to: &Connection, user: UserId, available: i64, held: i64) -> Stored {
-    // The checks of the table see the row that is offered, before the conflict:
-    // what takes money away must not be offered as a new row.
-    let key = user.0.cast_signed();
-    let mut update = to.prepare_cached(
-        "UPDATE accounts SET available = available + ?2, held = held + ?3 WHERE user = ?1",
-    )?;
-    if update.execute((key, available, held))? == 0 {
-        to.prepare_cached("INSERT INTO accounts VALUES (?1, ?2, ?3)")?
-            .execute((key, available, held))?;
-    }
-    Ok(())
-}
-
-/// Adds rows of accounts, in the table's order.
-pub(super) fn lines(to: &Connection, lines: &[Line]) -> Stored {
-    let mut insert = to.prepare_cached("INSERT INTO movements VALUES (?1,?2,?3,?4,?5,?6,?7)")?;
+/// Adds rows of accounts, in the order of their numbers: always at the table's
+/// end.
+pub(super) fn lines(to: &Connection, lines: &[Line], tail: &mut Tail) -> Stored {
+    let mut rows = Vec::with_capacity(lines.len());
     for line in lines {
-        insert.execute((
-            stretch(line.number).cast_signed(),
-            line.user.0.cast_signed(),
+        tail.add(line);
+        let claimed = tail.envelopes.get_mut(&line.envelope).filter(|_| line.why == Why::Claim);
+        let previous = claimed.map_or(0, |kept| std::mem::replace(&mut kept.last, line.number));
+        rows.push((line, previous));
+    }
+    insert(to, "movements", "", &rows, |&(line, previous)| {
+        [
             line.number.cast_signed(),
+            line.user.0.cast_signed(),
             why_code(line.why),
             line.amount.cast_signed(),
             line.envelope.0.cast_signed(),
-            line.at,
-        ))?;
-    }
-    Ok(())
-}
-
-fn claims(to: &Connection, lines: &[Line]) -> Stored {
-    let mut insert = to.prepare_cached("INSERT INTO claims VALUES (?1, ?2, ?3, ?4)")?;
-    for line in lines {
-        insert.execute((
-            stretch(line.number).cast_signed(),
-            line.envelope.0.cast_signed(),
-            line.number.cast_signed(),
-            line.user.0.cast_signed(),
-        ))?;
-    }
-    Ok(())
+            i64::from(line.at),
+            previous.cast_signed(),
+        ]
+    })
 }
 
 fn sent(to: &Connection, book: &mut Book) -> Stored {

@@ -164,7 +164,7 @@ pub(super) async fn book(from: &impl GenericClient, head: &Head, needs: &Needs) 
     let found = envelopes(from, &needs.envelopes).await?;
     let reserved = found.iter().filter(|(_, e)| e.state == EnvelopeState::Reserved);
     let reserved = reserved.map(|(id, _)| id.0.cast_signed()).collect();
-    let kept = |envelope| Kept { envelope, new: false, changed: false };
+    let kept = |envelope| Kept { envelope, new: false, changed: false, last: 0 };
     Ok(Book {
         balances: balances(from, &needs.payers).await?,
         holds: holds(from, reserved).await?,

@@ -196,7 +196,7 @@ struct Transfer {
 
 impl Transfer {
     async fn happen(&self, to: &Transaction<'_>) -> Result<Balance, LedgerError> {
-        let amount = money(self.amount).map_err(LedgerError::Unreachable)?;
+        let amount = money(self.amount).map_err(LedgerError::Uncountable)?;
         let signed = if self.why == Why::Withdraw { -amount } else { amount };
         let balance = load::balance(to, self.user).await?;
         match self.before(to).await? {
@@ -208,7 +208,7 @@ impl Transfer {
             return Err(LedgerError::Insufficient { balance: balance.available });
         }
         let mut head = load::head(to).await?;
-        head.totals.outside(-signed).map_err(LedgerError::Unreachable)?;
+        head.totals.outside(-signed).map_err(LedgerError::Uncountable)?;
         self.book(to, &head, signed).await?;
         load::balance(to, self.user).await
     }
