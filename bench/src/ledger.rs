@@ -1,4 +1,4 @@
-//! Credits into the embedded ledger, by how many rows it holds.
+//! Credits into a ledger, by how many rows it holds.
 
 use std::path::Path;
 use std::time::Instant;
@@ -82,7 +82,7 @@ fn claimed(n: u64, envelopes: u64, mix: Mix) -> Record {
     })
 }
 
-fn apply(ledger: &mut Embedded, cursor: &mut Cursor, records: impl Iterator<Item = Record>) {
+fn apply(ledger: &mut dyn Ledger, cursor: &mut Cursor, records: impl Iterator<Item = Record>) {
     let &mut Cursor { arrangement, shard, position: batch, .. } = cursor;
     let id = |index| MovementId { cell: 1, arrangement, shard, batch, index };
     let entries: Vec<_> =
@@ -100,7 +100,8 @@ fn thread_ns() -> u64 {
 
 /// A number of marks that the run is told at, and what it measures between.
 struct Watch<'a> {
-    directory: &'a Path,
+    /// Of the embedded ledger.
+    directory: Option<&'a Path>,
     mark: (u64, Instant, u64),
 }
 
@@ -109,45 +110,54 @@ impl Watch<'_> {
         let now = (rows, Instant::now(), thread_ns());
         let credits = u128::from(rows - self.mark.0);
         let rate = |ns: u128| u64::try_from(credits * 1_000_000_000 / ns.max(1)).expect("a rate");
-        let wal = self.directory.join(format!("{FILE}-wal"));
+        let wal = self.directory.map(|directory| directory.join(format!("{FILE}-wal")));
         let seen = Credits {
             rows,
             per_cpu_s: rate((now.2 - self.mark.2).into()),
             per_s: rate((now.1 - self.mark.1).as_nanos()),
-            wal_bytes: std::fs::metadata(wal).map_or(0, |file| file.len()),
+            wal_bytes: wal.and_then(|wal| wal.metadata().ok()).map_or(0, |file| file.len()),
         };
         self.mark = now;
         seen
     }
 }
 
-/// Applies `credits` in calls of `batch`; `each` sees the run about ten times.
-pub fn credit_rate(
+/// Applies `credits` in calls of `batch` to a new embedded ledger; `each` sees
+/// the run about ten times.
+pub fn credit_rate(mix: Mix, credits: u64, batch: u64, each: impl FnMut(Credits)) -> CreditFigure {
+    let directory = tempfile::tempdir().expect("a directory for the ledger");
+    let mut ledger = Embedded::open(directory.path()).expect("a new ledger");
+    let watched = Some(directory.path());
+    let digest = credit_into(&mut ledger, watched, mix, credits, batch, each);
+    drop(ledger);
+    let file = std::fs::metadata(directory.path().join(FILE)).expect("the ledger's file");
+    CreditFigure { bytes_per_credit: file.len() / credits.max(1), digest }
+}
+
+/// The same into any ledger, which must be new; gives the digest.
+pub fn credit_into(
+    ledger: &mut dyn Ledger,
+    watched: Option<&Path>,
     mix: Mix,
     credits: u64,
     batch: u64,
     mut each: impl FnMut(Credits),
-) -> CreditFigure {
-    let directory = tempfile::tempdir().expect("a directory for the ledger");
-    let mut ledger = Embedded::open(directory.path()).expect("a new ledger");
+) -> u64 {
     let mut cursor = Cursor { arrangement: 1, ..Cursor::default() };
     let envelopes = credits.div_ceil(u64::from(SHARES));
     for from in (0..envelopes).step_by(200_000) {
         let to = envelopes.min(from + 200_000);
-        apply(&mut ledger, &mut cursor, (from..to).map(issued));
+        apply(ledger, &mut cursor, (from..to).map(issued));
     }
-    let mut watch = Watch { directory: directory.path(), mark: (0, Instant::now(), thread_ns()) };
+    let mut watch = Watch { directory: watched, mark: (0, Instant::now(), thread_ns()) };
     for from in (0..credits).step_by(usize::try_from(batch).expect("a batch fits memory")) {
         let to = credits.min(from + batch);
-        apply(&mut ledger, &mut cursor, (from..to).map(|n| claimed(n, envelopes, mix)));
+        apply(ledger, &mut cursor, (from..to).map(|n| claimed(n, envelopes, mix)));
         if to == credits || to - watch.mark.0 >= credits.div_ceil(10) {
             each(watch.stretch(to));
         }
     }
-    let digest = (0..1000).fold(0, |hash, user| {
+    (0..1000).fold(0, |hash, user| {
         mixed(hash ^ ledger.balance(UserId(user)).expect("a balance").available)
-    });
-    drop(ledger);
-    let file = std::fs::metadata(directory.path().join(FILE)).expect("the ledger's file");
-    CreditFigure { bytes_per_credit: file.len() / credits.max(1), digest }
+    })
 }

@@ -356,12 +356,11 @@ const PER_BATCH: u64 = 2000;
 
 fn claim_for_ever(ledger: &mut Embedded) -> ! {
     let mut journal = Journal::new(0);
-    match ledger.cursors().unwrap().first() {
-        Some(&cursor) => journal.cursor = cursor,
-        None => {
-            let record = issued(10, 1, u64::from(u32::MAX), u32::MAX, Vouched);
-            journal.apply(ledger, &[record]).unwrap();
-        }
+    if let Some(&cursor) = ledger.cursors().unwrap().first() {
+        journal.cursor = cursor;
+    } else {
+        let record = issued(10, 1, u64::from(u32::MAX), u32::MAX, Vouched);
+        journal.apply(ledger, &[record]).unwrap();
     }
     let batch = vec![claimed(10, 2, 1, 7); usize::try_from(PER_BATCH).unwrap()];
     loop {

@@ -30,10 +30,10 @@ fn accounts(to: &Connection, users: &[(UserId, OfUser)]) -> Stored {
 }
 
 fn by_user(to: &Connection, tail: &Tail, users: &[(UserId, OfUser)]) -> Stored {
-    let mut rows = Vec::new();
-    for &(user, _) in users {
+    let mut rows = Vec::with_capacity(users.len());
+    for &(user, of) in users {
         let begin = rows.len();
-        rows.extend(tail.numbers(user).map(|number| (user, number)));
+        rows.extend(tail.numbers_from(of).map(|number| (user, number)));
         rows[begin..].reverse();
     }
     insert(to, "by_user", "", &rows, |(user, number)| {

@@ -5,6 +5,7 @@
 //! credit every visit to a row that lies somewhere at random.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rusqlite::Connection;
 
@@ -91,11 +92,10 @@ impl Tail {
         file: &Connection,
         id: EnvelopeId,
     ) -> Result<Option<&mut Kept>, LedgerError> {
-        if !self.envelopes.contains_key(&id) {
-            let Some(kept) = load::envelope(file, id)? else { return Ok(None) };
-            self.envelopes.insert(id, kept);
+        match self.envelopes.entry(id) {
+            Entry::Occupied(known) => Ok(Some(known.into_mut())),
+            Entry::Vacant(place) => Ok(load::envelope(file, id)?.map(|kept| place.insert(kept))),
         }
-        Ok(self.envelopes.get_mut(&id))
     }
 
     /// Counts a movement that has just got its number.
@@ -116,9 +116,13 @@ impl Tail {
 
     /// The numbers of a user's rows, newest first.
     pub(super) fn numbers(&self, user: UserId) -> impl Iterator<Item = u64> {
-        let newest = self.users.get(&user).map_or(0, |user| user.newest);
+        self.numbers_from(self.users.get(&user).copied().unwrap_or_default())
+    }
+
+    /// The same of a user that was looked up.
+    pub(super) fn numbers_from(&self, user: OfUser) -> impl Iterator<Item = u64> {
         let below = |place: u32| usize::try_from(place).ok().and_then(|place| place.checked_sub(1));
-        std::iter::successors(below(newest), move |&place| below(self.before[place]))
+        std::iter::successors(below(user.newest), move |&place| below(self.before[place]))
             .map(|place| self.first + u64::try_from(place).expect("a place is a small number"))
     }
 

@@ -1,6 +1,6 @@
 //! The lists: one statement each, that looks into every stretch.
 
-use tokio_postgres::{Row, Transaction};
+use tokio_postgres::{Client, Row};
 
 use super::Postgres;
 use super::load;
@@ -63,7 +63,7 @@ type Listed<T> = Result<T, LedgerError>;
 /// A page of the rows that belong to `key`, whose first column is the number of
 /// their booking. One row more than asked for tells whether the list goes on.
 async fn page<T>(
-    from: &Transaction<'_>,
+    from: &Client,
     sql: &str,
     key: u64,
     page: Page,
@@ -87,12 +87,7 @@ async fn page<T>(
     Ok(Rows { rows: found.iter().map(read).collect::<Listed<_>>()?, next })
 }
 
-async fn days(
-    from: &Transaction<'_>,
-    sql: &str,
-    user: UserId,
-    offset_s: i32,
-) -> Listed<Vec<DayTotal>> {
+async fn days(from: &Client, sql: &str, user: UserId, offset_s: i32) -> Listed<Vec<DayTotal>> {
     let next = load::head(from).await?.next.cast_signed();
     let (user, offset) = (user.0.cast_signed(), i64::from(offset_s));
     let values = [number(&user), number(&next), number(&offset)];

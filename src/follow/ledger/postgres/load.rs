@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tokio_postgres::{Row, Transaction};
+use tokio_postgres::{GenericClient, Row};
 
 use super::name;
 use super::rows::{decoded, narrow, number, numbers, unsigned};
@@ -24,7 +24,7 @@ pub(super) struct Head {
     pub(super) totals: Totals,
 }
 
-pub(super) async fn head(from: &Transaction<'_>) -> Loaded<Head> {
+pub(super) async fn head(from: &impl GenericClient) -> Loaded<Head> {
     let sql = "SELECT (SELECT value FROM meta WHERE name = 'next'),
         (SELECT value FROM meta WHERE name = 'cell'),
         (SELECT balance FROM totals WHERE account = 'outside'),
@@ -36,7 +36,7 @@ pub(super) async fn head(from: &Transaction<'_>) -> Loaded<Head> {
     Ok(Head { next: unsigned(&row, 0)?, cell: row.try_get(1)?, totals })
 }
 
-pub(super) async fn balance(from: &Transaction<'_>, user: UserId) -> Loaded<Balance> {
+pub(super) async fn balance(from: &impl GenericClient, user: UserId) -> Loaded<Balance> {
     let sql = "SELECT available, held FROM accounts WHERE user_id = $1";
     let user = user.0.cast_signed();
     let Some(row) = from.query_typed_opt(sql, &[number(&user)]).await? else {
@@ -45,13 +45,13 @@ pub(super) async fn balance(from: &Transaction<'_>, user: UserId) -> Loaded<Bala
     Ok(Balance { available: unsigned(&row, 0)?, held: unsigned(&row, 1)? })
 }
 
-pub(super) async fn cursors(from: &Transaction<'_>) -> Loaded<Vec<Cursor>> {
+pub(super) async fn cursors(from: &impl GenericClient) -> Loaded<Vec<Cursor>> {
     let sql = "SELECT * FROM cursors ORDER BY arrangement, shard";
     from.query_typed(sql, &[]).await?.iter().map(cursor_of).collect()
 }
 
 pub(super) async fn cursor(
-    from: &Transaction<'_>,
+    from: &impl GenericClient,
     arrangement: u32,
     shard: u16,
 ) -> Loaded<Option<Cursor>> {
@@ -73,7 +73,7 @@ fn cursor_of(row: &Row) -> Loaded<Cursor> {
     })
 }
 
-pub(super) async fn pending(from: &Transaction<'_>) -> Loaded<Vec<Verdict>> {
+pub(super) async fn pending(from: &impl GenericClient) -> Loaded<Vec<Verdict>> {
     let sql = "SELECT envelope, covered FROM holds ORDER BY envelope";
     let verdict = |row: &Row| {
         let envelope = EnvelopeId(unsigned(row, 0)?);
@@ -84,7 +84,7 @@ pub(super) async fn pending(from: &Transaction<'_>) -> Loaded<Vec<Verdict>> {
 
 /// Those of `entries` that an operator had passed over.
 pub(super) async fn skipped(
-    from: &Transaction<'_>,
+    from: &impl GenericClient,
     entries: &[Entry],
 ) -> Loaded<HashSet<MovementId>> {
     let rows = from.query_typed("SELECT id FROM resolutions", &[]).await?;
@@ -98,7 +98,7 @@ pub(super) async fn skipped(
 }
 
 async fn envelopes(
-    from: &Transaction<'_>,
+    from: &impl GenericClient,
     ids: &[EnvelopeId],
 ) -> Loaded<Vec<(EnvelopeId, Envelope)>> {
     let ids: Vec<i64> = ids.iter().map(|id| id.0.cast_signed()).collect();
@@ -107,7 +107,10 @@ async fn envelopes(
     rows.iter().map(|row| Ok((EnvelopeId(unsigned(row, 0)?), envelope_of(row, 1)?))).collect()
 }
 
-pub(super) async fn envelope(from: &Transaction<'_>, id: EnvelopeId) -> Loaded<Option<Envelope>> {
+pub(super) async fn envelope(
+    from: &impl GenericClient,
+    id: EnvelopeId,
+) -> Loaded<Option<Envelope>> {
     Ok(envelopes(from, &[id]).await?.pop().map(|(_, envelope)| envelope))
 }
 
@@ -132,7 +135,7 @@ pub(super) fn envelope_of(row: &Row, at: usize) -> Loaded<Envelope> {
     })
 }
 
-async fn holds(from: &Transaction<'_>, reserved: Vec<i64>) -> Loaded<HashMap<EnvelopeId, Hold>> {
+async fn holds(from: &impl GenericClient, reserved: Vec<i64>) -> Loaded<HashMap<EnvelopeId, Hold>> {
     if reserved.is_empty() {
         return Ok(HashMap::new());
     }
@@ -146,7 +149,7 @@ async fn holds(from: &Transaction<'_>, reserved: Vec<i64>) -> Loaded<HashMap<Env
     rows.iter().map(hold).collect()
 }
 
-async fn balances(from: &Transaction<'_>, payers: &[UserId]) -> Loaded<HashMap<UserId, u64>> {
+async fn balances(from: &impl GenericClient, payers: &[UserId]) -> Loaded<HashMap<UserId, u64>> {
     if payers.is_empty() {
         return Ok(HashMap::new());
     }
@@ -157,7 +160,7 @@ async fn balances(from: &Transaction<'_>, payers: &[UserId]) -> Loaded<HashMap<U
 }
 
 /// A book of what the entries of a call need.
-pub(super) async fn book(from: &Transaction<'_>, head: &Head, needs: &Needs) -> Loaded<Book> {
+pub(super) async fn book(from: &impl GenericClient, head: &Head, needs: &Needs) -> Loaded<Book> {
     let found = envelopes(from, &needs.envelopes).await?;
     let reserved = found.iter().filter(|(_, e)| e.state == EnvelopeState::Reserved);
     let reserved = reserved.map(|(id, _)| id.0.cast_signed()).collect();

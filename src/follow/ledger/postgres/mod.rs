@@ -15,7 +15,7 @@ mod store;
 use std::collections::HashSet;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio_postgres::{Config, Transaction};
+use tokio_postgres::{Client, Config, Transaction};
 
 use self::load::Head;
 use self::rows::{number, words};
@@ -51,14 +51,15 @@ impl Postgres {
 
     /// Whether the ledger's own sums hold; the first that does not.
     pub fn check(&mut self) -> Result<(), Difference> {
-        self.read(async |from| check::check(from).await)?.map_or(Ok(()), Err)
+        let checked = self.connected(async |session| session.still(check::check).await);
+        checked?.map_or(Ok(()), Err)
     }
 
     fn read<T>(
         &mut self,
-        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, LedgerError>,
+        work: impl AsyncFnOnce(&Client) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        self.connected(async |session| session.read(work).await)
+        self.connected(async |session| work(session.client()).await)
     }
 
     fn write<T>(
@@ -195,7 +196,7 @@ struct Transfer {
 
 impl Transfer {
     async fn happen(&self, to: &Transaction<'_>) -> Result<Balance, LedgerError> {
-        let amount = money(self.amount).map_err(LedgerError::Unreachable)?;
+        let amount = money(self.amount).map_err(LedgerError::Uncountable)?;
         let signed = if self.why == Why::Withdraw { -amount } else { amount };
         let balance = load::balance(to, self.user).await?;
         match self.before(to).await? {
@@ -207,7 +208,7 @@ impl Transfer {
             return Err(LedgerError::Insufficient { balance: balance.available });
         }
         let mut head = load::head(to).await?;
-        head.totals.outside(-signed).map_err(LedgerError::Unreachable)?;
+        head.totals.outside(-signed).map_err(LedgerError::Uncountable)?;
         self.book(to, &head, signed).await?;
         load::balance(to, self.user).await
     }

@@ -186,8 +186,13 @@ impl Session {
         self.client.is_closed()
     }
 
+    /// For what one statement can answer: it sees one moment by itself.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// A transaction that sees one moment and changes nothing.
-    pub(super) async fn read<T>(
+    pub(super) async fn still<T>(
         &mut self,
         work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
