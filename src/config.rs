@@ -493,11 +493,6 @@ impl Config {
             let (key, value) = ("segment_kib", self.segment_kib.to_string());
             return Err(ConfigError::Range { key, value, expected: "a multiple of 4".into() });
         }
-        if let LedgerPlace::Postgres(_) = self.ledger {
-            let (key, value) = ("ledger", self.ledger.to_string());
-            let expected = "`embedded` or `none`: this build has no PostgreSQL ledger".into();
-            return Err(ConfigError::Range { key, value, expected });
-        }
         within("connections_max", self.connections_max.into(), 1..=65_536)?;
         within("envelopes_max", self.envelopes_max.into(), 1..=1 << 30)?;
         within("table_mib", self.table_mib.into(), 1..=1 << 22)?;

@@ -9,6 +9,7 @@ use super::machine;
 use super::refusal::StartError;
 use crate::config::{Config, LedgerPlace};
 use crate::follow::ledger::embedded::Embedded;
+use crate::follow::ledger::postgres::Postgres;
 use crate::follow::ledger::{Accounts, Verdict};
 use crate::follow::{
     Desk, Followee, Follower, FollowerBoard, Obstacle, Open, Requests, Tell, desk, follow_to_end,
@@ -40,10 +41,10 @@ pub(super) struct Following {
 /// How the configured ledger is opened; `None` where there is none.
 fn opener(config: &Config) -> Option<Open<dyn Accounts>> {
     let data = config.data.clone();
-    match &config.ledger {
-        // The configuration was checked: this build has no adapter for the last.
-        LedgerPlace::Nowhere | LedgerPlace::Postgres(_) => None,
+    match config.ledger.clone() {
+        LedgerPlace::Nowhere => None,
         LedgerPlace::Embedded => Some(Box::new(move || Ok(Box::new(Embedded::open(&data)?)))),
+        LedgerPlace::Postgres(url) => Some(Box::new(move || Ok(Box::new(Postgres::open(&url)?)))),
     }
 }
 
