@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn an_idle_journals_segment_is_made_at_the_least_speed() {
         assert_eq!(too_early(64 << 20, 0, Duration::from_secs(1)), Duration::ZERO);
-        let early = too_early(64 << 20, 0, Duration::from_micros(999_000));
+        let early = too_early(64 << 20, 0, Duration::from_millis(999));
         assert_eq!(early, Duration::from_millis(1));
     }
 

@@ -60,7 +60,7 @@ pub(crate) fn figure(setup: &Setup, ledger: &Ledger) -> Result<()> {
     let after = caught_up(&server, &beside)?;
     let took = began.elapsed().as_secs_f64();
     let applied = after.records - beside.records;
-    println!("caught up: {applied} records in {took:.1} s",);
+    println!("caught up: {applied} records in {took:.1} s");
     println!("credits alone: {:.0}/s", f64_of(applied) / took.max(0.001));
     audit(&server, claims)
 }
