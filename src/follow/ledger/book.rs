@@ -87,6 +87,15 @@ pub(super) struct Kept {
     pub(super) last: u64,
 }
 
+impl Kept {
+    /// What an adapter must store now, if anything; from then on it is stored.
+    pub(super) fn store(&mut self) -> Option<Self> {
+        let kept = self.changed.then_some(*self);
+        (self.new, self.changed) = (false, false);
+        kept
+    }
+}
+
 /// A journal batch, and the number that its record 0 has in this ledger.
 #[derive(Clone, Copy)]
 pub(super) struct Numbered {

@@ -6,6 +6,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::name;
+use super::rows::AT_ONCE;
 use super::tail::Tail;
 use crate::follow::ledger::book::{Book, Hold, Kept, Needs, Totals};
 use crate::follow::ledger::lists::Envelope;
@@ -169,6 +170,30 @@ pub(super) fn envelope(connection: &Connection, id: EnvelopeId) -> Loaded<Option
     Ok(statement.query_row([id.0.cast_signed()], kept_of).optional()?)
 }
 
+/// Shows those of `ids` that are there; many by one statement, whose own cost is
+/// that of several rows.
+pub(super) fn envelopes(
+    connection: &Connection,
+    ids: &[EnvelopeId],
+    mut show: impl FnMut(EnvelopeId, Kept),
+) -> Loaded<()> {
+    let places = ["?"; AT_ONCE].join(",");
+    let sql = format!("SELECT * FROM envelopes WHERE envelope IN ({places})");
+    let mut statement = connection.prepare_cached(&sql)?;
+    for ids in ids.chunks(AT_ONCE) {
+        // Places that are left over ask for the first one once more.
+        let asked = ids.iter().chain(std::iter::repeat(&ids[0])).take(AT_ONCE);
+        for (place, id) in (1..).zip(asked) {
+            statement.raw_bind_parameter(place, id.0.cast_signed())?;
+        }
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            show(EnvelopeId(unsigned(row, 0)?), kept_of(row)?);
+        }
+    }
+    Ok(())
+}
+
 fn kept_of(row: &Row<'_>) -> rusqlite::Result<Kept> {
     let (envelope, last) = (envelope_of(row)?, unsigned(row, 16)?);
     Ok(Kept { envelope, new: false, changed: false, last })
@@ -208,13 +233,8 @@ fn hold(connection: &Connection, id: EnvelopeId) -> Loaded<Option<Hold>> {
 /// A book of what the entries of a call need. It takes the tail's envelopes.
 pub(super) fn book(connection: &Connection, tail: &mut Tail, needs: &Needs) -> Loaded<Book> {
     let mut holds = HashMap::new();
-    for &id in &needs.envelopes {
-        let Some(kept) = tail.envelope(connection, id)? else {
-            continue;
-        };
-        if kept.envelope.state == EnvelopeState::Reserved {
-            holds.extend(hold(connection, id)?.map(|hold| (id, hold)));
-        }
+    for id in tail.load(connection, &needs.envelopes)? {
+        holds.extend(hold(connection, id)?.map(|hold| (id, hold)));
     }
     let mut balances = HashMap::new();
     for &user in &needs.payers {

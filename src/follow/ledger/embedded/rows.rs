@@ -5,7 +5,7 @@ use rusqlite::{Connection, Statement};
 use super::store::Stored;
 
 /// Beyond this the statement's cost is no longer seen.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 /// Inserts `rows`, whose columns are `values`; `otherwise` says what to do where
 /// a row is there.

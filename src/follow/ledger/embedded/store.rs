@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use super::rows::insert;
 use super::tail::Tail;
 use crate::engine::Record;
-use crate::follow::ledger::book::{Book, Totals};
+use crate::follow::ledger::book::{Book, Kept, Totals};
 use crate::follow::ledger::movement_line::{Line, stretch, why_code};
 use crate::follow::ledger::{Cursor, Entry, LedgerError};
 use crate::follow::movement::Why;
@@ -19,13 +19,12 @@ pub(super) type Stored = Result<(), LedgerError>;
 pub(super) fn book(to: &Connection, book: &mut Book, entries: &[Entry], tail: &mut Tail) -> Stored {
     tail.envelopes = std::mem::take(&mut book.envelopes);
     lines(to, &book.lines, tail)?;
-    let is_claim = |entry: &&Entry| matches!(entry.record, Record::Claimed(_));
-    let others = entries.iter().filter(|entry| !is_claim(entry));
+    let others = entries.iter().filter(|entry| !matches!(entry.record, Record::Claimed(_)));
     let mut others: Vec<_> = others.map(|entry| entry.record.envelope()).collect();
-    // An id is stored as a signed number, and the table lies in that order.
-    others.sort_unstable_by_key(|id| id.0.cast_signed());
+    others.sort_unstable();
     others.dedup();
-    envelopes(to, &others, tail)?;
+    let changed = others.iter().filter_map(|id| Some((*id, tail.envelopes.get_mut(id)?.store()?)));
+    envelopes(to, changed.collect())?;
     holds(to, book)?;
     sent(to, book)?;
     batches(to, book)?;
@@ -35,39 +34,36 @@ pub(super) fn book(to: &Connection, book: &mut Book, entries: &[Entry], tail: &m
     Ok(())
 }
 
-fn envelopes(to: &Connection, ids: &[EnvelopeId], tail: &mut Tail) -> Stored {
-    let mut insert = to.prepare_cached(
-        "INSERT INTO envelopes
-         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)",
-    )?;
-    let mut update = to.prepare_cached(
-        "UPDATE envelopes SET payment = ?2, state = ?3, opened = ?4, closed = ?5, claimed = ?6,
-         claims = ?7, refunded = ?8, returned = ?9, last = ?10 WHERE envelope = ?1",
-    )?;
-    for id in ids {
-        let Some(kept) = tail.envelopes.get_mut(id).filter(|kept| kept.changed) else {
-            continue;
-        };
-        let (e, id, last) = (kept.envelope, id.0.cast_signed(), kept.last.cast_signed());
-        let (payment, state) = (e.payment.cast_signed(), e.state.code());
-        let (claimed, refunded) = (e.claimed.cast_signed(), e.refunded.cast_signed());
-        let returned = e.returned.cast_signed();
-        let (opened, closed, claims) = (e.opened, e.closed, e.claims);
-        if kept.new {
-            let (sender, order) = (e.sender.0.cast_signed(), e.order.cast_signed());
-            let (total, split, source) = (e.total.cast_signed(), e.split.code(), e.source.code());
-            insert.execute(params![
-                id, sender, order, payment, total, e.shares, split, source, state, e.created,
-                opened, closed, claimed, claims, refunded, returned, last
-            ])?;
-        } else {
-            update.execute(params![
-                id, payment, state, opened, closed, claimed, claims, refunded, returned, last
-            ])?;
-        }
-        (kept.new, kept.changed) = (false, false);
-    }
-    Ok(())
+/// Stores envelopes, new ones and others.
+pub(super) fn envelopes(to: &Connection, mut rows: Vec<(EnvelopeId, Kept)>) -> Stored {
+    // An id is stored as a signed number, and the table lies in that order.
+    rows.sort_unstable_by_key(|(id, _)| id.0.cast_signed());
+    let known = "ON CONFLICT (envelope) DO UPDATE SET payment = excluded.payment,
+        state = excluded.state, opened = excluded.opened, closed = excluded.closed,
+        claimed = excluded.claimed, claims = excluded.claims, refunded = excluded.refunded,
+        returned = excluded.returned, last = excluded.last";
+    insert(to, "envelopes", known, &rows, |(id, kept)| {
+        let e = &kept.envelope;
+        [
+            id.0.cast_signed(),
+            e.sender.0.cast_signed(),
+            e.order.cast_signed(),
+            e.payment.cast_signed(),
+            e.total.cast_signed(),
+            e.shares.into(),
+            e.split.code().into(),
+            e.source.code().into(),
+            e.state.code().into(),
+            e.created.into(),
+            e.opened.into(),
+            e.closed.into(),
+            e.claimed.cast_signed(),
+            e.claims.into(),
+            e.refunded.cast_signed(),
+            e.returned.cast_signed(),
+            kept.last.cast_signed(),
+        ]
+    })
 }
 
 fn holds(to: &Connection, book: &Book) -> Stored {

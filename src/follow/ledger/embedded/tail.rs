@@ -98,6 +98,28 @@ impl Tail {
         }
     }
 
+    /// Has all of `ids` in memory that are in the file; gives the reserved ones.
+    pub(super) fn load(
+        &mut self,
+        file: &Connection,
+        ids: &[EnvelopeId],
+    ) -> Result<Vec<EnvelopeId>, LedgerError> {
+        let (mut missing, mut reserved) = (Vec::new(), Vec::new());
+        let mut note = |id, kept: &Kept| {
+            if kept.envelope.state == EnvelopeState::Reserved {
+                reserved.push(id);
+            }
+        };
+        for &id in ids {
+            self.envelopes.get(&id).map_or_else(|| missing.push(id), |kept| note(id, kept));
+        }
+        load::envelopes(file, &missing, |id, kept| {
+            note(id, &kept);
+            self.envelopes.insert(id, kept);
+        })?;
+        Ok(reserved)
+    }
+
     /// Counts a movement that has just got its number.
     pub(super) fn add(&mut self, line: &Line) {
         let place = usize::try_from(line.number - self.first).expect("a stretch fits an address");
