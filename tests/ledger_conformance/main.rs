@@ -44,7 +44,7 @@ fn postgres(directory: &Path) -> Postgres {
 }
 
 macro_rules! conformance {
-    ($adapter:ident if $there:expr; $($rule:ident),* $(,)?) => {
+    ($adapter:ident if $there:expr, $records:literal; $($rule:ident),* $(,)?) => {
         mod $adapter {
             $(#[test]
             fn $rule() {
@@ -56,7 +56,7 @@ macro_rules! conformance {
             #[test]
             fn random_movements_equal_plain_maps() {
                 if $there {
-                    super::plain::random_movements_equal_plain_maps(super::$adapter);
+                    super::plain::random_movements_equal_plain_maps(super::$adapter, $records);
                 }
             }
         }
@@ -64,8 +64,8 @@ macro_rules! conformance {
 }
 
 macro_rules! every_rule {
-    ($adapter:ident if $there:expr) => {
-        conformance!($adapter if $there;
+    ($adapter:ident if $there:expr, $records:literal) => {
+        conformance!($adapter if $there, $records;
             a_balance_that_covers_an_order_is_held,
             a_balance_that_does_not_cover_moves_nothing,
             a_credit_in_the_same_batch_covers_an_order,
@@ -94,8 +94,9 @@ macro_rules! every_rule {
     };
 }
 
-every_rule!(embedded if true);
-every_rule!(postgres if crate::server::shared().is_some());
+// After every batch all balances are asked for: in a database each is a journey.
+every_rule!(embedded if true, 120_000);
+every_rule!(postgres if crate::server::shared().is_some(), 30_000);
 
 /// A transaction that its process left open is as if it never was, and the
 /// same batch again then counts once.

@@ -12,7 +12,6 @@ use hongbao::units::{EnvelopeId, MoneySource, UserId};
 use crate::Kept;
 use crate::records::{Journal, claimed, closed, issued, paid, returned, voided};
 
-const RECORDS: usize = 120_000;
 const USERS: u64 = 400;
 const SEED: u64 = 0x5eed_1ed6;
 
@@ -183,14 +182,14 @@ impl Plain {
     }
 }
 
-pub(crate) fn random_movements_equal_plain_maps<L: Kept>(open: fn(&Path) -> L) {
+pub(crate) fn random_movements_equal_plain_maps<L: Kept>(open: fn(&Path) -> L, records: usize) {
     println!("seed {SEED:#x}");
     let (mut random, mut plain) = (Random(SEED), Plain::default());
     let directory = tempfile::tempdir().unwrap();
     let mut ledger = open(directory.path());
     let mut journals = [Journal::new(0), Journal::new(1)];
     let (mut done, mut step) = (0, 0_u64);
-    while done < RECORDS {
+    while done < records {
         let size = usize::try_from(1 + random.below(2000)).unwrap();
         let at = 1_000_000 + u32::try_from(step).unwrap() * 1_800;
         let batch: Vec<_> = (0..size).map(|_| plain.happen(&mut random, at)).collect();
