@@ -156,10 +156,7 @@ struct Order {
 }
 
 fn state_of(engine: &Engine, envelope: EnvelopeId) -> Option<EnvelopeState> {
-    match engine.show(envelope) {
-        Some(summary) => Some(summary.state),
-        _ => None,
-    }
+    engine.show(envelope).map(|summary| summary.state)
 }
 
 fn day(at: Time) -> u64 {
