@@ -127,7 +127,8 @@ fn of_claim_and_expiry_exactly_one_wins() {
                             let claim = claim.unwrap();
                             let before = won.insert((envelope, user), claim.amount);
                             assert!(before.is_none_or(|before| before == claim.amount));
-                            true
+                            // A repeat is answered for ever, also when it is over.
+                            !claim.repeated || line.show(envelope).unwrap().state == EnvelopeState::Open
                         }
                         Some(Status::Expired) => false,
                         other => panic!("{other:?}"),
