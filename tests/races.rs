@@ -128,7 +128,8 @@ fn of_claim_and_expiry_exactly_one_wins() {
                             let before = won.insert((envelope, user), claim.amount);
                             assert!(before.is_none_or(|before| before == claim.amount));
                             // A repeat is answered for ever, also when it is over.
-                            !claim.repeated || line.show(envelope).unwrap().state == EnvelopeState::Open
+                            !claim.repeated
+                                || line.show(envelope).unwrap().state == EnvelopeState::Open
                         }
                         Some(Status::Expired) => false,
                         other => panic!("{other:?}"),

@@ -1,3 +1,5 @@
+//! The table of receivers against a plain map, threads that race, and days.
+
 use std::collections::HashMap;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicU32;
