@@ -46,8 +46,7 @@ pub(super) fn checkpoint<S: Source>(
     let mut damaged = Vec::new();
     let mut whole = None;
     for number in numbers.iter().rev() {
-        let file = source.checkpoint(*number).map_err(|e| named(*number, e))?;
-        match examine(&*file, *number, identity) {
+        match examine_there(source, *number, identity).map_err(|e| named(*number, e))? {
             Ok(examined) => {
                 whole = Some(examined);
                 break;
@@ -68,6 +67,20 @@ pub(super) fn checkpoint<S: Source>(
         row @ (CheckpointRow::Newest | CheckpointRow::Older | CheckpointRow::Beginning) => {
             Ok(choice(source, row, whole, &numbers, &damaged))
         }
+    }
+}
+
+/// Like [`examine_one`], but what is there and cannot be opened is an error of
+/// its own. One that is gone since it was listed is as good as damaged.
+fn examine_there<S: Source>(
+    source: &S,
+    number: CheckpointNumber,
+    identity: Option<Identity>,
+) -> std::io::Result<Result<Examined, (CheckpointFault, Position)>> {
+    match source.checkpoint(number) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Err(_) => Ok(examine_one(source, number, identity)),
+        Ok(file) => Ok(examine(&*file, number, identity)),
     }
 }
 
