@@ -58,7 +58,7 @@ pub const PREPARE_WAIT_S: u64 = 30;
 pub const PREPARE_RETRY_MS: u64 = 500;
 
 /// Room for operation codes in tables by operation; codes are from 1.
-pub const OPS: usize = 16;
+pub const OPS: usize = 24;
 
 /// Room for status codes in tables by status.
 pub const STATUSES: usize = 24;
