@@ -18,9 +18,16 @@ pub(super) const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The right to read one received buffer; handing it back ends it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Lent {
+pub struct Lent {
     id: u16,
     bytes: usize,
+}
+
+impl Lent {
+    /// Which buffer it is, and how many bytes of it were received.
+    pub(super) fn place(&self) -> (u16, usize) {
+        (self.id, self.bytes)
+    }
 }
 
 /// The buffers, and the ring of entries in which the kernel finds the free ones.

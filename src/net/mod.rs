@@ -6,11 +6,15 @@
 mod buffers;
 mod connection;
 mod intake;
+mod kernel;
 mod listen;
 mod ring;
+pub mod simulated;
+
 mod traffic;
 
 pub use intake::{Asked, Inbox};
+pub use kernel::Kernel;
 pub use listen::{BoundListener, ListenError, Listener};
-pub use ring::{RingRefused, check as check_ring};
-pub use traffic::{Net, NetCounters, NetSettings, Waker, stamp};
+pub use ring::{RingRefused, Uring, check as check_ring, wall};
+pub use traffic::{Net, NetCounters, NetSettings, Waker};

@@ -12,6 +12,8 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::buffers::{BUFFER_BYTES, BUFFERS, Lent, ReceiveBuffers};
+use super::kernel::{Completion, Kernel};
+use crate::units::{Stamp, Time};
 
 const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
@@ -71,23 +73,18 @@ impl RingRefused {
     }
 }
 
+/// The wall clock as it stands, which may have been set back.
+pub fn wall() -> Time {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let millis = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0);
+    Time(seconds * 1000 + millis)
+}
+
 /// Asks the kernel for a ring like the shard's and gives it back: what would
 /// refuse a start is known before anything is touched.
 pub fn check() -> Result<(), RingRefused> {
-    Ring::new(1).map(drop)
-}
-
-/// What the kernel has finished.
-#[derive(Debug)]
-pub(super) enum Completion {
-    /// A connection came in, or accepting failed. `more`: the accept goes on.
-    Accepted { listener: u32, socket: io::Result<OwnedFd>, more: bool },
-    /// Bytes came in (`None`: the peer closed), or receiving failed.
-    Received { connection: u32, data: io::Result<Option<Lent>>, more: bool },
-    /// A send has ended; the bytes are ours again.
-    Sent { connection: u32, bytes: Vec<u8>, sent: io::Result<usize> },
-    /// Somebody rang the bell. `more`: the watch on it goes on.
-    Woken { more: bool },
+    Uring::new(1).map(drop)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,15 +119,15 @@ fn of_user_data(data: u64) -> (Kind, u32) {
 }
 
 /// One `io_uring` with its receive buffers and the bytes it is sending.
-pub(super) struct Ring {
+pub struct Uring {
     /// `None` only while dropping, so that the ring goes before the memory.
-    uring: Option<IoUring>,
+    io: Option<IoUring>,
     buffers: ReceiveBuffers,
     sending: Box<[Option<Vec<u8>>]>,
     in_flight: usize,
 }
 
-impl Ring {
+impl Uring {
     /// A ring for `connections` connections, numbered from 0. It belongs to
     /// the thread that makes it.
     pub(super) fn new(connections: u32) -> Result<Self, RingRefused> {
@@ -155,76 +152,11 @@ impl Ring {
         }
         buffers.hand_out_all();
         let sending = (0..connections).map(|_| None).collect();
-        Ok(Self { uring: Some(uring), buffers, sending, in_flight: 0 })
+        Ok(Self { io: Some(uring), buffers, sending, in_flight: 0 })
     }
 
     fn uring(&mut self) -> &mut IoUring {
-        self.uring.as_mut().expect("the ring lives until drop")
-    }
-
-    /// Accepts on `listener` until told otherwise.
-    pub(super) fn accept(&mut self, index: u32, listener: BorrowedFd<'_>) -> io::Result<()> {
-        let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
-            .flags(libc::SOCK_CLOEXEC)
-            .build();
-        self.push(&entry.user_data(user_data(Kind::Accept, index)))
-    }
-
-    /// Receives on a connection until told otherwise.
-    pub(super) fn receive(&mut self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let entry = opcode::RecvMulti::new(types::Fd(socket.as_raw_fd()), BUFFER_GROUP).build();
-        self.push(&entry.user_data(user_data(Kind::Receive, index)))
-    }
-
-    /// Receives on a connection once, into one buffer.
-    pub(super) fn receive_once(&mut self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let length = u32::try_from(BUFFER_BYTES).unwrap_or(u32::MAX);
-        let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), std::ptr::null_mut(), length)
-            .buf_group(BUFFER_GROUP)
-            .build()
-            .flags(squeue::Flags::BUFFER_SELECT);
-        self.push(&entry.user_data(user_data(Kind::Receive, index)))
-    }
-
-    /// Stops receiving on a connection; its last completion has no `more`.
-    pub(super) fn stop_receiving(&mut self, index: u32) -> io::Result<()> {
-        let entry = opcode::AsyncCancel::new(user_data(Kind::Receive, index)).build();
-        self.push(&entry.user_data(user_data(Kind::Cancel, index)))
-    }
-
-    /// Stops accepting on a listener.
-    pub(super) fn stop_accepting(&mut self, index: u32) -> io::Result<()> {
-        let entry = opcode::AsyncCancel::new(user_data(Kind::Accept, index)).build();
-        self.push(&entry.user_data(user_data(Kind::Cancel, index)))
-    }
-
-    /// Watches the bell.
-    pub(super) fn watch(&mut self, bell: BorrowedFd<'_>) -> io::Result<()> {
-        let events = u32::try_from(libc::POLLIN).unwrap_or(1);
-        let entry = opcode::PollAdd::new(types::Fd(bell.as_raw_fd()), events).multi(true).build();
-        self.push(&entry.user_data(user_data(Kind::Wake, 0)))
-    }
-
-    /// Sends `bytes[from..]`; the bytes are the ring's until `Sent` gives them
-    /// back. One send per connection at a time.
-    pub(super) fn send(
-        &mut self,
-        index: u32,
-        socket: BorrowedFd<'_>,
-        bytes: Vec<u8>,
-        from: usize,
-    ) -> io::Result<()> {
-        let place = usize::try_from(index).unwrap_or(usize::MAX);
-        assert!(self.sending[place].is_none(), "one send per connection");
-        let rest = &bytes[from..];
-        let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), rest.as_ptr(), length)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-            .build();
-        // A `Vec` that moves keeps its heap bytes where they are, so the
-        // pointer in the entry stays right.
-        self.sending[place] = Some(bytes);
-        self.push(&entry.user_data(user_data(Kind::Send, index)))
+        self.io.as_mut().expect("the ring lives until drop")
     }
 
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
@@ -244,9 +176,77 @@ impl Ring {
             }
         }
     }
+}
 
-    /// Submits everything.
-    pub(super) fn submit(&mut self) -> io::Result<()> {
+impl Kernel for Uring {
+    fn stamp(&self) -> Stamp {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        Stamp(seconds * 1_000_000 + u64::try_from(now.tv_nsec / 1000).unwrap_or(0))
+    }
+
+    fn wall(&self) -> Time {
+        wall()
+    }
+
+    fn accept(&mut self, index: u32, listener: BorrowedFd<'_>) -> io::Result<()> {
+        let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
+            .flags(libc::SOCK_CLOEXEC)
+            .build();
+        self.push(&entry.user_data(user_data(Kind::Accept, index)))
+    }
+
+    fn receive(&mut self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let entry = opcode::RecvMulti::new(types::Fd(socket.as_raw_fd()), BUFFER_GROUP).build();
+        self.push(&entry.user_data(user_data(Kind::Receive, index)))
+    }
+
+    fn receive_once(&mut self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let length = u32::try_from(BUFFER_BYTES).unwrap_or(u32::MAX);
+        let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), std::ptr::null_mut(), length)
+            .buf_group(BUFFER_GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.push(&entry.user_data(user_data(Kind::Receive, index)))
+    }
+
+    fn stop_receiving(&mut self, index: u32) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(user_data(Kind::Receive, index)).build();
+        self.push(&entry.user_data(user_data(Kind::Cancel, index)))
+    }
+
+    fn stop_accepting(&mut self, index: u32) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(user_data(Kind::Accept, index)).build();
+        self.push(&entry.user_data(user_data(Kind::Cancel, index)))
+    }
+
+    fn watch(&mut self, bell: BorrowedFd<'_>) -> io::Result<()> {
+        let events = u32::try_from(libc::POLLIN).unwrap_or(1);
+        let entry = opcode::PollAdd::new(types::Fd(bell.as_raw_fd()), events).multi(true).build();
+        self.push(&entry.user_data(user_data(Kind::Wake, 0)))
+    }
+
+    fn send(
+        &mut self,
+        index: u32,
+        socket: BorrowedFd<'_>,
+        bytes: Vec<u8>,
+        from: usize,
+    ) -> io::Result<()> {
+        let place = usize::try_from(index).unwrap_or(usize::MAX);
+        assert!(self.sending[place].is_none(), "one send per connection");
+        let rest = &bytes[from..];
+        let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), rest.as_ptr(), length)
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build();
+        // A `Vec` that moves keeps its heap bytes where they are, so the
+        // pointer in the entry stays right.
+        self.sending[place] = Some(bytes);
+        self.push(&entry.user_data(user_data(Kind::Send, index)))
+    }
+
+    fn submit(&mut self) -> io::Result<()> {
         self.buffers.publish();
         match self.uring().submit() {
             Err(error) if !is_passing(&error) => Err(error),
@@ -254,13 +254,11 @@ impl Ring {
         }
     }
 
-    /// Whether something waits to be submitted.
-    pub(super) fn has_unsubmitted(&mut self) -> bool {
+    fn has_unsubmitted(&mut self) -> bool {
         !self.uring().submission().is_empty()
     }
 
-    /// Lets the kernel finish what it can, and submits nothing.
-    pub(super) fn collect(&mut self) -> io::Result<()> {
+    fn collect(&mut self) -> io::Result<()> {
         self.buffers.publish();
         let submitter = self.uring().submitter();
         // SAFETY: without an argument and a size the call reads no memory of
@@ -272,9 +270,7 @@ impl Ring {
         }
     }
 
-    /// Submits everything and sleeps until something has completed, or until
-    /// `timeout` is over.
-    pub(super) fn submit_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    fn submit_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.buffers.publish();
         let done = match timeout {
             None => self.uring().submit_and_wait(1),
@@ -290,10 +286,9 @@ impl Ring {
         }
     }
 
-    /// Moves finished work into `out`, as far as `out` has room without growing.
-    pub(super) fn reap(&mut self, out: &mut Vec<Completion>) {
-        let Self { uring, sending, in_flight, .. } = self;
-        let Some(uring) = uring else { return };
+    fn reap(&mut self, out: &mut Vec<Completion>) {
+        let Self { io, sending, in_flight, .. } = self;
+        let Some(uring) = io else { return };
         let room = out.capacity() - out.len();
         for entry in uring.completion().take(room) {
             if !cqueue::more(entry.flags()) {
@@ -303,13 +298,11 @@ impl Ring {
         }
     }
 
-    /// What was received.
-    pub(super) fn bytes(&self, lent: &Lent) -> &[u8] {
+    fn bytes(&self, lent: &Lent) -> &[u8] {
         self.buffers.bytes(lent)
     }
 
-    /// Gives a receive buffer back to the kernel.
-    pub(super) fn give_back(&mut self, lent: Lent) {
+    fn give_back(&mut self, lent: Lent) {
         self.buffers.give_back(lent);
     }
 }
@@ -357,11 +350,11 @@ fn owned_socket(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-impl Drop for Ring {
+impl Drop for Uring {
     /// Ends what is in flight before the memory goes. If the kernel does not
     /// confirm it, the memory is leaked: a leak is harmless, a late write not.
     fn drop(&mut self) {
-        let Some(mut uring) = self.uring.take() else { return };
+        let Some(mut uring) = self.io.take() else { return };
         let all = types::CancelBuilder::any();
         let timeout = types::Timespec::new().sec(1);
         let _ = uring.submitter().register_sync_cancel(Some(timeout), all);

@@ -16,10 +16,11 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 use super::buffers::{BUFFERS, Lent};
 use super::connection::{Connection, Ending};
 use super::intake::{Asked, Inbox, Origin, Stopped, read_frames};
+use super::kernel::{Completion, Kernel};
 use super::listen::Listener;
-use super::ring::{Completion, Ring, RingRefused};
+use super::ring::{RingRefused, Uring};
 use crate::journal::{Committed, Position};
-use crate::units::Stamp;
+use crate::units::{Stamp, Time};
 use crate::wire::{BadRequest, Broken, ReplyWriter};
 
 /// When this many receive buffers are parked with connections that do not read
@@ -45,13 +46,6 @@ const SLOW_US: u32 = 1_000_000;
 /// What the kernel may keep of one connection before its peer must wait, in
 /// bytes: a request that waits there is seen by nobody.
 const RECEIVE_BYTES: usize = 128 * 1024;
-
-/// The monotonic clock, read once a wait and once a round.
-pub fn stamp() -> Stamp {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    Stamp(seconds * 1_000_000 + u64::try_from(now.tv_nsec / 1000).unwrap_or(0))
-}
 
 /// Sizes of the net.
 #[derive(Clone, Copy, Debug)]
@@ -113,8 +107,8 @@ struct Piece {
 
 /// The connections of one shard and the ring that serves them.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each set by one event")]
-pub struct Net {
-    ring: Ring,
+pub struct Net<K = Uring> {
+    ring: K,
     listeners: Vec<Listener>,
     connections: Vec<Connection>,
     vacant: Vec<u32>,
@@ -170,9 +164,23 @@ impl Net {
         settings: NetSettings,
         waker: Waker,
     ) -> Result<Self, RingRefused> {
+        let ring = Uring::new(settings.connections_max)?;
+        Self::on(ring, listeners, settings, waker).map_err(RingRefused::Other)
+    }
+}
+
+impl<K: Kernel> Net<K> {
+    /// Opens the listeners on a kernel that has room for as many connections.
+    pub fn on(
+        ring: K,
+        listeners: Vec<Listener>,
+        settings: NetSettings,
+        waker: Waker,
+    ) -> io::Result<Self> {
         let count = settings.connections_max;
+        let now = ring.stamp();
         let mut net = Self {
-            ring: Ring::new(count)?,
+            ring,
             connections: (0..count).map(|_| Connection::vacant()).collect(),
             vacant: (0..count).rev().collect(),
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN),
@@ -186,7 +194,7 @@ impl Net {
             waker,
             woken: false,
             put_off: false,
-            now: stamp(),
+            now,
             accepting: true,
             starved: false,
             accept_failed: false,
@@ -194,10 +202,21 @@ impl Net {
             sealed_reveals: Position::default(),
             counters: NetCounters::default(),
         };
-        net.ring.watch(net.waker.0.as_fd()).map_err(RingRefused::Other)?;
+        net.ring.watch(net.waker.0.as_fd())?;
         net.paused_accepts.extend((0u32..).take(net.listeners.len()));
-        net.restart().map_err(RingRefused::Other)?;
+        net.restart()?;
         Ok(net)
+    }
+
+    /// The clock that only runs forward, read once a round.
+    #[inline]
+    pub fn stamp(&self) -> Stamp {
+        self.ring.stamp()
+    }
+
+    /// The wall clock as it stands, read once a turn.
+    pub fn wall(&self) -> Time {
+        self.ring.wall()
     }
 
     /// When the requests of this turn were collected.
@@ -246,7 +265,7 @@ impl Net {
     fn reap(&mut self) -> io::Result<()> {
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(&mut completions);
-        self.now = stamp();
+        self.now = self.ring.stamp();
         for completion in completions.drain(..) {
             self.take(completion)?;
         }
@@ -644,9 +663,10 @@ impl Net {
         }
         self.seal();
         self.release(committed)?;
-        let deadline = std::time::Instant::now() + patience;
+        let began = self.stamp();
         while self.connections.iter().any(|c| c.sending || c.has_replies()) {
-            let Some(left) = deadline.checked_duration_since(std::time::Instant::now()) else {
+            let waited = Duration::from_micros(self.stamp().since(began).into());
+            let Some(left) = patience.checked_sub(waited).filter(|left| !left.is_zero()) else {
                 break;
             };
             self.wait(Some(left))?;

@@ -8,8 +8,8 @@ use crate::admin::{BoundAdmin, ServerFacts};
 use crate::config::Config;
 use crate::journal::{Directory, Recovered};
 use crate::net::BoundListener;
-use crate::shard::Clock;
-use crate::units::{Durability, Time};
+use crate::net::wall;
+use crate::units::Durability;
 
 /// What is known before recovery.
 pub(super) struct Facts {
@@ -97,7 +97,7 @@ pub(super) fn server(
         durability: config.durability,
         listen: tcp.chain(unix).collect(),
         data: config.data.clone(),
-        started_at: Clock::starting_at(Time(0)).now(),
+        started_at: wall(),
         envelopes_max: config.envelopes_max.into(),
         table_bytes: u64::try_from(table_bytes).unwrap_or(u64::MAX),
         connections_max: u64::from(config.connections_max) * u64::from(shards),

@@ -18,7 +18,7 @@ use crate::journal::{
     Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal, MmapStorage,
     Position, Recovered, Recovering, RecoveryError,
 };
-use crate::net::{BoundListener, Listener, Net, NetSettings, Waker};
+use crate::net::{BoundListener, Listener, Net, NetSettings, Waker, wall};
 use crate::shard::{
     Bell, Board, Checkpoints, Clock, Covers, Fatal, Followed, Mesh, Outlook, Phase, Receivers,
     Receiving, Shard, ShardSettings,
@@ -190,7 +190,7 @@ impl Launch {
         let writer = CheckpointWriter::new(arrangement, identity, settings)?;
         let recovering = Recovering::open(storage, identity, config.durability)?;
         let mut restored = Restored::new(config, self.shard, self.shards);
-        let now = Clock::starting_at(Time(0)).now();
+        let now = wall();
         let progress = |progress| show(&self.board, progress);
         let (mut journal, recovered) = recovering.recover(now, &mut restored, &progress)?;
         self.followed.commit(&journal.end_commit().map_err(RecoveryError::from)?);
@@ -203,7 +203,7 @@ impl Launch {
 
     /// What users have received today is nowhere but in the claims.
     fn count_received(&self, engine: &Engine, last_time: Time) -> Result<(), StartError> {
-        let now = Clock::starting_at(last_time).now();
+        let now = last_time.max(wall());
         match &self.receivers {
             Some(receivers) if !Receiving::recover(receivers, engine, now) => {
                 Err(StartError::Receivers(self.config.receivers_max))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::turn::{Fatal, Shard};
 use crate::engine::ImageCursor;
 use crate::journal::{CheckpointFailed, CheckpointInfo, CheckpointWriter, Position, Storage};
+use crate::net::Kernel;
 use crate::units::{Durability, Time};
 
 /// Slices of 64 KiB that one turn copies at most: some tens of microseconds.
@@ -99,7 +100,7 @@ impl Checkpoints {
     }
 }
 
-impl<S: Storage> Shard<S> {
+impl<S: Storage, K: Kernel> Shard<S, K> {
     /// Does this turn's part of a checkpoint.
     pub(super) fn checkpoint(&mut self, now: Time) -> Result<(), Fatal> {
         if matches!(self.checkpoints.stage, Stage::Idle) && !self.checkpoints.is_due(now) {

@@ -13,6 +13,7 @@ use super::mesh::Bell;
 use super::turn::{Fatal, Shard};
 use crate::journal::Storage;
 use crate::limits::COVERS_QUEUED;
+use crate::net::Kernel;
 use crate::units::{EnvelopeId, Time};
 
 /// Verdicts that one turn takes at most: a crowd of them waits, claims do not.
@@ -80,7 +81,7 @@ impl Arrived {
     }
 }
 
-impl<S: Storage> Shard<S> {
+impl<S: Storage, K: Kernel> Shard<S, K> {
     /// Opens what is covered and voids what is not. There is nobody to answer:
     /// the sender looks.
     pub(super) fn decide_covers(&mut self, now: Time) -> Result<(), Fatal> {

@@ -12,7 +12,7 @@ use super::turn::{Fatal, Shard};
 use crate::engine::{Decision, Outcome, Place, Record, partition_of};
 use crate::journal::{AppendError, Storage};
 use crate::limits::PROTOCOL_VERSION;
-use crate::net::{Asked, stamp};
+use crate::net::{Asked, Kernel};
 use crate::units::{EnvelopeId, Seed, Time};
 use crate::wire::{BadRequest, Request, Status};
 
@@ -23,7 +23,7 @@ const TOUCH_GROUP: usize = 32;
 /// What a mesh that has no room tells to wait, in milliseconds.
 const MESH_RETRY_MS: u32 = 10;
 
-impl<S: Storage> Shard<S> {
+impl<S: Storage, K: Kernel> Shard<S, K> {
     /// Decides the requests of our own connections that are in the inbox.
     pub(super) fn decide_inbox(&mut self, now: Time) -> Result<(), Fatal> {
         let round = self.inbox.take();
@@ -58,7 +58,7 @@ impl<S: Storage> Shard<S> {
     fn begin_round(&mut self, round: &[Asked]) {
         let Some(oldest) = round.first() else { return };
         let count = round.len();
-        self.round_at = stamp();
+        self.round_at = self.net.stamp();
         let waited = self.round_at.since(oldest.received);
         self.counters.queue_us.record(waited.into(), wide(count));
         self.answered += wide(count);

@@ -5,10 +5,11 @@ use super::answer::Verdict;
 use super::turn::{Fatal, Shard};
 use crate::engine::{Decision, Outcome};
 use crate::journal::Storage;
+use crate::net::Kernel;
 use crate::units::{MoneySource, Seed, Time};
 use crate::wire::{BadRequest, Denial, Payment, Request, SendOrder};
 
-impl<S: Storage> Shard<S> {
+impl<S: Storage, K: Kernel> Shard<S, K> {
     /// Decides about an order. One that only a payment can open is not taken
     /// where no payment can be believed; one that was taken earlier is told as
     /// ever.

@@ -13,7 +13,7 @@ use super::receivers::{Counting, Receivers};
 use super::turn::{Fatal, Shard};
 use crate::engine::{Claimed, Decision, Engine, Outcome, Record};
 use crate::journal::{Committed, Storage};
-use crate::net::Asked;
+use crate::net::{Asked, Kernel};
 use crate::units::{EnvelopeId, Stamp, Time, UserId};
 use crate::wire::Request;
 
@@ -78,7 +78,7 @@ impl Receiving {
     }
 }
 
-impl<S: Storage> Shard<S> {
+impl<S: Storage, K: Kernel> Shard<S, K> {
     /// Decides about a claim like `verdict`, within the limits.
     #[inline(never)] // the path without limits stays as short as it is
     pub(super) fn claim_within_limits(

@@ -21,7 +21,7 @@ use super::receive::Receiving;
 use crate::engine::{Engine, Misfit};
 use crate::journal::{CheckpointInfo, CommitFailed, Committed, Journal, Storage};
 use crate::limits::IDLE_MARK_AFTER;
-use crate::net::{Inbox, Net, stamp};
+use crate::net::{Inbox, Kernel, Net, Uring};
 use crate::units::{Cell, Durability, Stamp, Time};
 use crate::wire::PaymentKeys;
 
@@ -117,8 +117,8 @@ struct Begun {
 }
 
 /// One shard with its rooms.
-pub struct Shard<S: Storage> {
-    pub(super) net: Net,
+pub struct Shard<S: Storage, K = Uring> {
+    pub(super) net: Net<K>,
     pub(super) engine: Engine,
     pub(super) journal: Journal<S>,
     pub(super) mesh: Mesh,
@@ -144,15 +144,15 @@ pub struct Shard<S: Storage> {
     /// The commit that is under way.
     begun: Option<Begun>,
     /// When records were last committed, by the clock that cannot be set.
-    committed_at: Instant,
+    committed_at: Stamp,
     /// The last expiry found no room in the journal.
     expiry_stuck: bool,
 }
 
-impl<S: Storage> Shard<S> {
+impl<S: Storage, K: Kernel> Shard<S, K> {
     /// A shard on a recovered state; runs on the thread that made `net`.
     pub fn new(
-        net: Net,
+        net: Net<K>,
         engine: Engine,
         journal: Journal<S>,
         mesh: Mesh,
@@ -161,7 +161,7 @@ impl<S: Storage> Shard<S> {
         settings: ShardSettings,
     ) -> Self {
         let ShardSettings { cell, durability, ports, seeds, wait_us_max, .. } = settings;
-        let now = stamp();
+        let now = net.stamp();
         let mut counters = ShardCounters::default();
         if let Some(info) = &settings.checkpoint {
             counters.checkpoints.note(info);
@@ -189,7 +189,7 @@ impl<S: Storage> Shard<S> {
             bell: settings.bell,
             board: settings.board,
             begun: None,
-            committed_at: Instant::now(),
+            committed_at: now,
             expiry_stuck: false,
         };
         shard.free();
@@ -205,6 +205,12 @@ impl<S: Storage> Shard<S> {
             self.turn()?;
         }
         self.drain()
+    }
+
+    /// One turn with what is there, without sleeping, for a simulation.
+    pub fn step(&mut self) -> Result<(), Fatal> {
+        self.wait(Some(Duration::ZERO))?;
+        self.turn()
     }
 
     /// Sleeps until something comes in from a connection, a peer or the ledger, or
@@ -223,7 +229,7 @@ impl<S: Storage> Shard<S> {
     /// and only then do the replies leave. While a commit is under way the next
     /// batch is decided; it is committed when that one has ended.
     fn turn(&mut self) -> Result<(), Fatal> {
-        let now = self.clock.now();
+        let now = self.clock.at(self.net.wall());
         self.end_commit_if_done()?;
         self.relay_answered();
         self.decide_carried(now)?;
@@ -264,7 +270,7 @@ impl<S: Storage> Shard<S> {
         }
         let records = self.journal.uncommitted();
         let begun = Begun {
-            at: stamp(),
+            at: self.net.stamp(),
             collected: self.net.collected(),
             records: records.into(),
             answered: std::mem::take(&mut self.answered),
@@ -323,7 +329,7 @@ impl<S: Storage> Shard<S> {
 
     /// What was sealed with `begun` is committed: its replies leave.
     fn release(&mut self, committed: Committed, begun: &Begun) -> Result<(), Fatal> {
-        let now = stamp();
+        let now = self.net.stamp();
         if let Some(receiving) = &mut self.receiving {
             receiving.release(committed);
         }
@@ -369,16 +375,21 @@ impl<S: Storage> Shard<S> {
     /// recovery knows it was acknowledged (DESIGN §5).
     fn mark_when_idle(&mut self, appended: bool, now: Time) -> Result<(), Fatal> {
         if self.begun.is_some() || appended {
-            self.committed_at = Instant::now();
-        } else if self.journal.mark_wanted() && self.committed_at.elapsed() >= IDLE_MARK_AFTER {
+            self.committed_at = self.net.stamp();
+        } else if self.journal.mark_wanted() && self.is_idle() {
             self.journal.mark(now)?;
         }
         Ok(())
     }
 
+    fn is_idle(&self) -> bool {
+        let since_us = self.net.stamp().since(self.committed_at);
+        Duration::from_micros(since_us.into()) >= IDLE_MARK_AFTER
+    }
+
     /// How long the next wait may sleep; `None` is until something comes.
     fn sleep_at_most(&mut self) -> Option<Duration> {
-        let now = self.clock.now();
+        let now = self.clock.at(self.net.wall());
         let mark = self.journal.mark_wanted().then_some(IDLE_MARK_AFTER);
         let due = self.engine.next_due().map(|due| {
             let wait = (u64::from(due) * 1000).saturating_sub(now.0);
@@ -412,7 +423,7 @@ impl<S: Storage> Shard<S> {
         self.board.enter(Phase::Draining);
         self.turn()?;
         self.settle_mesh()?;
-        let now = self.clock.now();
+        let now = self.clock.at(self.net.wall());
         self.end_commit()?;
         self.commit(now)?;
         self.end_commit()?;
@@ -440,7 +451,7 @@ impl<S: Storage> Shard<S> {
                 break;
             }
             std::thread::sleep(DRAIN_LOOK);
-            let now = self.clock.now();
+            let now = self.clock.at(self.net.wall());
             self.relay_answered();
             self.decide_carried(now)?;
             self.end_commit()?;
