@@ -45,7 +45,7 @@ pub use arrangement::{Arrangement, ArrangementError, Building};
 pub use batch::{BATCH_HEADER_BYTES, BatchHeader};
 pub use checkpoint::{
     CheckpointFailed, CheckpointFault, CheckpointInfo, CheckpointNumber, CheckpointSettings,
-    CheckpointStart, CheckpointWriter, SLICE_BYTES_MAX, write_checkpoint,
+    CheckpointStart, CheckpointWriter, SLICE_BYTES_MAX, SimulatedBackground, write_checkpoint,
 };
 pub use decide::{
     CheckpointFindings, CheckpointRow, Findings, Leftover, Row, SegmentFault, Stray, decide,

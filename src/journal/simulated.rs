@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::checkpoint::{CheckpointNumber, CheckpointStart, Header, Packer};
+use super::checkpoint::{CheckpointInfo, CheckpointNumber, CheckpointStart, Header, Packer};
 use super::storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
 use super::{Identity, Position, SegmentHeader, Sequence, narrow, segment, widen};
 use crate::limits::PAGE_BYTES;
@@ -42,6 +42,8 @@ struct State {
     /// Checkpoints are written past the cache and named when they are whole, so
     /// a crash finds each as it is.
     checkpoints: BTreeMap<CheckpointNumber, Arc<Vec<u8>>>,
+    /// Where each of them began.
+    began: BTreeMap<CheckpointNumber, Position>,
     syncs: u64,
     fail_sync: Option<u64>,
     segments_max: Option<usize>,
@@ -119,6 +121,12 @@ impl Disk {
         self.state.borrow_mut().segments_max = count;
     }
 
+    /// Nothing that was to fail or to be full is so any more.
+    pub fn mend(&self) {
+        let mut state = self.state.borrow_mut();
+        (state.fail_sync, state.segments_max) = (None, None);
+    }
+
     /// Whether a failed sync left its note.
     pub fn marked(&self) -> bool {
         self.state.borrow().marker
@@ -142,7 +150,12 @@ impl Disk {
 
     /// Writes a whole checkpoint, as the background thread does, and removes
     /// the one before the older of the last two.
-    pub fn checkpoint(&self, start: CheckpointStart, end: Position, slices: &[&[u8]]) {
+    pub fn checkpoint(
+        &self,
+        start: CheckpointStart,
+        end: Position,
+        slices: &[&[u8]],
+    ) -> CheckpointInfo {
         let mut state = self.state.borrow_mut();
         let last = state.checkpoints.last_key_value().map_or(0, |(last, _)| *last);
         let number = last + 1;
@@ -160,8 +173,19 @@ impl Disk {
         }
         close(&mut packer, &mut bytes);
         bytes.extend(packer.footer(end).1);
+        let size = widen(bytes.len());
         state.checkpoints.insert(number, Arc::new(bytes));
         state.checkpoints.retain(|n, _| *n >= last);
+        let keep_from = state.began.get(&last).copied().unwrap_or_default();
+        state.began.insert(number, start.position());
+        CheckpointInfo {
+            number,
+            began: start.position(),
+            end,
+            bytes: size,
+            began_at: start.began_at,
+            keep_from,
+        }
     }
 
     /// The checkpoints, ascending.

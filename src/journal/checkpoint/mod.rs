@@ -9,6 +9,7 @@ mod background;
 mod file;
 mod format;
 mod read;
+mod simulated;
 mod writer;
 
 use std::fmt;
@@ -17,6 +18,7 @@ pub use file::write_checkpoint;
 pub use format::{CheckpointFault, SLICE_BYTES_MAX};
 pub(super) use format::{Header, Packer, header_of};
 pub(super) use read::{Examined, LoadFailed, each_slice, examine};
+pub use simulated::SimulatedBackground;
 pub use writer::{CheckpointSettings, CheckpointWriter};
 
 use super::Position;

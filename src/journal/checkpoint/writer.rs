@@ -19,14 +19,14 @@ use crate::journal::{Identity, Position};
 
 /// Buffers that go round: enough that the disk is never without work, and
 /// 5 MiB in all.
-const BUFFERS: usize = 64;
+pub(super) const BUFFERS: usize = 64;
 
 /// What a buffer holds without growing: a slice of the engine.
-const BUFFER_BYTES: usize = 72 << 10;
+pub(super) const BUFFER_BYTES: usize = 72 << 10;
 
 /// Messages besides slices that can wait: the ends and beginnings of attempts
 /// that the thread has not come to.
-const OTHER_MESSAGES: usize = 16;
+pub(super) const OTHER_MESSAGES: usize = 16;
 
 /// How long an ending writer waits for its thread.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -80,9 +80,28 @@ impl CheckpointWriter {
         let thread = start(background, settings.background_core, arrangement.clone())
             .map_err(StorageError::Background)?;
         let free = (0..BUFFERS).map(|_| Vec::with_capacity(BUFFER_BYTES)).collect();
-        let (outbox, thread) = (Some(outbox), Some(thread));
-        let (attempt, running, refused) = (0, None, false);
-        Ok(Self { outbox, emptied, outcomes, free, attempt, running, refused, cancelled, thread })
+        let mut writer = Self::between(outbox, emptied, outcomes);
+        (writer.free, writer.cancelled, writer.thread) = (free, cancelled, Some(thread));
+        Ok(writer)
+    }
+
+    /// The shard's ends of the channels to whoever writes.
+    pub(super) fn between(
+        outbox: Sender<Message>,
+        emptied: Receiver<Vec<u8>>,
+        outcomes: Receiver<Outcome>,
+    ) -> Self {
+        Self {
+            outbox: Some(outbox),
+            emptied,
+            outcomes,
+            free: Vec::new(),
+            attempt: 0,
+            running: None,
+            refused: false,
+            cancelled: Arc::default(),
+            thread: None,
+        }
     }
 
     /// Begins a checkpoint. One that is still being written is abandoned.
