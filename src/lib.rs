@@ -14,6 +14,7 @@
 pub mod checksum;
 pub mod limits;
 pub mod memory;
+pub mod planted;
 pub mod units;
 
 pub mod wire;

@@ -8,6 +8,7 @@ use super::class::SlotRef;
 use super::slots::Vacancy;
 use super::transition::ends_at;
 use super::{Claimed, Closed, Engine, Issued, Misfit, Paid, Record, Recycled, Returned, Voided};
+use crate::planted::{Bug, is_planted};
 use crate::units::{MoneySource, UnixSeconds};
 
 impl Engine {
@@ -47,7 +48,9 @@ impl Engine {
         }
         let slot = self.slots.open(&vacancy, page, record).ok_or(Misfit::Full)?;
         self.wheel.link(&mut self.slots, slot, ends_at(record), record.at);
-        self.orders.insert(&self.slots, slot);
+        if !(is_planted(Bug::OrderForgotten) && record.order.is_multiple_of(16)) {
+            self.orders.insert(&self.slots, slot);
+        }
         if record.source == MoneySource::Vouched {
             self.totals.fund(record.total);
         } else {

@@ -18,6 +18,7 @@ use super::sound::is_sound;
 use super::transition::came_to;
 use super::words::{high, index, low, narrow};
 use super::{Capacity, Engine, EnvelopeLimits, Issued, Misfit, Record, Totals};
+use crate::planted::{Bug, is_planted};
 use crate::units::{Cell, EnvelopeId, EnvelopeState, PARTITIONS, UnixSeconds, UserId};
 use crate::wire::Row;
 
@@ -325,7 +326,7 @@ impl Restoring {
     /// taken after a record.
     #[inline]
     fn is_in_image(&self, id: EnvelopeId, end: u64) -> bool {
-        end <= self.copied_at(id)
+        end <= self.copied_at(id) && !is_planted(Bug::ImageReplayed)
     }
 
     /// As of which position the page of this envelope, or a large envelope, was

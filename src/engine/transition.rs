@@ -14,6 +14,7 @@ use super::slots::{NO_LINK, RUN_WORD, Slot, Slots, Vacancy};
 use super::{
     Cause, Claimed, Closed, Issued, Misfit, Paid, Recycled, Returned, Voided, partition_of, split,
 };
+use crate::planted::{Bug, is_planted};
 use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, UnixSeconds, VoidCause};
 use crate::wire::Row;
 
@@ -193,7 +194,8 @@ impl Slots {
         if slot.class.is_large() {
             self.free_run(slot);
         }
-        self.arena.put(slot.at, u64::from(slot.header.generation));
+        let last = slot.header.generation - u16::from(is_planted(Bug::GenerationReused));
+        self.arena.put(slot.at, u64::from(last));
     }
 
     /// When an envelope came to its end.

@@ -4,6 +4,7 @@
 //! anything else, so that a repeated claim never takes from the stock.
 
 use super::class::SlotRef;
+use super::cold::Cold;
 use super::header::Header;
 use super::paying::voided;
 use super::senders::Senders;
@@ -13,6 +14,7 @@ use super::{
     Cause, Claimed, Closed, Decision, Engine, Issued, Outcome, Record, partition_of, split,
 };
 use crate::limits::DETAIL_ROWS_MAX;
+use crate::planted::{Bug, is_planted};
 use crate::units::{
     EnvelopeId, EnvelopeState, MoneySource, Seed, Time, UnixSeconds, UserId, VoidCause,
 };
@@ -137,7 +139,8 @@ impl Engine {
         if let Some(held) = self.share_of(&slot, user) {
             return Decision::only(held);
         }
-        if let Some(refusal) = refusal_now(&slot.header, now) {
+        let now_or_then = if is_planted(Bug::ClaimAfterExpiry) { Time(0) } else { now };
+        if let Some(refusal) = refusal_now(&slot.header, now_or_then) {
             return Decision::only(refusal);
         }
         let header = &slot.header;
@@ -164,6 +167,7 @@ impl Engine {
     #[inline]
     fn share_of(&self, slot: &Slot, user: UserId) -> Option<Outcome> {
         let rank = self.slots.rank_of(slot, user)?;
+        let rank = if is_planted(Bug::RepeatRedrawn) { 0 } else { rank };
         let amount = u64::from(self.slots.row(slot, rank).amount);
         Some(Outcome::AlreadyClaimed { amount })
     }
@@ -216,7 +220,8 @@ impl Engine {
             return Decision::only(Outcome::NotFound);
         };
         let header = &slot.header;
-        if self.slots.cold(slot.reference()).is_none_or(|cold| cold.sender != sender) {
+        let sent_by = |cold: Cold| cold.sender == sender || is_planted(Bug::AnybodyCancels);
+        if !self.slots.cold(slot.reference()).is_some_and(sent_by) {
             return Decision::only(Outcome::Denied);
         }
         let amount = header.unclaimed;

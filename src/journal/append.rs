@@ -12,6 +12,7 @@ use super::storage::{NextError, Segment, SegmentBytes, Storage};
 use super::{Committed, Position, Sequence, page_up, record, widen};
 use crate::checksum::seed_of;
 use crate::engine::Record;
+use crate::planted::{Bug, is_planted};
 use crate::units::{Durability, Time};
 
 /// A recovered journal. One shard owns it and is the only one to write.
@@ -397,7 +398,10 @@ impl<S: Storage> Journal<S> {
             batch: self.chain.batch + 1,
             position: Position::of(self.base, self.start),
             time: self.chain.time.max(now),
-            durable_upto: self.synced,
+            durable_upto: match is_planted(Bug::CommittedAhead) {
+                true => Position::of(self.base, self.at),
+                false => self.synced,
+            },
         };
         let bytes = self.segment.bytes_mut().get_mut(self.start..self.at).unwrap_or_default();
         let checksum = batch::seal(&header, bytes);
@@ -414,7 +418,10 @@ impl<S: Storage> Journal<S> {
     /// The one sync of a commit: the pages of the sealed batch and no others.
     fn sync_sealed(&mut self) -> Result<(), CommitFailed> {
         let (start, end) = (self.start, page_up(self.at));
-        if let Err(error) = self.segment.sync(start..end) {
+        if !is_planted(Bug::SyncSkipped)
+            && let Err(error) = self.segment.sync(start..end)
+            && !(is_planted(Bug::SyncRetried) && self.segment.sync(start..end).is_ok())
+        {
             return Err(self.fail(start, &error));
         }
         self.covered = self.synced; // what the header says, which is now on disk
@@ -458,7 +465,9 @@ impl<S: Storage> Journal<S> {
         let file = self.storage.name(self.sequence);
         let reason = error.to_string();
         let failed = CommitFailed { file, offset: widen(offset), reason };
-        self.storage.note_failed_sync(&failed.file);
+        if !is_planted(Bug::StalePageTrusted) {
+            self.storage.note_failed_sync(&failed.file);
+        }
         self.limit = 0;
         self.failure = Some(failed.clone());
         failed

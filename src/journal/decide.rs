@@ -4,6 +4,7 @@
 //! with the same names. Nothing here reads or writes anything.
 
 use super::Position;
+use crate::planted::{Bug, is_planted};
 use crate::units::Cell;
 
 /// What is wrong with a segment file as such.
@@ -93,13 +94,13 @@ pub fn decide(found: &Findings) -> Row {
     if let Some(fault) = found.fault {
         return Row::Faulty(fault);
     }
-    if found.end < found.durable_upto {
+    if found.end < found.durable_upto && !is_planted(Bug::DamageCutOff) {
         return Row::DamageBelowCommitted;
     }
     if found.end < found.checkpoint_end {
         return Row::EndsBeforeCheckpoint;
     }
-    if found.stray.is_some() {
+    if found.stray.is_some() && !is_planted(Bug::DamageCutOff) {
         return Row::DamageBeyondWindow;
     }
     match found.leftover {

@@ -34,6 +34,27 @@ pub enum Tearing {
 struct Image {
     live: Vec<u8>,
     durable: Vec<u8>,
+    /// What the cache believes to be on the disk since a sync failed, which it
+    /// is not: what is not written again is not synced again.
+    believed: Option<Vec<u8>>,
+}
+
+impl Image {
+    /// The pages of `range` go from the cache to the disk, but for those that
+    /// the cache believes to be there already.
+    fn write_back(&mut self, cached: &[u8], range: Range<usize>) {
+        for at in range.step_by(PAGE_BYTES) {
+            let page = at..at + PAGE_BYTES;
+            let believed = self.believed.as_ref().and_then(|all| all.get(page.clone()));
+            let Some(bytes) = cached.get(page.clone()).filter(|bytes| Some(*bytes) != believed)
+            else {
+                continue;
+            };
+            if let Some(durable) = self.durable.get_mut(page) {
+                durable.copy_from_slice(bytes);
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -91,13 +112,14 @@ impl Disk {
                 Tearing::Pages => PAGE_BYTES,
                 Tearing::Sectors => SECTOR_BYTES,
             };
-            let Image { live, durable } = image;
+            let Image { live, durable, believed } = image;
             for (new, old) in live.chunks(unit).zip(durable.chunks_mut(unit)) {
                 if new != old && draw.coin() {
                     old.copy_from_slice(new);
                 }
             }
             live.copy_from_slice(durable);
+            *believed = None;
         }
     }
 
@@ -106,7 +128,10 @@ impl Disk {
     pub fn restart(&self) {
         let mut state = self.state.borrow_mut();
         if std::mem::take(&mut state.marker) {
-            state.segments.values_mut().for_each(|image| image.live.clone_from(&image.durable));
+            for image in state.segments.values_mut() {
+                image.live.clone_from(&image.durable);
+                image.believed = None;
+            }
         }
     }
 
@@ -230,7 +255,8 @@ impl Disk {
         let (identity, segment_bytes) = (self.identity, widen(self.segment_bytes));
         let mut live = segment::encode(&SegmentHeader { identity, sequence, base, segment_bytes });
         live.resize(self.segment_bytes, 0);
-        state.segments.insert(sequence, Image { durable: live.clone(), live });
+        let image = Image { durable: live.clone(), live, believed: None };
+        state.segments.insert(sequence, image);
         state.writes += 1;
         Ok(())
     }
@@ -305,15 +331,14 @@ impl Segment for SimulatedSegment {
         let mut state = self.disk.state.borrow_mut();
         state.syncs += 1;
         state.writes += 1;
-        if state.fail_sync.is_some_and(|n| state.syncs == n) {
-            return Err(io::Error::other("simulated disk error"));
-        }
+        let fails = state.fail_sync.is_some_and(|n| state.syncs == n);
         let image = state.segments.get_mut(&self.sequence);
-        let durable = image.and_then(|image| image.durable.get_mut(range.clone()));
-        if let (Some(durable), Some(bytes)) = (durable, self.bytes.get(range)) {
-            durable.copy_from_slice(bytes);
+        match image {
+            Some(image) if fails => image.believed = Some(self.bytes.clone()),
+            Some(image) => image.write_back(&self.bytes, range),
+            None => {}
         }
-        Ok(())
+        if fails { Err(io::Error::other("simulated disk error")) } else { Ok(()) }
     }
 }
 
@@ -372,7 +397,9 @@ impl Storage for SimulatedStorage {
         state.writes += 1;
         state.checkpoints.retain(|number, _| !refused.contains(number));
         for (_, image) in state.segments.range_mut(from..) {
-            image.durable.clone_from(&image.live);
+            let live = std::mem::take(&mut image.live);
+            image.write_back(&live, 0..live.len());
+            image.live = live;
         }
         Ok(())
     }

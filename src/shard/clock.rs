@@ -1,6 +1,7 @@
 //! The time of the data plane: the wall clock, read once a turn, that never
 //! runs back.
 
+use crate::planted::{Bug, is_planted};
 use crate::units::Time;
 
 /// Wall time that never goes back, not even over a restart: it starts from the
@@ -18,7 +19,8 @@ impl Clock {
 
     /// `max(previous, clock)`, where `wall` is the wall clock as it stands.
     pub fn at(&mut self, wall: Time) -> Time {
-        self.last = self.last.max(wall);
+        let floor = if is_planted(Bug::ClockRunsBack) { Time(0) } else { self.last };
+        self.last = floor.max(wall);
         self.last
     }
 }

@@ -13,6 +13,7 @@ use crate::engine::{Decision, Outcome, Place, Record, partition_of};
 use crate::journal::{AppendError, Storage};
 use crate::limits::PROTOCOL_VERSION;
 use crate::net::{Asked, Kernel};
+use crate::planted::{Bug, is_planted};
 use crate::units::{EnvelopeId, Seed, Time};
 use crate::wire::{BadRequest, Request, Status};
 
@@ -240,6 +241,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     pub(super) fn expire_touched(&mut self, request: &Request, now: Time) -> Result<bool, Fatal> {
         let envelope = request.envelope();
         match envelope.and_then(|envelope| self.engine.overdue(envelope, now)) {
+            Some(_) if is_planted(Bug::ExpiryUnrecorded) => Ok(true),
             Some(expiry) => self.make_true(&expiry, now),
             None => Ok(true),
         }
@@ -273,8 +275,16 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     /// which case nothing has changed.
     #[inline]
     pub(super) fn make_true(&mut self, record: &Record, now: Time) -> Result<bool, Fatal> {
+        if is_planted(Bug::AppendForgotten) && self.counters.turns.is_multiple_of(16) {
+            self.engine.apply(record)?;
+            return Ok(true);
+        }
         match self.journal.append(record, now) {
             Ok(_) => {
+                self.engine.apply(record)?;
+                Ok(true)
+            }
+            Err(AppendError::NoSpace) if is_planted(Bug::FullDiskClaims) => {
                 self.engine.apply(record)?;
                 Ok(true)
             }

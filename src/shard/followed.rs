@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::journal::{Committed, Position};
+use crate::planted::{Bug, is_planted};
 
 /// How much must have become free before segments are looked through again: a
 /// look lists a directory, in the background.
@@ -164,7 +165,11 @@ impl Outlook {
     /// Before which position segments may go, if that is worth a look: both a
     /// restart, the follower and every subscriber must be past it.
     pub(super) fn may_free(&mut self) -> Option<Position> {
-        let before = self.keep_from.min(self.followed.passed()).min(self.followed.held());
+        let keep_from = match is_planted(Bug::FreedEarly) {
+            true => Position(u64::MAX),
+            false => self.keep_from,
+        };
+        let before = keep_from.min(self.followed.passed()).min(self.followed.held());
         let step = before.0.saturating_sub(self.freed.0);
         let worth = step >= FREE_STEP_BYTES || step > 0 && before == self.keep_from;
         worth.then(|| {

@@ -64,6 +64,9 @@ pub(crate) struct Book {
     asked: BTreeMap<(UserId, u64), Vec<SendOrder>>,
     /// The step of the simulation.
     pub(crate) now: u64,
+    /// The clock on the wall, and when somebody last set it.
+    pub(crate) wall: Time,
+    pub(crate) jumped_at: u64,
     /// The latest that the clock on the wall ever showed.
     pub(crate) latest: Time,
     /// Answers that were held against the book.
@@ -110,13 +113,16 @@ impl Book {
             return self.ordered(order, asked.at, reply);
         }
         let id = asked.request.envelope().unwrap();
-        let (now, latest) = (self.now, self.latest);
+        let (now, latest, jumped_at) = (self.now, self.latest, self.jumped_at);
         let envelope = &mut self.envelopes[self.by_id[&id]];
         if reply.status == Status::NotFound {
             assert!(envelope.may_be_gone(latest), "{id} is known: {reply:?}");
             return;
         }
-        self.shares += u64::from(envelope.told(asked, reply, now));
+        let given = envelope.told(asked, reply, now);
+        let was_over = envelope.was_over(asked.wall) && jumped_at < asked.at;
+        assert!(!(given && was_over), "{id} gives after its time");
+        self.shares += u64::from(given);
     }
 
     fn ordered(&mut self, order: &SendOrder, asked_at: u64, reply: &Reply) {
@@ -226,6 +232,12 @@ impl Envelope {
             (request, ..) => panic!("{request:?} is told {reply:?}"),
         }
         false
+    }
+
+    /// Whether its time was over when the clock on the wall showed this.
+    fn was_over(&self, wall: Time) -> bool {
+        let opened = self.summary.filter(|summary| summary.state != EnvelopeState::Reserved);
+        opened.is_some_and(|summary| wall.seconds() >= summary.expires_at)
     }
 
     fn had_ended(&self, asked_at: u64) -> bool {

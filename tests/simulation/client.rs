@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use hongbao::net::simulated::World;
+use hongbao::units::Time;
 use hongbao::wire::{Request, decode_reply, encode_request};
 
 use crate::book::Book;
@@ -18,6 +19,8 @@ const OUTSTANDING_MAX: usize = 48;
 pub(crate) struct Asked {
     pub(crate) request: Request,
     pub(crate) at: u64,
+    /// What the clock on the wall showed then.
+    pub(crate) wall: Time,
 }
 
 /// One connection to some shard.
@@ -53,11 +56,11 @@ impl Client {
     }
 
     /// Puts a request on its way, at any door.
-    pub(crate) fn ask(&mut self, request: Request, at: u64) {
+    pub(crate) fn ask(&mut self, request: Request, book: &Book) {
         let tag = self.next_tag;
         self.next_tag += 1;
         encode_request(&mut self.unsent, tag, 0, &request);
-        self.outstanding.insert(tag, Asked { request, at });
+        self.outstanding.insert(tag, Asked { request, at: book.now, wall: book.wall });
     }
 
     /// Moves bytes both ways and notes every answer.

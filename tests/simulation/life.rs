@@ -172,7 +172,8 @@ impl Life {
 
     fn step(&mut self) {
         self.book.now += 1;
-        self.book.latest = self.book.latest.max(self.world.wall());
+        self.book.wall = self.world.wall();
+        self.book.latest = self.book.latest.max(self.book.wall);
         match self.world.below(100) {
             0..50 => self.turn_a_shard(),
             50..82 => self.move_a_client(true),
@@ -203,7 +204,7 @@ impl Life {
             for _ in 0..=self.world.below(6) {
                 if let Some(request) = self.some_request().filter(|_| client.has_room()) {
                     self.book.asking(&request);
-                    client.ask(request, self.book.now);
+                    client.ask(request, &self.book);
                 }
             }
         }
@@ -329,6 +330,7 @@ impl Life {
         let wall = self.world.wall().0;
         let jumped = if self.world.one_in(2) { wall + ms / 8 } else { wall - ms };
         self.world.set_wall(Time(jumped));
+        self.book.jumped_at = self.book.now;
         self.tally.clock_jumps += 1;
     }
 
@@ -373,7 +375,7 @@ impl Life {
             for &envelope in ids {
                 let rows = Request::Detail { envelope, from: 0, rows_max: u32::MAX };
                 for request in [rows, Request::Show { envelope }] {
-                    self.clients[0].ask(request, self.book.now);
+                    self.clients[0].ask(request, &self.book);
                 }
             }
             self.until_quiet();

@@ -11,6 +11,8 @@
 mod book;
 mod client;
 mod life;
+#[cfg(feature = "planted")]
+mod planted;
 mod server;
 
 use std::sync::atomic::{AtomicU64, Ordering};

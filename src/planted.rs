@@ -1,0 +1,93 @@
+//! Bugs that are planted on purpose, one at a time, to see whether the tests
+//! find them; `docs/TESTING.md` has the table of which finds which.
+//!
+//! Only the feature `planted` can make one true. Without it every question here
+//! is a constant no, and nothing of this is in the server.
+
+/// A known bug. Each is a mistake that somebody made in a system like this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bug {
+    /// A reply leaves though its batch was not synced.
+    SyncSkipped = 1,
+    /// A failed sync is tried again, and its second answer is believed.
+    SyncRetried,
+    /// The start after a failed sync believes the page cache.
+    StalePageTrusted,
+    /// A header tells its own batch as known to be committed.
+    CommittedAhead,
+    /// Damage below what is known to be committed is cut off like a torn tail.
+    DamageCutOff,
+    /// Now and then a claim is told and applied, and never appended.
+    AppendForgotten,
+    /// A claim is told though the journal has no room for it.
+    FullDiskClaims,
+    /// "Expired" is told before the expiry is a record.
+    ExpiryUnrecorded,
+    /// A claim does not look at the time.
+    ClaimAfterExpiry,
+    /// A repeated claim tells another amount.
+    RepeatRedrawn,
+    /// Now and then an order's number is forgotten.
+    OrderForgotten,
+    /// A slot gets its last generation once more.
+    GenerationReused,
+    /// Anybody may cancel.
+    AnybodyCancels,
+    /// Records that an image has already are applied once more.
+    ImageReplayed,
+    /// Segments go before a restart can do without them.
+    FreedEarly,
+    /// The mesh loses a parcel now and then.
+    ParcelDropped,
+    /// Time is whatever the wall clock says.
+    ClockRunsBack,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::SyncSkipped,
+        Self::SyncRetried,
+        Self::StalePageTrusted,
+        Self::CommittedAhead,
+        Self::DamageCutOff,
+        Self::AppendForgotten,
+        Self::FullDiskClaims,
+        Self::ExpiryUnrecorded,
+        Self::ClaimAfterExpiry,
+        Self::RepeatRedrawn,
+        Self::OrderForgotten,
+        Self::GenerationReused,
+        Self::AnybodyCancels,
+        Self::ImageReplayed,
+        Self::FreedEarly,
+        Self::ParcelDropped,
+        Self::ClockRunsBack,
+    ];
+}
+
+#[cfg(feature = "planted")]
+static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+
+/// Plants a bug in this process, in the place of the one before; `None` takes
+/// it out.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.store(bug.map_or(0, |bug| bug as u8), std::sync::atomic::Ordering::SeqCst);
+}
+
+/// Whether this bug is planted.
+#[cfg(feature = "planted")]
+#[inline]
+pub(crate) fn is_planted(bug: Bug) -> bool {
+    PLANTED.load(std::sync::atomic::Ordering::Relaxed) == bug as u8
+}
+
+/// Whether this bug is planted: no.
+#[cfg(not(feature = "planted"))]
+#[expect(clippy::inline_always, reason = "a constant, also where nothing is optimised")]
+#[inline(always)]
+pub(crate) const fn is_planted(_bug: Bug) -> bool {
+    false
+}
