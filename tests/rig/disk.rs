@@ -1,8 +1,8 @@
 //! A small real file system whose disk can be filled, cut off and healed.
 //!
-//! An ext4 in an image on a loop device; the image lies on a tmpfs, so nothing
-//! is worn and the device can be made to fail: pages of the image that are
-//! holes cannot be written once the tmpfs is full.
+//! An ext4 or XFS in an image on a loop device; the image lies on a tmpfs, so
+//! nothing is worn and the device can be made to fail: pages of the image that
+//! are holes cannot be written once the tmpfs is full.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -20,24 +20,34 @@ pub struct Disk {
     under: tempfile::TempDir,
     at: PathBuf,
     image: PathBuf,
+    options: &'static str,
 }
 
 impl Disk {
-    /// `mib` MiB, made with these further words for mkfs; `None`, with a line
-    /// that says why, where this machine has no right or no means.
+    /// An ext4 of `mib` MiB, made with these further words for mkfs; `None`, with
+    /// a line that says why, where this machine has no right or no means.
     pub fn made(mib: u64, mkfs: &[&str]) -> Option<Self> {
+        let words = [&["-q", "-m", "0", "-b", "4096"], mkfs].concat();
+        Self::with(mib, "ext4", &words, "loop,errors=remount-ro")
+    }
+
+    /// An XFS, as small as one can be.
+    pub fn xfs() -> Option<Self> {
+        Self::with(320, "xfs", &["-q"], "loop")
+    }
+
+    fn with(mib: u64, kind: &str, words: &[&str], options: &'static str) -> Option<Self> {
         let under = tempfile::tempdir().unwrap();
         let (at, image) = (under.path().join("mounted"), under.path().join("image"));
-        let disk = Self { under, at, image };
+        let disk = Self { under, at, image, options };
         if !run("mount", &["-t", "tmpfs", "-o", &size(mib + 8), "none"], &[disk.under.path()]) {
             println!("skipped: no right to mount a file system here");
             return None;
         }
         fs::create_dir(&disk.at).unwrap();
         File::create(&disk.image).unwrap().set_len(mib << 20).unwrap();
-        let words = [&["-q", "-m", "0", "-b", "4096"], mkfs].concat();
-        if !run("mkfs.ext4", &words, &[&disk.image]) || !disk.mount_at(&disk.at) {
-            println!("skipped: no ext4 on a loop device here");
+        if !run(&format!("mkfs.{kind}"), words, &[&disk.image]) || !disk.mount_at(&disk.at) {
+            println!("skipped: no {kind} on a loop device here (mkfs.{kind} and a kernel with it)");
             return None;
         }
         let _ = fs::remove_dir(disk.at.join("lost+found")); // a shard may be mounted here
@@ -50,7 +60,7 @@ impl Disk {
     }
 
     fn mount_at(&self, at: &Path) -> bool {
-        run("mount", &["-o", "loop,errors=remount-ro"], &[&self.image, at])
+        run("mount", &["-o", self.options], &[&self.image, at])
     }
 
     /// Mounts it somewhere else.
@@ -69,6 +79,13 @@ impl Disk {
     pub fn remount(&self) {
         self.unmount();
         assert!(self.mount_at(&self.at));
+    }
+
+    /// Power fails, as far as the file system knows: from this moment on it
+    /// writes nothing, not even its own log, and what was not synced is lost when
+    /// it is mounted again. False where nobody can ask for that.
+    pub fn cut(&self) -> bool {
+        run("xfs_io", &["-x", "-c", "shutdown"], &[&self.at]) // the same request for ext4
     }
 
     /// Makes ext4 find an error, on which it turns read-only; false where the
