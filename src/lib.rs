@@ -15,6 +15,7 @@ pub mod checksum;
 pub mod limits;
 pub mod memory;
 pub mod planted;
+mod threads;
 pub mod units;
 
 pub mod wire;

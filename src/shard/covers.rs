@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::mesh::Bell;
+use super::bell::Bell;
 use super::turn::{Fatal, Shard};
 use crate::journal::Storage;
 use crate::limits::COVERS_QUEUED;

@@ -5,62 +5,15 @@
 //! follower sleeps. It never waits for the follower.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::thread::{self, Thread};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
+use super::sleeper::Sleeper;
 use crate::journal::{Committed, Position};
 use crate::planted::{Bug, is_planted};
 
 /// How much must have become free before segments are looked through again: a
 /// look lists a directory, in the background.
 const FREE_STEP_BYTES: u64 = 1 << 20;
-
-/// The follower's bed. Whoever sleeps says so first and looks for work once
-/// more; whoever brings work looks at the flag afterwards; so one of the two
-/// sees the other.
-#[derive(Debug, Default)]
-pub struct Sleeper {
-    sleeping: AtomicBool,
-    thread: Mutex<Option<Thread>>,
-}
-
-impl Sleeper {
-    /// The calling thread sleeps here from now on.
-    pub fn settle(&self) {
-        *self.thread.lock() = Some(thread::current());
-    }
-
-    /// Sleeps until it is woken, or so long, unless there is work already.
-    pub fn sleep(&self, timeout: Option<Duration>, has_work: impl FnOnce() -> bool) {
-        self.sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if !has_work() {
-            match timeout {
-                Some(timeout) => thread::park_timeout(timeout),
-                None => thread::park(),
-            }
-        }
-        self.sleeping.store(false, Ordering::Relaxed);
-    }
-
-    /// Wakes it if it sleeps. What it is woken for was made visible before.
-    pub fn wake_if_asleep(&self) {
-        fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) {
-            self.wake();
-        }
-    }
-
-    /// Wakes it, also out of a short rest.
-    pub fn wake(&self) {
-        if let Some(thread) = &*self.thread.lock() {
-            thread.unpark();
-        }
-    }
-}
 
 /// Between one shard and its follower.
 #[derive(Debug)]

@@ -8,13 +8,13 @@
 //! shard that sleeps.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam::queue::ArrayQueue;
 
+use super::bell::Bell;
 use crate::journal::{Committed, Position};
 use crate::limits::{PARCEL_REPLY_BYTES, PARCEL_REQUESTS, PARCELS_PER_PAIR_MIN, PARCELS_PER_SHARD};
-use crate::net::{Asked, Waker};
+use crate::net::Asked;
 use crate::planted::{Bug, is_planted};
 use crate::wire::{ReplyWriter, reply_bytes_max};
 
@@ -69,42 +69,6 @@ impl Parcel {
         self.asked.clear();
         self.replies.clear();
         self.promised = 0;
-    }
-}
-
-/// A shard's bell. Whoever sleeps says so first and looks at its queues once
-/// more; whoever pushes looks at the flag after the push; so one of the two
-/// sees the other.
-#[derive(Debug)]
-pub struct Bell {
-    sleeping: AtomicBool,
-    waker: Waker,
-}
-
-impl Bell {
-    /// The bell of the shard that `waker` wakes.
-    pub fn new(waker: Waker) -> Arc<Self> {
-        Arc::new(Self { sleeping: AtomicBool::new(false), waker })
-    }
-
-    /// Wakes the shard if it sleeps. What it is woken for was made visible
-    /// before.
-    pub fn ring_if_asleep(&self) {
-        fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) {
-            self.waker.wake();
-        }
-    }
-
-    /// About to sleep; the queues must be looked at after this.
-    pub(super) fn lie_down(&self) {
-        self.sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-    }
-
-    /// Awake.
-    pub(super) fn get_up(&self) {
-        self.sleeping.store(false, Ordering::Relaxed);
     }
 }
 

@@ -5,7 +5,9 @@
 //! clock per request.
 
 mod answer;
+mod bell;
 mod board;
+mod buckets;
 mod checkpoint;
 mod clock;
 mod counters;
@@ -17,15 +19,18 @@ mod paying;
 mod pressure;
 mod receive;
 mod receivers;
+mod sleeper;
 mod turn;
 
+pub use bell::Bell;
 pub use board::{Board, Phase};
 pub use checkpoint::Checkpoints;
 pub use clock::Clock;
 pub use counters::{CheckpointCounters, HISTOGRAM_BUCKETS, Histogram, ShardCounters, TableFill};
 pub use covers::{Cover, Covers};
-pub use followed::{Followed, Outlook, Sleeper};
-pub use mesh::{Bell, Mesh};
+pub use followed::{Followed, Outlook};
+pub use mesh::Mesh;
 pub use receive::Receiving;
 pub use receivers::{ReceiveLimits, Receivers};
+pub use sleeper::Sleeper;
 pub use turn::{Fatal, Shard, ShardSettings};

@@ -11,15 +11,10 @@
 //! the doors open, and from then on with every claim that is appended. A crash
 //! takes the table together with the claims that were not committed.
 
-use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-
-use self_cell::{MutBorrow, self_cell};
-use zerocopy::{FromBytes, IntoBytes, KnownLayout};
-
+use super::buckets::{BUCKET_BYTES, Bucket, Buckets};
 use crate::engine::mix;
 use crate::limits::RECEIVES_PER_DAY_MAX;
-use crate::memory::Bytes;
+use crate::threads::{AtomicU16, AtomicU64, Ordering, spin_loop, yield_now};
 use crate::units::{Stamp, UnixSeconds, UserId, day_of};
 
 /// Buckets for each user of a day: yesterday's users are kept for shards whose
@@ -120,41 +115,6 @@ impl Received {
     }
 }
 
-/// One user on one day; never across two cache lines.
-#[derive(FromBytes, IntoBytes, KnownLayout)]
-#[repr(C)]
-struct Bucket {
-    user: AtomicU64,
-    /// A [`Received`].
-    received: AtomicU64,
-    /// The latest round in which it has grown, as a [`Stamp`].
-    grown_at: AtomicU64,
-    spare: AtomicU64,
-}
-
-type All<'a> = &'a [Bucket];
-
-self_cell!(
-    /// Buckets on huge pages: every new user is a miss, and with small pages two.
-    struct Buckets {
-        owner: MutBorrow<Bytes>,
-        #[covariant]
-        dependent: All,
-    }
-);
-
-impl Buckets {
-    /// So many, all empty.
-    fn zeroed(count: usize) -> Self {
-        let bytes = Bytes::zeroed(count.saturating_mul(size_of::<Bucket>()));
-        Self::new(MutBorrow::new(bytes), |bytes| {
-            // The bytes begin at a page, so this never fails.
-            let all = <[Bucket]>::mut_from_bytes(bytes.borrow_mut().all_mut());
-            all.map_or(&[], |all| all)
-        })
-    }
-}
-
 /// What a search has led to.
 enum Sought<'a> {
     /// The user was there.
@@ -196,7 +156,7 @@ const SETTLED: u64 = u64::MAX;
 impl Receivers {
     /// The bytes that [`Receivers::new`] reserves.
     pub fn bytes(receivers_max: u32) -> usize {
-        Self::bucket_count(receivers_max).saturating_mul(size_of::<Bucket>())
+        Self::bucket_count(receivers_max).saturating_mul(BUCKET_BYTES)
     }
 
     fn bucket_count(receivers_max: u32) -> usize {
@@ -371,7 +331,7 @@ impl Receivers {
 
     #[inline]
     fn all(&self) -> &[Bucket] {
-        self.buckets.borrow_dependent()
+        self.buckets.all()
     }
 
     #[inline]
@@ -402,7 +362,7 @@ impl Bucket {
             }
             // Two stores away, unless that thread was just put to sleep.
             spins += 1;
-            if spins < 100 { spin_loop() } else { std::thread::yield_now() }
+            if spins < 100 { spin_loop() } else { yield_now() }
         }
     }
 
@@ -439,4 +399,5 @@ impl Bucket {
 }
 
 #[cfg(test)]
+#[path = "receivers/tests.rs"] // said, because `tests/models` has this file elsewhere
 mod tests;

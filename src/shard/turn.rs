@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha12Rng;
 
 use super::answer::Facts;
+use super::bell::Bell;
 use super::board::{Board, Phase};
 use super::checkpoint::Checkpoints;
 use super::clock::Clock;
 use super::counters::{ShardCounters, TableFill};
 use super::covers::{Arrived, Covers};
 use super::followed::Outlook;
-use super::mesh::{Bell, Mesh};
+use super::mesh::Mesh;
 use super::pressure::Pressure;
 use super::receive::Receiving;
 use crate::engine::{Engine, Misfit};

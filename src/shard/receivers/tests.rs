@@ -193,7 +193,7 @@ fn threads_that_race_for_the_last_share_never_both_get_it() {
 
 #[test]
 fn memory_follows_the_number_of_users() {
-    assert_eq!(size_of::<Bucket>(), 32);
+    assert_eq!(BUCKET_BYTES, 32);
     assert_eq!(Receivers::bytes(1_000_000), 128_000_000);
     let receivers = table(LIMITS, 1000);
     assert_eq!(size_of_val(receivers.all()), Receivers::bytes(1000));
