@@ -161,6 +161,8 @@ pub(super) fn body<'a>(header: &BatchHeader, bytes: &'a [u8]) -> Option<&'a [u8]
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Recycled, Returned, Voided};
     use crate::journal::record;
@@ -297,5 +299,44 @@ mod tests {
         assert!(read(&bytes, 5, Position(0x11000)).is_none());
         assert!(is_stale(&bytes, 6));
         assert!(!is_stale(&bytes, 5));
+    }
+
+    fn headers() -> impl Strategy<Value = BatchHeader> {
+        any::<([u32; 4], bool, [u64; 4])>().prop_map(|(halves, unsynced, words)| {
+            let [previous, records, epoch, sequence] = halves;
+            let [batch, position, time, durable_upto] = words;
+            BatchHeader {
+                checksum: 0,
+                body_checksum: 0,
+                previous,
+                body_bytes: 0,
+                records,
+                epoch,
+                sequence,
+                unsynced,
+                batch,
+                position: Position(position),
+                time: Time(time),
+                durable_upto: Position(durable_upto),
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_sealed_batch_reads_back(header in headers(), records: Vec<u8>, bit: u16) {
+            let mut bytes = [&[0; BATCH_HEADER_BYTES][..], &records].concat();
+            let body_bytes = u32::try_from(records.len()).unwrap();
+            let checksum = seal(&BatchHeader { body_bytes, ..header }, &mut bytes);
+            let found = read(&bytes, header.sequence, header.position).unwrap();
+            let body_checksum = found.body_checksum;
+            prop_assert_eq!(found, BatchHeader { checksum, body_checksum, body_bytes, ..header });
+            prop_assert_eq!(body(&found, &bytes), Some(&records[..]));
+            // Any bit of it is guarded by one of the two checksums.
+            let bit = usize::from(bit) % (bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let found = read(&bytes, header.sequence, header.position);
+            prop_assert!(found.and_then(|found| body(&found, &bytes)).is_none());
+        }
     }
 }

@@ -133,6 +133,8 @@ pub(super) fn judge(header: &SegmentHeader, ours: Identity, base: u64) -> Result
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const OURS: Identity = Identity { cell: 3, shard: 1, shards: 2 };
@@ -179,5 +181,20 @@ mod tests {
         assert_eq!(other(Identity { shards: 4, ..OURS }), SegmentFault::OtherShards(2));
         assert_eq!(other(Identity { shard: 0, ..OURS }), SegmentFault::OtherShard(1));
         assert_eq!(judge(&header(), OURS, 0), Err(SegmentFault::HeaderDamaged));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_of_a_sound_size_reads_back(
+            (cell, shard, shards) in any::<(u8, u16, u16)>(),
+            (sequence, base) in any::<(u32, u64)>(),
+            pages in 16..(SEGMENT_BYTES_MAX / PAGE_BYTES),
+        ) {
+            let (identity, bytes) = (Identity { cell, shard, shards }, widen(pages * PAGE_BYTES));
+            let header = SegmentHeader { identity, sequence, base, segment_bytes: bytes };
+            let stored = Stored { front: encode(&header), bytes };
+            prop_assert_eq!(read(sequence, &stored), Ok(header));
+            prop_assert_eq!(judge(&header, identity, base), Ok(()));
+        }
     }
 }

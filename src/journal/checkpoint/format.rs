@@ -425,3 +425,62 @@ pub(in crate::journal) fn slices_of<'a>(block: &'a [u8], mut show: impl FnMut(Op
         rest = after;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers() -> impl Strategy<Value = Header> {
+        any::<([u64; 4], [u32; 3], [u16; 2], u8)>().prop_map(|(words, halves, shards, cell)| {
+            let [end, batch, time, began_at] = words;
+            let [checksum, epoch, number] = halves;
+            let [shard, shards] = shards;
+            let (time, end) = (Time(time), Position(end));
+            let chain = Chain { batch, checksum, epoch, time, end };
+            let start = CheckpointStart { chain, began_at: Time(began_at) };
+            Header { identity: Identity { cell, shard, shards }, number, start }
+        })
+    }
+
+    /// The bytes of a file with these slices, and the offset of its block.
+    fn file(header: &Header, slices: &[Vec<u8>], end: Position) -> Vec<u8> {
+        let (mut packer, mut file) = Packer::new(header);
+        for slice in slices {
+            packer.push(slice);
+        }
+        if let Some((offset, block)) = packer.seal() {
+            assert_eq!(offset, widen(file.len()));
+            file.extend_from_slice(block);
+        }
+        let (offset, footer) = packer.footer(end);
+        assert_eq!(offset, widen(file.len()));
+        [file, footer].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn any_checkpoint_reads_back(
+            header in headers(),
+            slices in prop::collection::vec(any::<Vec<u8>>(), 1..9),
+            end: u64,
+        ) {
+            let file = file(&header, &slices, Position(end));
+            let (found, seed) = header_of(&file, header.number).unwrap();
+            prop_assert_eq!(found, header);
+            let last = file.len() - PAGE_BYTES;
+            let footer = footer_of(&file[last..], widen(file.len()), seed).unwrap();
+            prop_assert_eq!(footer.end, Position(end));
+            let mut blocks = Blocks::new(seed, footer);
+            let length = blocks.length(&file[PAGE_BYTES..]).unwrap();
+            let block = &file[PAGE_BYTES..PAGE_BYTES + length];
+            blocks.check(block).unwrap();
+            prop_assert_eq!(blocks.next_offset(), None);
+            prop_assert_eq!(blocks.finish(), Ok(()));
+            let mut read = Vec::new();
+            slices_of(block, |slice| read.push(slice.unwrap().to_vec()));
+            prop_assert_eq!(read, slices);
+        }
+    }
+}
