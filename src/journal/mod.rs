@@ -55,6 +55,8 @@ pub use directory::{Directory, DirectoryError, DirectoryHold};
 pub use mapped::{MmapStorage, StorageError, check_memlock};
 pub use read_only::{JournalFiles, LoadedSegment};
 pub use record::RECORD_BYTES_MAX;
+#[doc(hidden)]
+pub use record::{bytes_of_record, record_of_bytes};
 pub use recovery::{Recovered, Recovering, TornTail};
 pub use refusal::RecoveryError;
 pub use replay::{GROUP_RECORDS_MAX, Progress, Replica, Unfit};

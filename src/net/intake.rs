@@ -172,6 +172,27 @@ fn read_carried(
     step
 }
 
+/// The requests of a connection whose stream comes in these pieces, and whether
+/// it breaks: for fuzzing, where there is no ring that lends buffers.
+#[doc(hidden)]
+pub fn read_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Asked>, bool) {
+    let origin = Origin { connection: 0, received: Stamp(0) };
+    let (mut connection, mut inbox, mut all) = (Connection::vacant(), Inbox::new(), Vec::new());
+    for mut piece in pieces {
+        loop {
+            let stopped = read_frames(&mut connection, origin, piece, &mut inbox);
+            all.append(&mut inbox.asked);
+            connection.promised = 0; // as if every reply had been sent
+            match stopped {
+                Stopped::Used => break,
+                Stopped::InboxFull(used) | Stopped::NoRoom(used) => piece = &piece[used..],
+                Stopped::Broken(_) => return (all, true),
+            }
+        }
+    }
+    (all, false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,8 @@ pub mod simulated;
 
 mod traffic;
 
+#[doc(hidden)]
+pub use intake::read_pieces;
 pub use intake::{Asked, Inbox};
 pub use kernel::Kernel;
 pub use listen::{BoundListener, ListenError, Listener};

@@ -1,0 +1,79 @@
+//! Any record and its bytes, both ways.
+
+use super::*;
+use proptest::prelude::*;
+
+fn records() -> impl Strategy<Value = Record> {
+    let claimed = any::<(u64, u64, u32, u16, u32)>().prop_map(|(e, user, amount, rank, at)| {
+        let (envelope, user) = (EnvelopeId(e), UserId(user));
+        Record::Claimed(Claimed { envelope, user, amount, rank, at })
+    });
+    let issued = any::<([u64; 7], [u32; 6])>().prop_map(|(a, b)| {
+        Record::Issued(Issued {
+            envelope: EnvelopeId(a[0]),
+            sender: UserId(a[1]),
+            order: a[2],
+            payment: a[3],
+            total: a[4],
+            seed: Seed([a[5], a[6]]),
+            nonce: b[5],
+            shares: b[0],
+            share_max: b[1],
+            lifetime_s: b[2],
+            pay_within_s: b[4],
+            at: b[3],
+            source: source(a[6]),
+            split: [Split::Equal, Split::DoubleMean, Split::LineCutting]
+                [usize::try_from(b[3] % 3).unwrap()],
+        })
+    });
+    let closed = any::<([u64; 3], bool, u32)>().prop_map(|([e, s, refunded], expired, at)| {
+        let cause = if expired { Cause::Expired } else { Cause::Cancelled };
+        let (envelope, sender) = (EnvelopeId(e), UserId(s));
+        Record::Closed(Closed { envelope, sender, refunded, cause, at })
+    });
+    let recycled = any::<([u64; 3], [u32; 2])>().prop_map(|([e, claimed, total], b)| {
+        let (envelope, [shares_claimed, at]) = (EnvelopeId(e), b);
+        Record::Recycled(Recycled { envelope, shares_claimed, claimed, total, at })
+    });
+    prop_oneof![claimed, issued, closed, recycled, payments()]
+}
+
+fn payments() -> impl Strategy<Value = Record> {
+    let paid = any::<([u64; 4], u32)>().prop_map(|([e, s, payment, total], at)| {
+        let (envelope, sender, source) = (EnvelopeId(e), UserId(s), source(total));
+        Record::Paid(Paid { envelope, sender, payment, total, at, source })
+    });
+    let voided = any::<([u64; 3], u32)>().prop_map(|([e, s, total], at)| {
+        let (envelope, sender, source) = (EnvelopeId(e), UserId(s), source(total));
+        let cause = [VoidCause::Lapsed, VoidCause::Withdrawn, VoidCause::Refused]
+            [usize::try_from(at % 3).unwrap()];
+        Record::Voided(Voided { envelope, sender, total, at, source, cause })
+    });
+    let returned = any::<([u64; 4], u32)>().prop_map(|([e, s, payment, amount], at)| {
+        let (envelope, sender) = (EnvelopeId(e), UserId(s));
+        Record::Returned(Returned { envelope, sender, payment, amount, at })
+    });
+    prop_oneof![paid, voided, returned]
+}
+
+fn source(n: u64) -> MoneySource {
+    [MoneySource::Vouched, MoneySource::Balance, MoneySource::Payment]
+        [usize::try_from(n % 3).unwrap()]
+}
+
+proptest! {
+    #[test]
+    fn every_record_comes_back_from_its_bytes(record in records(), seed: u32) {
+        let mut bytes = vec![0xff; encoded_bytes(&record)];
+        encode(&record, seed, &mut bytes);
+        prop_assert_eq!(decode(&bytes, seed), Ok((bytes.len(), record)));
+        prop_assert_eq!(bytes.len() % 8, 0);
+        prop_assert_eq!(decode(&bytes, seed ^ 1), Err(Unreadable));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, seed: u32) {
+        let _ = decode(&bytes, seed);
+    }
+}

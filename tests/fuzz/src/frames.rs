@@ -1,0 +1,52 @@
+//! Frames in both directions.
+
+use hongbao::net::read_pieces;
+use hongbao::wire::{Decoded, decode_reply, decode_request, encode_request};
+
+use super::Bytes;
+
+/// A whole connection's stream, cut into pieces as the first bytes say: the
+/// frame reader finds the same requests as a decoder that has it all at once,
+/// and each request is again the bytes that it came from.
+pub fn requests(bytes: &[u8]) {
+    let mut bytes = Bytes(bytes);
+    let cuts = [bytes.byte(), bytes.byte(), bytes.byte()].map(|cut| usize::from(cut) + 1);
+    let stream = bytes.0;
+    let mut rest = stream;
+    let pieces = cuts.into_iter().cycle().map_while(|cut| {
+        let (piece, after) = rest.split_at(cut.min(rest.len()));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    });
+    let (asked, broken) = read_pieces(pieces);
+    let mut asked = asked.into_iter();
+    let mut rest = stream;
+    loop {
+        match decode_request(rest) {
+            Decoded::Frame { bytes, op, tag, budget_us, request } => {
+                let found = asked.next().expect("the reader finds every frame");
+                assert_eq!((found.op, found.tag, found.budget_us), (op, tag, budget_us));
+                assert_eq!(found.request, request);
+                let (frame, after) = rest.split_at(bytes);
+                if let Ok(request) = request {
+                    let mut again = Vec::new();
+                    encode_request(&mut again, tag, budget_us, &request);
+                    assert_eq!(again, frame);
+                }
+                rest = after;
+            }
+            Decoded::Incomplete => break assert!(!broken),
+            Decoded::Broken(_) => break assert!(broken),
+        }
+    }
+    assert!(asked.next().is_none(), "and no other");
+}
+
+/// What a client reads.
+pub fn replies(stream: &[u8]) {
+    let mut rest = stream;
+    while let Ok(Some((bytes, _))) = decode_reply(rest) {
+        assert!(bytes >= 16);
+        rest = &rest[bytes..];
+    }
+}
