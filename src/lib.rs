@@ -16,9 +16,12 @@ pub mod limits;
 pub mod memory;
 pub mod planted;
 mod threads;
+pub mod private_file;
 pub mod units;
 
 pub mod wire;
+
+pub mod access;
 
 pub mod engine;
 

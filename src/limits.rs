@@ -14,6 +14,10 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// two between receive buffers is completed in a carry of this size.
 pub const FRAME_BYTES_MAX: usize = 4096;
 
+/// The longest frame of a connection that has not said who it is, in bytes:
+/// a handshake needs 88.
+pub const STRANGER_FRAME_BYTES_MAX: usize = 256;
+
 /// Rows in one detail reply: as many 16-byte rows as fit a frame after its
 /// headers.
 pub const DETAIL_ROWS_MAX: u32 = 252;

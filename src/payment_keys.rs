@@ -10,25 +10,17 @@
 //! To change a key, add the new one, restart, let the payment system seal with
 //! it, and then take the old one out.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::private_file::{self, PrivateFileError};
 use crate::wire::{BadKey, PaymentKeys};
-
-/// Permission bits of anybody but the owner.
-const OTHERS: u32 = 0o077;
 
 /// Why a file of payment keys is of no use; one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// It cannot be read.
-    #[error("cannot read the payment keys in {0}: {1}; give the path of an existing file")]
-    Unreadable(PathBuf, io::Error),
-    /// Others than its owner could read it, or change it.
-    #[error("the payment keys in {0} are open to other users: run `chmod 600 {0}`")]
-    Open(PathBuf),
+    /// It cannot be read, or others could.
+    #[error("payment keys: {0}")]
+    File(#[from] PrivateFileError),
     /// It does not parse.
     #[error("payment keys in {0}: {1}")]
     Text(PathBuf, String),
@@ -59,7 +51,7 @@ struct KeyEntry {
 
 /// The keys in a file, and their ids in the order in which they stand there.
 pub fn read(path: &Path) -> Result<(PaymentKeys, Vec<u32>), KeyFileError> {
-    let text = read_private(path)?;
+    let text = private_file::read(path)?;
     let file: KeyFile = toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         let reason = error.message().replace('\n', " ");
@@ -74,19 +66,6 @@ pub fn read(path: &Path) -> Result<(PaymentKeys, Vec<u32>), KeyFileError> {
         return Err(KeyFileError::None(path.to_owned()));
     }
     Ok((keys, file.key.iter().map(|key| key.id).collect()))
-}
-
-/// The text of a file that only its owner may use. The open file is asked, so
-/// it is the one that is read.
-fn read_private(path: &Path) -> Result<String, KeyFileError> {
-    let unreadable = |error| KeyFileError::Unreadable(path.to_owned(), error);
-    let mut file = File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.mode() & OTHERS != 0 {
-        return Err(KeyFileError::Open(path.to_owned()));
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(unreadable)?;
-    Ok(text)
 }
 
 #[cfg(test)]

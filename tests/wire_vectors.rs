@@ -154,6 +154,7 @@ fn request(v: &Value) -> Request {
         },
         Op::Void => Request::Void { envelope: envelope(v), sender: user(v, "sender") },
         Op::Reveal => Request::Reveal { envelope: envelope(v) },
+        Op::Challenge | Op::Authenticate => panic!("these are in handshake.json"),
     }
 }
 
@@ -239,6 +240,7 @@ fn written(reply: &Reply) -> Vec<u8> {
         ReplyBody::Amount(number) => writer.number(reply.status, reply.detail, *number),
         ReplyBody::Ordered(ordered) => writer.ordered(reply.detail, ordered),
         ReplyBody::Reveal(reveal) => writer.reveal(reveal),
+        ReplyBody::Challenged(challenged) => writer.challenged(challenged),
         ReplyBody::Hello(h) => writer.hello(h.version, h.cell, h.durability, &h.ports),
         ReplyBody::Summary(summary) => writer.summary(summary),
         ReplyBody::Detail(p) => {

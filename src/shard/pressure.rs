@@ -65,7 +65,7 @@ impl Pressure {
             Some(Op::Grab | Op::Show | Op::Reveal) => self.level < 2 && times < LOOKS_AT,
             // Money that came must land, and what is to go back must go.
             Some(Op::Claim | Op::Cancel | Op::Fund | Op::Void) => times < CLAIMS_AT,
-            Some(Op::Hello) | None => true,
+            Some(Op::Hello | Op::Challenge | Op::Authenticate) | None => true,
         }
     }
 

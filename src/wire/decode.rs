@@ -7,6 +7,7 @@ use super::bodies::{
     DetailHead, HelloHead, NumberBody, OrderedBody, ReplyHeader, RevealBody, RowBody, SummaryBody,
 };
 use super::frame::HEADER_BYTES;
+use super::handshake::{Challenged, ChallengedBody};
 use super::request::Op;
 use super::status::Status;
 use super::told::{DetailPage, Hello, Ordered, Reveal, Row, Summary};
@@ -45,6 +46,8 @@ pub enum ReplyBody {
     Detail(DetailPage),
     /// A commitment, and perhaps what opens it.
     Reveal(Reveal),
+    /// The server's half of a handshake.
+    Challenged(Challenged),
 }
 
 /// Bytes that are no reply of this protocol version.
@@ -125,7 +128,8 @@ fn decode_body(op: u8, body: &[u8]) -> Result<ReplyBody, DecodeReplyError> {
         Op::Hello => decode_hello(body).map(ReplyBody::Hello),
         Op::Send => decode_ordered(body).map(ReplyBody::Ordered),
         Op::Grab | Op::Claim | Op::Cancel | Op::Fund => number().map(ReplyBody::Amount),
-        Op::Void => Err(DecodeReplyError::Body),
+        Op::Void | Op::Authenticate => Err(DecodeReplyError::Body),
+        Op::Challenge => decode_challenged(body).map(ReplyBody::Challenged),
         Op::Reveal => decode_reveal(body).map(ReplyBody::Reveal),
         Op::Show => decode_summary(body).map(ReplyBody::Summary),
         Op::Detail => decode_detail(body).map(ReplyBody::Detail),
@@ -161,6 +165,11 @@ fn decode_reveal(body: &[u8]) -> Result<Reveal, DecodeReplyError> {
     let seed = Seed(body.seed.map(U64::get));
     let (commitment, nonce) = (body.commitment, body.nonce.get());
     Ok(Reveal { commitment, seed: (body.revealed != 0).then_some(seed), nonce })
+}
+
+fn decode_challenged(body: &[u8]) -> Result<Challenged, DecodeReplyError> {
+    let body = ChallengedBody::ref_from_bytes(body).map_err(|_| DecodeReplyError::Body)?;
+    Ok(Challenged { nonce: body.nonce, proof: body.proof })
 }
 
 fn decode_summary(body: &[u8]) -> Result<Summary, DecodeReplyError> {

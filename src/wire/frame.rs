@@ -3,7 +3,7 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::request::Request;
+use super::request::{Operations, Request};
 use crate::limits::FRAME_BYTES_MAX;
 
 /// Bytes of a request's or a reply's header.
@@ -74,6 +74,9 @@ pub enum BadRequest {
         "an order from the balance has payment 0; a confirmation names a payment that is not 0"
     )]
     Payment = 14,
+    /// A handshake where nobody has to prove anything, or has done so already.
+    #[error("this connection needs no handshake: it has had its own, or the server has no keys")]
+    Handshake = 32,
 }
 
 impl BadRequest {
@@ -94,6 +97,7 @@ impl BadRequest {
             Self::Source => 12,
             Self::NoPaymentKeys => 13,
             Self::Payment => 14,
+            Self::Handshake => 32,
         }
     }
 
@@ -114,6 +118,7 @@ impl BadRequest {
             12 => Self::Source,
             13 => Self::NoPaymentKeys,
             14 => Self::Payment,
+            32 => Self::Handshake,
             _ => return None,
         })
     }
@@ -147,6 +152,15 @@ pub enum Decoded {
         /// The request, or why it is none.
         request: Result<Request, BadRequest>,
     },
+    /// One frame of `bytes` bytes that this connection may not send.
+    Denied {
+        /// Its length, header included.
+        bytes: usize,
+        /// The operation byte, to be repeated in the reply.
+        op: u8,
+        /// The tag, to be repeated in the reply.
+        tag: u64,
+    },
     /// No frame border can be told any more.
     Broken(Broken),
 }
@@ -155,8 +169,14 @@ pub enum Decoded {
 ///
 /// The length is checked before anything else. A length that cannot be is told
 /// once the header (and so the tag) is whole.
-#[inline]
 pub fn decode_request(stream: &[u8]) -> Decoded {
+    decode_allowed(stream, Operations::EVERYTHING)
+}
+
+/// Decodes like [`decode_request`] for one who may ask only for what is
+/// `allowed`: nothing is read of the body of anything else.
+#[inline]
+pub fn decode_allowed(stream: &[u8], allowed: Operations) -> Decoded {
     let Ok((header, rest)) = RequestHeader::ref_from_prefix(stream) else {
         return Decoded::Incomplete;
     };
@@ -167,6 +187,9 @@ pub fn decode_request(stream: &[u8]) -> Decoded {
     let Some(body) = rest.get(..bytes - HEADER_BYTES) else {
         return Decoded::Incomplete;
     };
+    if !allowed.has(header.op) {
+        return Decoded::Denied { bytes, op: header.op, tag: header.tag.get() };
+    }
     let request =
         if header.flags == 0 { Request::decode(header.op, body) } else { Err(BadRequest::Flags) };
     Decoded::Frame {

@@ -7,6 +7,7 @@ use super::bodies::{
     DetailHead, HelloHead, NumberBody, OrderedBody, ReplyHeader, RevealBody, RowBody, SummaryBody,
 };
 use super::frame::HEADER_BYTES;
+use super::handshake::{Challenged, ChallengedBody};
 use super::request::Op;
 use super::status::Status;
 use super::told::{Ordered, Reveal, Row, Summary};
@@ -31,6 +32,7 @@ pub fn reply_bytes_max(op: u8) -> usize {
         Some(Op::Show) => HEADER_BYTES + size_of::<SummaryBody>(),
         Some(Op::Send) => HEADER_BYTES + size_of::<OrderedBody>(),
         Some(Op::Reveal) => HEADER_BYTES + size_of::<RevealBody>(),
+        Some(Op::Challenge) => HEADER_BYTES + size_of::<ChallengedBody>(),
         _ => HEADER_BYTES + size_of::<NumberBody>(),
     }
 }
@@ -86,6 +88,13 @@ impl<'a> ReplyWriter<'a> {
         };
         self.header(Status::Ok, 0, size_of::<RevealBody>());
         self.out.extend_from_slice(body.as_bytes());
+    }
+
+    /// The reply to `challenge`.
+    pub fn challenged(mut self, challenged: &Challenged) {
+        let &Challenged { nonce, proof } = challenged;
+        self.header(Status::Ok, 0, size_of::<ChallengedBody>());
+        self.out.extend_from_slice(ChallengedBody { nonce, proof }.as_bytes());
     }
 
     /// The reply to `hello`.

@@ -4,6 +4,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::frame::{BadRequest, HEADER_BYTES, RequestHeader};
+use crate::limits::OPS;
 use crate::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
 
 /// The operation byte of a frame.
@@ -30,6 +31,10 @@ pub enum Op {
     Void = 9,
     /// What the draws came from.
     Reveal = 10,
+    /// Who is there, on both sides?
+    Challenge = 19,
+    /// The proof of who asks.
+    Authenticate = 20,
 }
 
 impl Op {
@@ -46,6 +51,8 @@ impl Op {
             Self::Fund => 8,
             Self::Void => 9,
             Self::Reveal => 10,
+            Self::Challenge => 19,
+            Self::Authenticate => 20,
         }
     }
 
@@ -62,8 +69,43 @@ impl Op {
             8 => Self::Fund,
             9 => Self::Void,
             10 => Self::Reveal,
+            19 => Self::Challenge,
+            20 => Self::Authenticate,
             _ => return None,
         })
+    }
+}
+
+/// A set of operations: what one connection may ask for. One bit for each code,
+/// so that looking costs nothing beside the frame's header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operations(u64);
+
+const _: () = assert!(OPS <= 64, "every operation has a bit of its own");
+
+impl Operations {
+    /// None at all.
+    pub const NOTHING: Self = Self(0);
+    /// Whatever there is.
+    pub const EVERYTHING: Self = Self(u64::MAX);
+
+    /// The set with one more.
+    #[must_use]
+    pub const fn with(self, op: Op) -> Self {
+        Self(self.0 | 1 << (op.code() & 63))
+    }
+
+    /// Whether nothing may be asked.
+    #[inline]
+    pub const fn is_nothing(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether the operation of this byte may be asked. Bytes above 63 share the
+    /// bits of others; they name no operation, and are refused as such.
+    #[inline]
+    pub const fn has(self, code: u8) -> bool {
+        self.0 >> (code & 63) & 1 != 0
     }
 }
 
@@ -323,6 +365,7 @@ impl Request {
                 let body = body_of::<ShowBody>(body)?;
                 Ok(Self::Reveal { envelope: EnvelopeId(body.envelope.get()) })
             }
+            Op::Challenge | Op::Authenticate => Err(BadRequest::Handshake),
         }
     }
 }

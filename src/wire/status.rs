@@ -107,6 +107,12 @@ pub enum Denial {
     Seal = 1,
     /// The server has no payment keys, so it believes nobody.
     NoKeys = 2,
+    /// Nobody is served here before a handshake.
+    Stranger = 16,
+    /// The roles of who asks do not allow it.
+    Role = 17,
+    /// The proof is not that of a key of the server's.
+    Proof = 18,
 }
 
 impl Denial {
@@ -116,6 +122,9 @@ impl Denial {
             Self::Sender => 0,
             Self::Seal => 1,
             Self::NoKeys => 2,
+            Self::Stranger => 16,
+            Self::Role => 17,
+            Self::Proof => 18,
         }
     }
 }
