@@ -4,6 +4,8 @@
 //! One table below is all there is to a setting; an unknown key anywhere is an
 //! error. This room opens nothing but the configuration file.
 
+mod reach;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,6 +14,8 @@ use std::str::FromStr;
 
 use crate::limits;
 use crate::units::{Cell, Durability, Fen, PARTITIONS};
+
+pub use reach::Uids;
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,17 @@ pub enum ConfigError {
     /// A variable whose value does not parse.
     #[error("variable {0}: {1}")]
     Variable(String, String),
+    /// Strangers could reach what moves money.
+    #[error(
+        "{key} = {address} can be reached from other machines, and there are no keys: set --keys \
+         to a directory of principals' keys (docs/SECURITY.md), or listen on 127.0.0.1"
+    )]
+    Exposed {
+        /// The setting.
+        key: &'static str,
+        /// What it was set to.
+        address: SocketAddr,
+    },
     /// A value out of its range.
     #[error("{key} = {value} is out of range: {expected}")]
     Range {
@@ -72,7 +87,7 @@ trait Shown {
 macro_rules! shown_by_display {
     ($($kind:ty),*) => { $(impl Shown for $kind { fn shown(&self) -> String { self.to_string() } })* };
 }
-shown_by_display!(u8, u16, u32, u64, i32, usize, SocketAddr, Cores, MaybeListen, LedgerPlace);
+shown_by_display!(u8, u16, u32, u64, i32, usize, SocketAddr, Cores, MaybeListen, LedgerPlace, Uids);
 
 impl Shown for PathBuf {
     fn shown(&self) -> String {
@@ -399,13 +414,36 @@ settings! {
     /// File of the keys that payment systems seal with, readable by its owner
     /// only; none takes no outside payments
     payment_keys: Option<PathBuf> [PathBuf] = None;
+    /// Directory with a file of keys for each principal that may connect by TCP;
+    /// none asks nobody, and listens on loopback only
+    keys: Option<PathBuf> [PathBuf] = None;
+    /// Users of this machine, by number, who may use the unix socket besides root
+    /// and the server's own: `none`, or a list such as `1000,1001`
+    unix_uids: Uids [Uids] = Uids::default();
+    /// How long a connection may take to prove who it is, in milliseconds
+    handshake_ms: u32 [u32] = 5_000;
+    /// How long a frame may take from its first byte to its last, in milliseconds;
+    /// 0 is for ever
+    frame_ms: u32 [u32] = 10_000;
+    /// How long a connection may take to read what it was answered, in
+    /// milliseconds; 0 is for ever
+    write_ms: u32 [u32] = 30_000;
+    /// How long a connection may ask for nothing, in seconds; 0 is for ever
+    idle_s: u32 [u32] = 0;
+    /// Connections of one shard at the same time that have not proved who they are
+    strangers_max: u32 [u32] = 256;
+    /// The same of one address, or of one IPv6 network of 64 bits
+    strangers_per_address_max: u32 [u32] = 64;
+    /// Connections of one principal with one shard; 0 is any number
+    connections_per_principal_max: u32 [u32] = 0;
 }
 
 /// What is counted by the day must be kept so long, in seconds.
 const DAY_S: u32 = 24 * 3600;
 
 /// Variables with our prefix that belong to the tools, not to the server.
-const TOOL_VARIABLES: &[&str] = &["HONGBAO_ADDR", "HONGBAO_CONFIG"];
+const TOOL_VARIABLES: &[&str] =
+    &["HONGBAO_ADDR", "HONGBAO_CONFIG", "HONGBAO_PRINCIPAL", "HONGBAO_PRINCIPAL_KEY"];
 
 impl Resolved {
     /// Puts flags, file and environment together and checks every value.
@@ -506,6 +544,7 @@ impl Config {
         within("wait_us_max", self.wait_us_max.into(), 100..=60_000_000)?;
         within("lifetime_s_max", self.lifetime_s_max.into(), 1..=u64::from(u32::MAX) / 4)?;
         within("pay_within_s", self.pay_within_s.into(), 1..=limits::PAY_WITHIN_S_MAX.into())?;
+        self.check_reach()?;
         self.check_days()
     }
 

@@ -75,7 +75,7 @@ fn shard(
     };
     let mesh = Mesh::between(&[bell]).pop().unwrap();
     let listeners = vec![listener.listen().unwrap()];
-    let net = Net::new(listeners, NetSettings { connections_max: 8 }, waker).unwrap();
+    let net = Net::new(listeners, NetSettings::open(8), waker).unwrap();
     let checkpoints = Checkpoints::new(writer, CHECKPOINT_MS, Time(0), 1);
     (Shard::new(net, engine, journal, mesh, checkpoints, clock, settings), board)
 }

@@ -57,7 +57,7 @@ const COUNTERS: &[Plain] = &[
         s.counters.carried_out
     }),
     count("connections_accepted", "Connections accepted.", |s| s.counters.net.accepted),
-    count("connections_turned_away", "Connections closed because all slots were taken.", |s| {
+    count("connections_turned_away", "Connections closed as they came: no slot was free.", |s| {
         s.counters.net.turned_away
     }),
     count("journal_records", "Records appended.", |s| s.counters.journal.records),
@@ -267,11 +267,11 @@ impl Scrape {
         Ok(())
     }
 
-    fn by_reason(
+    fn by_reason<const REASONS: usize>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         (name, help): (&str, &str),
-        reasons: impl Fn(&ShardView) -> [(&'static str, u64); 3],
+        reasons: impl Fn(&ShardView) -> [(&'static str, u64); REASONS],
     ) -> Result<(), Error> {
         let kind = MetricType::Counter;
         let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
@@ -301,6 +301,11 @@ impl Scrape {
             let net = &s.counters.net;
             [
                 ("slow_reader", net.slow_readers),
+                ("refused_user", net.refused_users),
+                ("refused_handshake", net.refused_handshakes),
+                ("late_handshake", net.late_handshakes),
+                ("late_frame", net.late_frames),
+                ("idle", net.idle),
                 ("broken_stream", net.broken_streams),
                 ("socket_failure", net.socket_failures),
             ]

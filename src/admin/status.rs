@@ -209,10 +209,20 @@ shapes! {
         open: u64,
         /// Accepted.
         accepted: u64,
-        /// Closed because all slots were taken.
+        /// Closed because all slots were taken, or all of strangers.
         turned_away: u64,
+        /// Users of this machine who may not use the unix socket.
+        refused_users: u64,
         /// Closed because they did not read their replies.
         slow_readers: u64,
+        /// Closed because they did not prove who they are.
+        refused_handshakes: u64,
+        /// Closed because they took too long to do so.
+        late_handshakes: u64,
+        /// Closed because they took too long to send the rest of a frame.
+        late_frames: u64,
+        /// Closed because they asked for nothing for too long.
+        idle: u64,
         /// Closed because no frame border could be told.
         broken_streams: u64,
         /// Failed while receiving or sending.
@@ -449,7 +459,12 @@ impl From<&NetCounters> for ConnectionStatus {
             open: net.connections,
             accepted: net.accepted,
             turned_away: net.turned_away,
+            refused_users: net.refused_users,
             slow_readers: net.slow_readers,
+            refused_handshakes: net.refused_handshakes,
+            late_handshakes: net.late_handshakes,
+            late_frames: net.late_frames,
+            idle: net.idle,
             broken_streams: net.broken_streams,
             socket_failures: net.socket_failures,
         }

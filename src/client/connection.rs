@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -9,14 +10,15 @@ use bytes::{Buf, BytesMut};
 use super::address::Address;
 use super::error::{ClientError, Refusal};
 use super::stream::Stream;
+use crate::access::{Identity, shake_hands};
 use crate::limits::PROTOCOL_VERSION;
 use crate::wire::{Hello, Reply, ReplyBody, Request, Status, decode_reply, encode_request};
 
 /// How many bytes one read asks the kernel for.
 const READ_BYTES: usize = 16 * 1024;
 
-/// How patient a client is.
-#[derive(Clone, Copy, Debug)]
+/// Who a client is, and how patient.
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How long to wait for a connection.
     pub connect_timeout: Duration,
@@ -29,6 +31,9 @@ pub struct Settings {
     /// How long the server may let a request wait, in microseconds; 0 is no
     /// limit. A request that waited longer is refused unexecuted.
     pub budget_us: u32,
+    /// Who we are to a server that asks, on a TCP connection; on a unix socket
+    /// the kernel says so.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Default for Settings {
@@ -39,6 +44,7 @@ impl Default for Settings {
             tries: 4,
             first_pause: Duration::from_millis(100),
             budget_us: 0,
+            identity: None,
         }
     }
 }
@@ -192,6 +198,11 @@ impl Connection {
 }
 
 fn open(address: &Address, settings: &Settings) -> Result<Stream, ClientError> {
-    Stream::connect(address, settings.connect_timeout, settings.reply_timeout)
-        .map_err(|cause| ClientError::NoServer { address: address.clone(), cause })
+    let mut stream = Stream::connect(address, settings.connect_timeout, settings.reply_timeout)
+        .map_err(|cause| ClientError::NoServer { address: address.clone(), cause })?;
+    if let (Some(identity), Address::Tcp(_)) = (&settings.identity, address) {
+        shake_hands(&mut stream, identity)
+            .map_err(|error| ClientError::of_handshake(address, error))?;
+    }
+    Ok(stream)
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::address::Address;
+use crate::access::HandshakeError;
 use crate::limits::PROTOCOL_VERSION;
 use crate::wire::{BadRequest, DecodeReplyError, Denial, NotOpen, Reply, Status};
 
@@ -56,6 +57,14 @@ pub enum ClientError {
     Version {
         /// The server's version; 0 if it did not tell.
         server: u32,
+    },
+    /// One of the two sides did not prove who it is.
+    #[error("{address}: {cause}")]
+    Handshake {
+        /// The server.
+        address: Address,
+        /// Which of them, and what to do.
+        cause: HandshakeError,
     },
     /// The reply's body is not that of the request.
     #[error("the server's reply does not belong to the request: is this a hongbao port?")]
@@ -132,6 +141,17 @@ impl Refusal {
             detail if detail == Denial::NoKeys.code() => {
                 "denied: this server has no payment keys; set payment_keys to a file of keys"
             }
+            detail if detail == Denial::Stranger.code() => {
+                "denied: this server wants to know who you are; give the file of your key with \
+                 --principal-key"
+            }
+            detail if detail == Denial::Role.code() => {
+                "denied: the roles of your key do not allow this; use another principal's, or see \
+                 `roles` in its file on the server"
+            }
+            detail if detail == Denial::Proof.code() => {
+                "denied: the server does not know this key of yours; see its `keys`"
+            }
             _ => "denied: only the sender may do this",
         }
     }
@@ -142,6 +162,18 @@ impl ClientError {
     /// operation of the protocol, because each is idempotent.
     pub fn is_broken_connection(&self) -> bool {
         matches!(self, Self::NoServer { .. } | Self::Broken { .. } | Self::Silent { .. })
+    }
+
+    /// What a handshake at `address` has failed of.
+    pub(super) fn of_handshake(address: &Address, error: HandshakeError) -> Self {
+        let address = address.clone();
+        match error {
+            HandshakeError::Broken(cause) => Self::Broken { address, cause },
+            HandshakeError::Refused { status, detail, .. } => {
+                Self::Refused(Refusal { status, detail })
+            }
+            cause => Self::Handshake { address, cause },
+        }
     }
 
     /// The refusal in a reply that is one.

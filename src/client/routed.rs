@@ -36,7 +36,7 @@ impl Client {
 
     /// Connects and says hello, with the caller's patience.
     pub fn connect_with(address: &Address, settings: Settings) -> Result<Self, ClientError> {
-        let first = Connection::connect(address, settings)?;
+        let first = Connection::connect(address, settings.clone())?;
         let routes = routes_of(&first);
         Ok(Self { first, settings, routes })
     }
@@ -95,7 +95,7 @@ impl Client {
             return &mut self.first;
         };
         if let Route::Untried(address) = route {
-            let own = Connection::connect(address, self.settings).ok();
+            let own = Connection::connect(address, self.settings.clone()).ok();
             let same = own.filter(|own| own.hello() == self.first.hello());
             *route = same.map_or(Route::First, |own| Route::Own(Box::new(own)));
         }

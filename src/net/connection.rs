@@ -3,8 +3,10 @@
 
 use std::os::fd::OwnedFd;
 
+use super::gate::Standing;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::units::Stamp;
+use crate::wire::Operations;
 
 /// Bytes of replies one connection may hold before it is read no further.
 pub(super) const OUTBOX_BYTES: usize = 64 * 1024;
@@ -18,14 +20,47 @@ pub(super) enum Ending {
     BrokenStream,
     /// Receiving or sending failed.
     SocketFailed,
-    /// It does not read its replies, and others need the receive buffers.
+    /// It does not read its replies, and others need the receive buffers; or it
+    /// has not read them for too long.
     SlowReader,
+    /// It did not prove who it is, and was told so.
+    TurnedAway,
+    /// It took too long to prove who it is.
+    LateHandshake,
+    /// It took too long to send the rest of a frame.
+    LateFrame,
+    /// It asked for nothing for too long.
+    Idle,
+}
+
+impl Ending {
+    /// Whether nothing more is sent: the peer is not there, or does not read.
+    pub(super) fn gives_up(self) -> bool {
+        match self {
+            Self::PeerClosed | Self::BrokenStream | Self::TurnedAway => false,
+            Self::SocketFailed
+            | Self::SlowReader
+            | Self::LateHandshake
+            | Self::LateFrame
+            | Self::Idle => true,
+        }
+    }
 }
 
 /// A slot of the connection table; reused after both directions have ended.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each set by one event")]
 pub(super) struct Connection {
     pub(super) socket: Option<OwnedFd>,
+    /// Who is at the other end, as far as is known.
+    pub(super) standing: Standing,
+    /// What it may ask for; nothing before it has proved who it is.
+    pub(super) allowed: Operations,
+    /// When it was accepted.
+    pub(super) opened_at: Stamp,
+    /// When bytes came last.
+    pub(super) heard_at: Stamp,
+    /// When the frame in the carry was begun.
+    pub(super) begun_at: Stamp,
     /// The start of a frame whose rest has not come yet.
     pub(super) carry: Vec<u8>,
     /// Replies of this and earlier turns that are not sent yet.
@@ -62,6 +97,11 @@ impl Connection {
     pub(super) fn vacant() -> Self {
         Self {
             socket: None,
+            standing: Standing::Anybody,
+            allowed: Operations::NOTHING,
+            opened_at: Stamp::default(),
+            heard_at: Stamp::default(),
+            begun_at: Stamp::default(),
             carry: Vec::with_capacity(FRAME_BYTES_MAX),
             filling: Vec::with_capacity(OUTBOX_BYTES),
             held: Vec::with_capacity(OUTBOX_BYTES),
@@ -78,6 +118,12 @@ impl Connection {
             sealed: false,
             ending: None,
         }
+    }
+
+    /// Whether it has not proved who it is.
+    #[inline]
+    pub(super) fn is_stranger(&self) -> bool {
+        self.allowed.is_nothing()
     }
 
     /// Whether a reply of `bytes` fits, with all that is promised before it.
@@ -116,6 +162,8 @@ impl Connection {
     /// Makes the slot vacant; the socket closes.
     pub(super) fn vacate(&mut self) {
         self.socket = None;
+        self.standing = Standing::Anybody;
+        self.allowed = Operations::NOTHING;
         self.carry.clear();
         self.filling.clear();
         self.held.clear();

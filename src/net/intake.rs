@@ -2,9 +2,10 @@
 //! only the head of a frame that is cut between two buffers is copied.
 
 use super::connection::Connection;
+use super::gate::Gate;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::units::Stamp;
-use crate::wire::{BadRequest, Broken, Decoded, Request, decode_request, reply_bytes_max};
+use crate::wire::{BadRequest, Broken, Decoded, Denial, Request, decode_allowed, reply_bytes_max};
 
 /// Requests that are decided together; small enough to stay in the first-level
 /// cache, large enough to overlap the cache misses of their envelopes.
@@ -22,8 +23,19 @@ pub struct Asked {
     pub op: u8,
     /// The tag of the frame, to be repeated in the reply.
     pub tag: u64,
-    /// What is asked, or why it cannot be understood.
-    pub request: Result<Request, BadRequest>,
+    /// What is asked, or why it is not even looked at.
+    pub request: Result<Request, Unheard>,
+}
+
+const _: () = assert!(size_of::<Result<Request, Unheard>>() == size_of::<Request>());
+
+/// Why nobody decides about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// It cannot be understood.
+    Nonsense(BadRequest),
+    /// Who sent it may not ask for this.
+    Denied(Denial),
 }
 
 /// Whose bytes are read, and when they came.
@@ -82,37 +94,53 @@ pub(super) enum Stopped {
     NoRoom(usize),
     /// The stream makes no sense from here on.
     Broken(Broken),
+    /// The peer has not proved who it is, and was told so.
+    TurnedAway,
 }
 
 /// What one frame at the front of a stream leads to.
-enum Step {
+pub(super) enum Step {
     Took(usize),
     Incomplete,
     Stop(Stopped),
 }
 
-fn step(connection: &mut Connection, origin: Origin, stream: &[u8], inbox: &mut Inbox) -> Step {
+fn step(
+    gate: &mut Gate,
+    connection: &mut Connection,
+    origin: Origin,
+    stream: &[u8],
+    inbox: &mut Inbox,
+) -> Step {
+    if connection.is_stranger() {
+        return gate.hear(connection, stream);
+    }
     if inbox.is_full() {
         return Step::Stop(Stopped::InboxFull(0));
     }
-    match decode_request(stream) {
-        Decoded::Incomplete => Step::Incomplete,
-        Decoded::Broken(broken) => Step::Stop(Stopped::Broken(broken)),
+    let (bytes, op, tag, budget_us, request) = match decode_allowed(stream, connection.allowed) {
+        Decoded::Incomplete => return Step::Incomplete,
+        Decoded::Broken(broken) => return Step::Stop(Stopped::Broken(broken)),
         Decoded::Frame { bytes, op, tag, budget_us, request } => {
-            let reply_bytes = reply_bytes_max(op);
-            if !connection.has_room(reply_bytes) {
-                return Step::Stop(Stopped::NoRoom(0));
-            }
-            connection.promised += reply_bytes;
-            let Origin { connection, received } = origin;
-            inbox.asked.push(Asked { connection, received, budget_us, op, tag, request });
-            Step::Took(bytes)
+            (bytes, op, tag, budget_us, request.map_err(Unheard::Nonsense))
         }
+        Decoded::Denied { bytes, op, tag } => {
+            (bytes, op, tag, 0, Err(Unheard::Denied(Denial::Role)))
+        }
+    };
+    let reply_bytes = reply_bytes_max(op);
+    if !connection.has_room(reply_bytes) {
+        return Step::Stop(Stopped::NoRoom(0));
     }
+    connection.promised += reply_bytes;
+    let Origin { connection, received } = origin;
+    inbox.asked.push(Asked { connection, received, budget_us, op, tag, request });
+    Step::Took(bytes)
 }
 
 /// Reads frames from `stream`, which follows the connection's carry.
 pub(super) fn read_frames(
+    gate: &mut Gate,
     connection: &mut Connection,
     origin: Origin,
     stream: &[u8],
@@ -120,19 +148,20 @@ pub(super) fn read_frames(
 ) -> Stopped {
     let mut used = 0;
     while !connection.carry.is_empty() {
-        match read_carried(connection, origin, &stream[used..], inbox) {
+        match read_carried(gate, connection, origin, &stream[used..], inbox) {
             Step::Took(bytes) => used += bytes,
             Step::Incomplete => return Stopped::Used,
             Step::Stop(stopped) => return after(stopped, used),
         }
     }
     loop {
-        match step(connection, origin, &stream[used..], inbox) {
+        match step(gate, connection, origin, &stream[used..], inbox) {
             Step::Took(bytes) => used += bytes,
             Step::Incomplete => break,
             Step::Stop(stopped) => return after(stopped, used),
         }
     }
+    connection.begun_at = origin.received;
     connection.carry.extend_from_slice(&stream[used..]);
     Stopped::Used
 }
@@ -148,6 +177,7 @@ fn after(stopped: Stopped, used: usize) -> Stopped {
 /// Completes the frame whose head is in the carry with bytes of `stream`;
 /// `Took` counts the bytes of `stream` that it needed.
 fn read_carried(
+    gate: &mut Gate,
     connection: &mut Connection,
     origin: Origin,
     stream: &[u8],
@@ -157,7 +187,7 @@ fn read_carried(
     let had = carry.len();
     let more = stream.len().min(FRAME_BYTES_MAX - had);
     carry.extend_from_slice(&stream[..more]);
-    let mut step = step(connection, origin, &carry, inbox);
+    let mut step = step(gate, connection, origin, &carry, inbox);
     match &mut step {
         Step::Took(bytes) => {
             *bytes -= had;
@@ -218,13 +248,27 @@ mod tests {
         (bytes, expected)
     }
 
-    fn decode_in(pieces: &[&[u8]]) -> Vec<Result<Request, BadRequest>> {
+    /// A gate that asks nobody, and somebody who has passed it.
+    fn open() -> (Gate, Connection) {
         let mut connection = Connection::vacant();
+        connection.allowed = crate::wire::Operations::EVERYTHING;
+        (Gate::new(crate::net::Entry::default(), [0; 32]), connection)
+    }
+
+    fn decode_in(pieces: &[&[u8]]) -> Vec<Result<Request, BadRequest>> {
+        let (mut gate, mut connection) = open();
         let mut inbox = Inbox::new();
         for piece in pieces {
-            assert_eq!(read_frames(&mut connection, ORIGIN, piece, &mut inbox), Stopped::Used);
+            assert_eq!(
+                read_frames(&mut gate, &mut connection, ORIGIN, piece, &mut inbox),
+                Stopped::Used
+            );
         }
-        inbox.asked.iter().map(|asked| asked.request).collect()
+        let nonsense = |unheard| match unheard {
+            Unheard::Nonsense(reason) => reason,
+            Unheard::Denied(denial) => panic!("{denial:?}"),
+        };
+        inbox.asked.iter().map(|asked| asked.request.map_err(nonsense)).collect()
     }
 
     #[test]
@@ -242,12 +286,12 @@ mod tests {
     fn a_full_inbox_stops_at_a_frame_border_and_loses_nothing() {
         let (one, _) = stream();
         let bytes = one.repeat(60);
-        let mut connection = Connection::vacant();
+        let (mut gate, mut connection) = open();
         let mut inbox = Inbox::new();
         let mut rest = &bytes[..];
         let mut frames = 0;
         loop {
-            let stopped = read_frames(&mut connection, ORIGIN, rest, &mut inbox);
+            let stopped = read_frames(&mut gate, &mut connection, ORIGIN, rest, &mut inbox);
             frames += inbox.asked.len();
             inbox.asked.clear();
             connection.promised = 0;
@@ -265,10 +309,10 @@ mod tests {
     #[test]
     fn no_room_for_a_reply_stops_before_its_request() {
         let (bytes, _) = stream();
-        let mut connection = Connection::vacant();
+        let (mut gate, mut connection) = open();
         connection.filling.resize(super::super::connection::OUTBOX_BYTES - 40, 0);
         let mut inbox = Inbox::new();
-        let stopped = read_frames(&mut connection, ORIGIN, &bytes, &mut inbox);
+        let stopped = read_frames(&mut gate, &mut connection, ORIGIN, &bytes, &mut inbox);
         assert_eq!((stopped, inbox.asked.len()), (Stopped::NoRoom(32), 1));
     }
 
@@ -278,8 +322,9 @@ mod tests {
             let mut bytes = vec![0; 16];
             bytes[..2].copy_from_slice(&length.to_le_bytes());
             bytes[8] = 77;
+            let (mut gate, mut connection) = open();
             let mut inbox = Inbox::new();
-            let stopped = read_frames(&mut Connection::vacant(), ORIGIN, &bytes, &mut inbox);
+            let stopped = read_frames(&mut gate, &mut connection, ORIGIN, &bytes, &mut inbox);
             assert_eq!(stopped, Stopped::Broken(Broken { op: 0, tag: 77 }));
         }
     }

@@ -6,26 +6,22 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsFd;
 use std::time::Duration;
-
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::net::{Shutdown, shutdown, sockopt};
 
 use super::buffers::{BUFFERS, Lent};
 use super::connection::{Connection, Ending};
-use super::intake::{Asked, Inbox, Origin, Stopped, read_frames};
+use super::counters::NetCounters;
+use super::deadlines::{Deadlines, Sweep};
+use super::gate::{Entry, Gate};
+use super::intake::{Asked, Inbox, Origin, Stopped, Unheard, read_frames};
 use super::kernel::{Completion, Kernel};
 use super::listen::Listener;
 use super::ring::{RingRefused, Uring};
+use super::waker::Waker;
 use crate::journal::{Committed, Position};
 use crate::units::{Stamp, Time};
 use crate::wire::{BadRequest, Broken, ReplyWriter};
-
-/// When this many receive buffers are parked with connections that do not read
-/// their replies, the next that would park one is closed.
-const PARKED_MAX: u16 = BUFFERS / 4 * 3;
 
 /// Completions that are collected before any of them is acted on.
 const COMPLETIONS_PER_TURN: usize = 4096;
@@ -39,67 +35,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long receives that found no free buffer wait for their next try.
 const STARVED_PAUSE: Duration = Duration::from_millis(1);
 
-/// A connection whose send has not moved for so long does not read, in
-/// microseconds.
-const SLOW_US: u32 = 1_000_000;
-
-/// What the kernel may keep of one connection before its peer must wait, in
-/// bytes: a request that waits there is seen by nobody.
-const RECEIVE_BYTES: usize = 128 * 1024;
-
-/// Sizes of the net.
-#[derive(Clone, Copy, Debug)]
+/// Sizes of the net, and whom it lets in.
+#[derive(Clone, Debug)]
 pub struct NetSettings {
     /// Connections at the same time; more are closed as they come.
     pub connections_max: u32,
+    /// Who may come in.
+    pub entry: Entry,
+    /// How long they may take for what.
+    pub deadlines: Deadlines,
 }
 
-/// What the net has counted since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NetCounters {
-    /// Connections that are open now.
-    pub connections: u64,
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Connections closed at once because all slots were taken.
-    pub turned_away: u64,
-    /// Requests decoded, bad ones included.
-    pub requests: u64,
-    /// Requests that were framed well but made no sense.
-    pub bad_requests: u64,
-    /// Connections closed because no frame border could be told.
-    pub broken_streams: u64,
-    /// Connections closed because they did not read their replies.
-    pub slow_readers: u64,
-    /// Connections that failed while receiving or sending.
-    pub socket_failures: u64,
-}
-
-/// Wakes a sleeping shard from another thread.
-#[derive(Clone, Debug)]
-pub struct Waker(Arc<OwnedFd>);
-
-impl Waker {
-    /// A bell nobody has rung yet.
-    pub fn new() -> io::Result<Self> {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self(Arc::new(bell)))
-    }
-
-    /// Rings the bell; it stays rung until the shard has noticed.
-    pub fn wake(&self) {
-        // The only way this fails is a full counter, which is a rung bell too.
-        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
-    }
-
-    fn quiet(&self) {
-        let _ = rustix::io::read(&*self.0, &mut [0; 8]);
+impl NetSettings {
+    /// Everybody may come in, and take as long as they like.
+    pub fn open(connections_max: u32) -> Self {
+        Self { connections_max, entry: Entry::default(), deadlines: Deadlines::default() }
     }
 }
 
 /// Received bytes that are not decoded yet.
-struct Piece {
-    connection: u32,
+pub(super) struct Piece {
+    pub(super) connection: u32,
     received: Stamp,
     lent: Lent,
     from: usize,
@@ -108,42 +64,45 @@ struct Piece {
 /// The connections of one shard and the ring that serves them.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each set by one event")]
 pub struct Net<K = Uring> {
-    ring: K,
-    listeners: Vec<Listener>,
-    connections: Vec<Connection>,
-    vacant: Vec<u32>,
-    completions: Vec<Completion>,
+    pub(super) ring: K,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) vacant: Vec<u32>,
+    pub(super) completions: Vec<Completion>,
     /// Pieces to decode now, in order of arrival.
-    ready: VecDeque<Piece>,
+    pub(super) ready: VecDeque<Piece>,
     /// Pieces of connections that have no room for replies, in order.
-    parked: Vec<Piece>,
+    pub(super) parked: Vec<Piece>,
     /// Connections that have something to send or may be over.
-    dirty: Vec<u32>,
+    pub(super) dirty: Vec<u32>,
     /// Those whose replies were sealed and wait for their commit.
-    sealed: Vec<u32>,
+    pub(super) sealed: Vec<u32>,
     /// Connections whose receive must be started again; a turn names each at
     /// most twice, when a receive ends and when its pieces are unparked.
-    rearm: Vec<u32>,
+    pub(super) rearm: Vec<u32>,
     /// Listeners whose accept must be started again.
-    paused_accepts: Vec<u32>,
-    waker: Waker,
-    woken: bool,
+    pub(super) paused_accepts: Vec<u32>,
+    pub(super) waker: Waker,
+    pub(super) woken: bool,
     /// What was released before the last wait is not submitted yet.
-    put_off: bool,
+    pub(super) put_off: bool,
     /// When the last completions were collected.
-    now: Stamp,
-    accepting: bool,
+    pub(super) now: Stamp,
+    pub(super) accepting: bool,
     /// A receive found no free buffer; the next waits for `STARVED_PAUSE`, or
     /// for other work.
-    starved: bool,
+    pub(super) starved: bool,
     /// The last accept failed; the next waits for `ACCEPT_PAUSE`, or for
     /// other work.
-    accept_failed: bool,
+    pub(super) accept_failed: bool,
     /// The highest position that a reply reveals which is not sealed yet.
-    revealed: Position,
+    pub(super) revealed: Position,
     /// The highest that a sealed one reveals.
-    sealed_reveals: Position,
-    counters: NetCounters,
+    pub(super) sealed_reveals: Position,
+    pub(super) counters: NetCounters,
+    pub(super) gate: Gate,
+    pub(super) deadlines: Deadlines,
+    pub(super) sweep: Sweep,
 }
 
 /// Whether more can be read before the inbox must be decided.
@@ -153,7 +112,9 @@ enum Round {
     Over,
 }
 
-fn at(index: u32) -> usize {
+/// The place of a connection.
+#[inline]
+pub(super) fn at(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
 }
 
@@ -179,6 +140,8 @@ impl<K: Kernel> Net<K> {
     ) -> io::Result<Self> {
         let count = settings.connections_max;
         let now = ring.stamp();
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
         let mut net = Self {
             ring,
             connections: (0..count).map(|_| Connection::vacant()).collect(),
@@ -201,8 +164,11 @@ impl<K: Kernel> Net<K> {
             revealed: Position::default(),
             sealed_reveals: Position::default(),
             counters: NetCounters::default(),
+            gate: Gate::new(settings.entry, seed),
+            deadlines: settings.deadlines,
+            sweep: Sweep::new(count),
         };
-        net.ring.watch(net.waker.0.as_fd())?;
+        net.ring.watch(net.waker.bell())?;
         net.paused_accepts.extend((0u32..).take(net.listeners.len()));
         net.restart()?;
         Ok(net)
@@ -235,7 +201,8 @@ impl<K: Kernel> Net<K> {
         self.restart()?;
         let accept = std::mem::take(&mut self.accept_failed).then_some(ACCEPT_PAUSE);
         let starved = std::mem::take(&mut self.starved).then_some(STARVED_PAUSE);
-        let timeout = [timeout, accept, starved].into_iter().flatten().min();
+        let sweep = self.sweep.sleep_at_most(self.now);
+        let timeout = [timeout, accept, starved, sweep].into_iter().flatten().min();
         if self.may_put_off() {
             self.ring.collect()?;
             self.reap()?;
@@ -266,11 +233,15 @@ impl<K: Kernel> Net<K> {
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(&mut completions);
         self.now = self.ring.stamp();
+        if !completions.is_empty() {
+            self.sweep.stir();
+        }
         for completion in completions.drain(..) {
             self.take(completion)?;
         }
         self.completions = completions;
         self.close_slowest();
+        self.close_overdue();
         Ok(())
     }
 
@@ -325,28 +296,9 @@ impl<K: Kernel> Net<K> {
             Completion::Woken { more } => {
                 self.waker.quiet();
                 self.woken = true;
-                if more { Ok(()) } else { self.ring.watch(self.waker.0.as_fd()) }
+                if more { Ok(()) } else { self.ring.watch(self.waker.bell()) }
             }
         }
-    }
-
-    fn open(&mut self, socket: OwnedFd, is_tcp: bool) {
-        let Some(index) = self.vacant.pop() else {
-            self.counters.turned_away += 1;
-            return; // dropping the socket closes it
-        };
-        if is_tcp {
-            // A reply waits for nothing but its commit. If this fails the
-            // socket is already dead, and receiving will say so.
-            let _ = sockopt::set_tcp_nodelay(&socket, true);
-        }
-        // What it sends waits with it rather than in the kernel; a failure
-        // leaves the system's own bound.
-        let _ = sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BYTES);
-        self.counters.accepted += 1;
-        self.counters.connections += 1;
-        self.connections[at(index)].socket = Some(socket);
-        self.rearm.push(index);
     }
 
     fn received(
@@ -357,6 +309,7 @@ impl<K: Kernel> Net<K> {
     ) -> io::Result<()> {
         let connection = &mut self.connections[at(index)];
         connection.receiving = more;
+        connection.heard_at = self.now;
         if !more {
             self.rearm.push(index);
         }
@@ -418,36 +371,13 @@ impl<K: Kernel> Net<K> {
         Ok(())
     }
 
-    /// When the buffers run short, the slowest reader goes. Asked after every
-    /// wait, also after one that brought nothing.
-    fn close_slowest(&mut self) {
-        if self.parked.len() > usize::from(PARKED_MAX)
-            && let Some(slowest) = self.slowest()
-        {
-            self.end(slowest, Ending::SlowReader);
-        }
-    }
-
-    /// Of the connections that have not taken an answer for a while, the one
-    /// with most pieces parked. Those that take them, only slower than they
-    /// ask, hold one buffer each and are left alone.
-    #[cold]
-    fn slowest(&self) -> Option<u32> {
-        let parked_by =
-            |index| self.parked.iter().filter(|piece| piece.connection == index).count();
-        let indices = self.parked.iter().map(|piece| piece.connection);
-        let is_stuck = |&index: &u32| {
-            let connection = &self.connections[at(index)];
-            connection.sending && self.now.since(connection.sending_since) >= SLOW_US
-        };
-        indices.filter(is_stuck).max_by_key(|&index| parked_by(index))
-    }
-
     /// Makes a connection's parked pieces ready again, in their order.
-    fn unpark(&mut self, index: u32) {
-        if !std::mem::take(&mut self.connections[at(index)].parked) {
+    pub(super) fn unpark(&mut self, index: u32) {
+        let connection = &mut self.connections[at(index)];
+        if !std::mem::take(&mut connection.parked) {
             return;
         }
+        connection.begun_at = self.now; // what it owes, it could not give
         let dropped = self.connections[at(index)].ending.is_some_and(|e| e != Ending::PeerClosed);
         for piece in self.parked.extract_if(.., |piece| piece.connection == index) {
             if dropped {
@@ -487,7 +417,12 @@ impl<K: Kernel> Net<K> {
         }
         let stream = &self.ring.bytes(&piece.lent)[piece.from..];
         let origin = Origin { connection: index, received: piece.received };
-        match read_frames(connection, origin, stream, inbox) {
+        let stopped = read_frames(&mut self.gate, connection, origin, stream, inbox);
+        if !connection.filling.is_empty() && !connection.dirty {
+            connection.dirty = true; // the gate has answered
+            self.dirty.push(index);
+        }
+        match stopped {
             Stopped::Used => self.ring.give_back(piece.lent),
             Stopped::NoRoom(used) if connection.promised == connection.carried => {
                 piece.from += used;
@@ -504,6 +439,10 @@ impl<K: Kernel> Net<K> {
                 self.ring.give_back(piece.lent);
                 self.tell_broken(origin, broken, inbox);
             }
+            Stopped::TurnedAway => {
+                self.ring.give_back(piece.lent);
+                self.end(index, Ending::TurnedAway);
+            }
         }
         Ok(Round::GoesOn)
     }
@@ -517,7 +456,8 @@ impl<K: Kernel> Net<K> {
         let reply_bytes = crate::wire::reply_bytes_max(op);
         if connection.has_room(reply_bytes) && !inbox.is_full() {
             connection.promised += reply_bytes;
-            let (budget_us, request) = (0, Err(BadRequest::FrameLength));
+            let request = Err(Unheard::Nonsense(BadRequest::FrameLength));
+            let budget_us = 0;
             inbox.asked.push(Asked { connection: index, received, budget_us, op, tag, request });
         }
         self.end(index, Ending::BrokenStream);
@@ -604,53 +544,10 @@ impl<K: Kernel> Net<K> {
         self.ring.send(index, socket.as_fd(), bytes, 0)
     }
 
-    fn note_dirty(&mut self, index: u32) {
+    pub(super) fn note_dirty(&mut self, index: u32) {
         let connection = &mut self.connections[at(index)];
         if !std::mem::replace(&mut connection.dirty, true) {
             self.dirty.push(index);
-        }
-    }
-
-    /// Begins the end of a connection; the first reason counts, but for the
-    /// peaceful one.
-    fn end(&mut self, index: u32, ending: Ending) {
-        let connection = &mut self.connections[at(index)];
-        // A peer that has closed its side may still turn out to be worse.
-        let known = connection.ending.is_some_and(|known| known != Ending::PeerClosed);
-        if known || connection.ending == Some(ending) || connection.socket.is_none() {
-            return;
-        }
-        connection.ending = Some(ending);
-        match ending {
-            Ending::PeerClosed => {}
-            Ending::BrokenStream => self.counters.broken_streams += 1,
-            Ending::SocketFailed => self.counters.socket_failures += 1,
-            Ending::SlowReader => self.counters.slow_readers += 1,
-        }
-        self.note_dirty(index);
-    }
-
-    fn close_if_over(&mut self, index: u32) {
-        let connection = &mut self.connections[at(index)];
-        let Some(ending) = connection.ending else { return };
-        let given_up = matches!(ending, Ending::SlowReader | Ending::SocketFailed);
-        let told = !connection.sending && !connection.has_replies() && connection.promised == 0;
-        if given_up || (told && connection.receiving) {
-            // Ends both directions: the receive and a stuck send complete.
-            if let Some(socket) = &connection.socket {
-                let _ = shutdown(socket, Shutdown::Both);
-            }
-        }
-        if given_up {
-            connection.filling.clear();
-            connection.held.clear();
-            self.unpark(index);
-        }
-        let connection = &mut self.connections[at(index)];
-        if connection.is_over() {
-            connection.vacate();
-            self.vacant.push(index);
-            self.counters.connections -= 1;
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::Doors;
 use super::machine::Placement;
+use super::{Doors, entry};
+use crate::access::Keyring;
 use crate::admin::{BoundAdmin, ServerFacts};
 use crate::config::Config;
 use crate::journal::{Directory, Recovered};
@@ -63,6 +64,12 @@ impl Facts {
             let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
             self.rest.push(format!("payments    sealed with key {}", ids.join(" or ")));
         }
+        self
+    }
+
+    /// Says who may connect.
+    pub(super) fn with_access(mut self, keyring: Option<&Keyring>) -> Self {
+        self.rest.push(entry::fact(keyring));
         self
     }
 

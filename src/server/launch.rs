@@ -70,6 +70,7 @@ pub(super) struct Launch {
     pub(super) receivers: Option<Arc<Receivers>>,
     pub(super) covers: Covers,
     pub(super) payment_keys: PaymentKeys,
+    pub(super) net: NetSettings,
     pub(super) waker: Waker,
     pub(super) board: Arc<Board>,
     /// Shared with the follower of the journal.
@@ -220,8 +221,7 @@ impl Launch {
         if let Some(path) = config.unix.as_ref().filter(|_| self.shard == 0) {
             listeners.push(Listener::unix(path)?);
         }
-        let net_settings = NetSettings { connections_max: config.connections_max };
-        let net = Net::new(listeners, net_settings, self.waker)?;
+        let net = Net::new(listeners, self.net, self.waker)?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
         let Recovery { engine, journal, checkpoints, recovered } = recovery;

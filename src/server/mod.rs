@@ -5,6 +5,7 @@
 //! one is done do the doors open.
 
 mod books;
+mod entry;
 mod facts;
 mod launch;
 mod machine;
@@ -28,7 +29,7 @@ use crate::config::{Config, MaybeListen};
 use crate::engine::Engine;
 use crate::follow::settle::Settlement;
 use crate::journal::{Arrangement, Directory, Recovered, mmap};
-use crate::net::{BoundListener, Listener, Waker};
+use crate::net::{BoundListener, Listener, NetSettings, Waker};
 use crate::payment_keys;
 use crate::shard::{Bell, Board, Covers, Followed, Mesh};
 use crate::wire::PaymentKeys;
@@ -101,14 +102,20 @@ struct Shared {
     bells: Vec<Arc<Bell>>,
     covers: Vec<Covers>,
     payment_keys: PaymentKeys,
+    net: NetSettings,
     followed: Vec<Arc<Followed>>,
 }
 
 impl Shared {
-    fn of(stopper: &Stopper, payment_keys: PaymentKeys, followed: Vec<Arc<Followed>>) -> Self {
+    fn of(
+        stopper: &Stopper,
+        payment_keys: PaymentKeys,
+        net: NetSettings,
+        followed: Vec<Arc<Followed>>,
+    ) -> Self {
         let bells: Vec<_> = stopper.wakers.iter().cloned().map(Bell::new).collect();
         let covers = bells.iter().cloned().map(Covers::new).collect();
-        Self { bells, covers, payment_keys, followed }
+        Self { bells, covers, payment_keys, net, followed }
     }
 }
 
@@ -157,6 +164,7 @@ impl Starting {
         config.check()?;
         let keys = config.payment_keys.as_deref().map(payment_keys::read).transpose()?;
         let (payment_keys, key_ids) = keys.unwrap_or_default();
+        let keyring = entry::keyring(&config)?;
         let placement = machine::place(&config)?;
         let shards = placement.count();
         let (capacity, limits) = (launch::capacity(&config, shards), launch::limits(&config));
@@ -176,7 +184,8 @@ impl Starting {
         let boards: Vec<_> =
             stopper.wakers.iter().map(|waker| Arc::new(Board::new(waker.clone()))).collect();
         let facts = Facts::of(&config, &doors, &directory, tables, &placement, admin.as_ref())
-            .with_payment_keys(&key_ids);
+            .with_payment_keys(&key_ids)
+            .with_access(keyring.as_deref());
         let (books, followed) = books::of(&config, shards);
         let settling = Settling::new(settlement, &config, followed.clone());
         let ledger = books.as_ref().map(|books| books.desk.clone());
@@ -187,7 +196,8 @@ impl Starting {
             admin.start(Watched { boards: boards.clone(), facts, ledger, drain })
         });
         let admin = admin.transpose()?;
-        let shared = Shared::of(&stopper, payment_keys, followed);
+        let net = entry::net_settings(&config, keyring);
+        let shared = Shared::of(&stopper, payment_keys, net, followed);
         let config = Arc::new(config);
         let shards = spawn(&config, doors, &lies, &stopper, &boards, &placement, &shared)?;
         let covers = shared.covers;
@@ -372,6 +382,7 @@ fn spawn(
             receivers: receivers.clone(),
             covers: covers.clone(),
             payment_keys: shared.payment_keys.clone(),
+            net: shared.net.clone(),
             waker: waker.clone(),
             board: Arc::clone(board),
             followed: Arc::clone(followed),

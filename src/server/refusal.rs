@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::access;
 use crate::admin::AdminError;
 use crate::config::ConfigError;
 use crate::follow::Obstacle;
@@ -21,6 +22,9 @@ pub enum StartError {
     /// No payment keys where some are wanted.
     #[error(transparent)]
     PaymentKeys(#[from] KeyFileError),
+    /// No keys of principals where some are wanted.
+    #[error(transparent)]
+    Keys(#[from] access::KeyFileError),
     /// No ring.
     #[error(transparent)]
     Ring(#[from] RingRefused),

@@ -12,7 +12,7 @@ use super::turn::{Fatal, Shard};
 use crate::engine::{Decision, Outcome, Place, Record, partition_of};
 use crate::journal::{AppendError, Storage};
 use crate::limits::PROTOCOL_VERSION;
-use crate::net::{Asked, Kernel};
+use crate::net::{Asked, Kernel, Unheard};
 use crate::planted::{Bug, is_planted};
 use crate::units::{EnvelopeId, Seed, Time};
 use crate::wire::{BadRequest, Request, Status};
@@ -163,7 +163,8 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             Ok(Request::Hello { version: PROTOCOL_VERSION }) => return Ok(Verdict::Hello),
             Ok(Request::Hello { .. }) => return Ok(self.nonsense(BadRequest::Version)),
             Ok(request) => request,
-            Err(reason) => return Ok(self.nonsense(*reason)),
+            Err(Unheard::Nonsense(reason)) => return Ok(self.nonsense(*reason)),
+            Err(Unheard::Denied(denial)) => return Ok(Verdict::Denied(*denial)),
         };
         if let Some(retry_after_ms) = self.put_off(asked) {
             return Ok(Verdict::Overloaded(retry_after_ms));

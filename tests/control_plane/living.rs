@@ -79,7 +79,7 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         board,
     };
     let mesh = Mesh::between(&[bell]).pop().unwrap();
-    let net = Net::new(Vec::new(), NetSettings { connections_max: 1 }, waker).unwrap();
+    let net = Net::new(Vec::new(), NetSettings::open(1), waker).unwrap();
     Shard::new(net, engine, journal, mesh, Checkpoints::never(), clock, settings)
 }
 

@@ -6,6 +6,7 @@
 
 pub mod acknowledged;
 pub mod disk;
+pub mod principals;
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};

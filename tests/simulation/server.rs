@@ -129,7 +129,7 @@ impl Server {
                 let board = Arc::new(Board::new(waker.clone()));
                 let listener = Listener::unix(&door(place, shard)).unwrap();
                 let kernel = SimulatedKernel::new(world.clone());
-                let net = NetSettings { connections_max: CONNECTIONS_MAX };
+                let net = NetSettings::open(CONNECTIONS_MAX);
                 let net = Net::on(kernel, vec![listener], net, waker).unwrap();
                 let (writer, background) = SimulatedBackground::new(disks[shard].clone());
                 let checkpoints =

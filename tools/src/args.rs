@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use hongbao::client::Address;
 use hongbao::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
 
 use crate::admin::AdminArgs;
@@ -20,6 +19,7 @@ use crate::load::LoadArgs;
 use crate::money;
 use crate::settle::SettleCommand;
 use crate::stats::StatsArgs;
+use crate::target::TargetArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -36,9 +36,8 @@ ids, users, orders and payments as strings, which keep all of their 64 bits.";
 #[derive(Parser)]
 #[command(name = "hb", version, about = "Send, claim, load and audit red envelopes", after_help = EXIT_CODES)]
 pub(crate) struct Cli {
-    /// The server: `host:port` or `unix:/path`
-    #[arg(long, global = true, env = "HONGBAO_ADDR", default_value = "127.0.0.1:7878")]
-    pub(crate) addr: Address,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
     /// Print one JSON object instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,

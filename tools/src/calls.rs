@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
-use hongbao::client::{Address, Client, Look};
+use hongbao::client::Look;
 use hongbao::units::{EnvelopeState, MoneySource, Split};
 use hongbao::wire::{Row, Summary};
 use serde_json::{Value, json};
@@ -12,10 +12,11 @@ use crate::args::{CancelArgs, EnvelopeArgs, PairArgs};
 use crate::ledger;
 use crate::money::yuan;
 use crate::output::{Output, id};
+use crate::target::Target;
 
 /// `hb grab`.
-pub(crate) fn grab(addr: &Address, pair: &PairArgs, output: Output) -> Result<()> {
-    match Client::connect(addr)?.grab(pair.envelope, pair.user)? {
+pub(crate) fn grab(target: &Target, pair: &PairArgs, output: Output) -> Result<()> {
+    match target.connect()?.grab(pair.envelope, pair.user)? {
         Look::Left { shares } => {
             let json = json!({ "winnable": true, "shares_left": shares, "amount_fen": null });
             output.print(&json, || format!("{shares} shares left: claim now"));
@@ -29,8 +30,8 @@ pub(crate) fn grab(addr: &Address, pair: &PairArgs, output: Output) -> Result<()
 }
 
 /// `hb claim`.
-pub(crate) fn claim(addr: &Address, pair: &PairArgs, output: Output) -> Result<()> {
-    let claimed = Client::connect(addr)?.claim(pair.envelope, pair.user)?;
+pub(crate) fn claim(target: &Target, pair: &PairArgs, output: Output) -> Result<()> {
+    let claimed = target.connect()?.claim(pair.envelope, pair.user)?;
     let json = json!({
         "envelope": id(pair.envelope), "user": id(pair.user),
         "amount_fen": claimed.amount, "repeated": claimed.repeated,
@@ -43,8 +44,8 @@ pub(crate) fn claim(addr: &Address, pair: &PairArgs, output: Output) -> Result<(
 }
 
 /// `hb show`.
-pub(crate) fn show(addr: &Address, one: &EnvelopeArgs, output: Output) -> Result<()> {
-    let summary = match Client::connect(addr)?.show(one.envelope) {
+pub(crate) fn show(target: &Target, one: &EnvelopeArgs, output: Output) -> Result<()> {
+    let summary = match target.connect()?.show(one.envelope) {
         Err(error) => return ledger::archived(one, error, output),
         Ok(summary) => summary,
     };
@@ -99,8 +100,8 @@ fn paid_words(s: &Summary) -> String {
 }
 
 /// `hb detail`.
-pub(crate) fn detail(addr: &Address, one: &EnvelopeArgs, output: Output) -> Result<()> {
-    let detail = match Client::connect(addr)?.detail(one.envelope) {
+pub(crate) fn detail(target: &Target, one: &EnvelopeArgs, output: Output) -> Result<()> {
+    let detail = match target.connect()?.detail(one.envelope) {
         Err(error) => return ledger::archived(one, error, output).context("reading the detail"),
         Ok(detail) => detail,
     };
@@ -132,8 +133,8 @@ fn luckiest(rows: &[Row]) -> Option<&Row> {
 }
 
 /// `hb cancel`.
-pub(crate) fn cancel(addr: &Address, by: &CancelArgs, output: Output) -> Result<()> {
-    let refunded = Client::connect(addr)?.cancel(by.envelope, by.sender)?;
+pub(crate) fn cancel(target: &Target, by: &CancelArgs, output: Output) -> Result<()> {
+    let refunded = target.connect()?.cancel(by.envelope, by.sender)?;
     let json = json!({
         "envelope": id(by.envelope), "refunded_fen": refunded.amount, "repeated": refunded.repeated,
     });

@@ -25,6 +25,7 @@ mod progress;
 mod settle;
 mod stats;
 mod stats_table;
+mod target;
 mod verify;
 
 use std::process::ExitCode;
@@ -44,17 +45,18 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
+    let target = cli.target.target()?;
     match cli.command {
-        Command::Send(order) => paying::send(&cli.addr, &order, output),
-        Command::Fund(payment) => paying::fund(&cli.addr, &payment, output),
-        Command::Void(by) => paying::void(&cli.addr, &by, output),
-        Command::Grab(pair) => calls::grab(&cli.addr, &pair, output),
-        Command::Claim(pair) => calls::claim(&cli.addr, &pair, output),
-        Command::Show(one) => calls::show(&cli.addr, &one, output),
-        Command::Detail(one) => calls::detail(&cli.addr, &one, output),
-        Command::Verify(args) => verify::run(&cli.addr, &args, output),
-        Command::Cancel(by) => calls::cancel(&cli.addr, &by, output),
-        Command::Load(plan) => load::run(&cli.addr, &plan, output),
+        Command::Send(order) => paying::send(&target, &order, output),
+        Command::Fund(payment) => paying::fund(&target, &payment, output),
+        Command::Void(by) => paying::void(&target, &by, output),
+        Command::Grab(pair) => calls::grab(&target, &pair, output),
+        Command::Claim(pair) => calls::claim(&target, &pair, output),
+        Command::Show(one) => calls::show(&target, &one, output),
+        Command::Detail(one) => calls::detail(&target, &one, output),
+        Command::Verify(args) => verify::run(&target, &args, output),
+        Command::Cancel(by) => calls::cancel(&target, &by, output),
+        Command::Load(plan) => load::run(&target, &plan, output),
         Command::Demo(plan) => demo::run(&plan, output),
         Command::ServeForDemo(args) => demo::serve(&args),
         Command::Journal(command) => journal::run(&command, output),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use hongbao::client::{Address, Client, ClientError, Funded, Refusal, Sent};
+use hongbao::client::{ClientError, Funded, Refusal, Sent};
 use hongbao::payment_keys;
 use hongbao::units::{EnvelopeId, EnvelopeState, Fen, MoneySource};
 use hongbao::wire::{NotOpen, Payment, SendOrder, Status};
@@ -14,14 +14,15 @@ use crate::calls::state_word;
 use crate::exit::Usage;
 use crate::money::yuan;
 use crate::output::{Output, id};
+use crate::target::Target;
 
 /// How long `hb send` waits for the ledger's word.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `hb send`.
-pub(crate) fn send(addr: &Address, args: &SendArgs, output: Output) -> Result<()> {
+pub(crate) fn send(target: &Target, args: &SendArgs, output: Output) -> Result<()> {
     let order = order_of(args)?;
-    let mut client = Client::connect(addr)?;
+    let mut client = target.connect()?;
     let sent = client.send(&order)?;
     let waits = order.source == MoneySource::Balance && sent.state == EnvelopeState::Reserved;
     let state =
@@ -88,7 +89,7 @@ fn order_of(args: &SendArgs) -> Result<SendOrder> {
 }
 
 /// `hb fund`.
-pub(crate) fn fund(addr: &Address, args: &FundArgs, output: Output) -> Result<()> {
+pub(crate) fn fund(target: &Target, args: &FundArgs, output: Output) -> Result<()> {
     let (keys, ids) =
         payment_keys::read(&args.key_file).map_err(|error| Usage(error.to_string()))?;
     let key_id = match (args.key_id, &ids[..]) {
@@ -98,7 +99,7 @@ pub(crate) fn fund(addr: &Address, args: &FundArgs, output: Output) -> Result<()
             return Err(Usage(format!("{ids:?} are in the file: pick one with --key-id")).into());
         }
     };
-    let mut client = Client::connect(addr)?;
+    let mut client = target.connect()?;
     let FundArgs { envelope, payment, amount, .. } = *args;
     let confirmed = Payment { envelope, payment, amount };
     let seal = keys.seal(key_id, client.hello().cell, &confirmed);
@@ -126,8 +127,8 @@ pub(crate) fn fund(addr: &Address, args: &FundArgs, output: Output) -> Result<()
 }
 
 /// `hb void`.
-pub(crate) fn void(addr: &Address, by: &CancelArgs, output: Output) -> Result<()> {
-    let voided = Client::connect(addr)?.void(by.envelope, by.sender)?;
+pub(crate) fn void(target: &Target, by: &CancelArgs, output: Output) -> Result<()> {
+    let voided = target.connect()?.void(by.envelope, by.sender)?;
     let json = json!({ "envelope": id(by.envelope), "repeated": voided.repeated });
     output.print(&json, || {
         let already = if voided.repeated { " (withdrawn before)" } else { "" };

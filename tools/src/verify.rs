@@ -4,7 +4,6 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use hongbao::client::{Address, Client};
 use hongbao::engine::commitment::{Hash, Terms, receipt, verify};
 use hongbao::units::{EnvelopeId, EnvelopeState, Fen, Seed};
 use hongbao::wire::{Reveal, Row, Summary};
@@ -14,6 +13,7 @@ use crate::args::VerifyArgs;
 use crate::exit::{AuditFailed, NotYet};
 use crate::money::yuan;
 use crate::output::{Output, id};
+use crate::target::Target;
 
 /// A closed envelope, whole.
 struct Told {
@@ -25,8 +25,8 @@ struct Told {
 }
 
 /// `hb verify`.
-pub(crate) fn run(addr: &Address, args: &VerifyArgs, output: Output) -> Result<()> {
-    let told = ask(addr, args.envelope)?;
+pub(crate) fn run(target: &Target, args: &VerifyArgs, output: Output) -> Result<()> {
+    let told = ask(target, args.envelope)?;
     let last = check(&told, args.commitment)?;
     let receipts = if args.receipts { chain(&told) } else { Vec::new() };
     let json = json!({
@@ -40,8 +40,8 @@ pub(crate) fn run(addr: &Address, args: &VerifyArgs, output: Output) -> Result<(
     Ok(())
 }
 
-fn ask(addr: &Address, envelope: EnvelopeId) -> Result<Told> {
-    let mut client = Client::connect(addr)?;
+fn ask(target: &Target, envelope: EnvelopeId) -> Result<Told> {
+    let mut client = target.connect()?;
     let reveal = client.reveal(envelope)?;
     let not_yet =
         || NotYet(format!("envelope {envelope} is not closed yet: its seed is shown then"));

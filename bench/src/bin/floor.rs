@@ -21,7 +21,7 @@ struct Cli {
 fn main() -> Result<()> {
     let bound = BoundListener::tcp(Cli::parse().listen)?;
     let address = bound.address();
-    let settings = NetSettings { connections_max: 1024 };
+    let settings = NetSettings::open(1024);
     let mut net = Net::new(vec![bound.listen()?], settings, Waker::new()?)?;
     // Said only now: whoever reads the line may connect at once.
     println!("floor on {address}");

@@ -42,7 +42,7 @@ impl Crew {
     /// Connects the clients.
     pub(super) fn connect(address: &Address, conns: usize, depth: usize) -> Result<Self> {
         let settings = Settings { reply_timeout: Duration::from_secs(20), ..Settings::default() };
-        let connect = |_| Client::connect_with(address, settings);
+        let connect = |_| Client::connect_with(address, settings.clone());
         let lines = (0..conns).map(connect).collect::<Result<Vec<_>, _>>()?;
         let lines = lines.into_iter().map(|client| Line { client, asked: HashMap::new() });
         Ok(Self { lines: lines.collect(), depth, tally: Tally::new(), asked_again: 0 })

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use hongbao::access::{Identity, shake_hands};
 use hongbao::client::Address;
 use hongbao::limits::FRAME_BYTES_MAX;
 use hongbao::wire::{ReplyHead, encode_request, peek_reply};
@@ -55,10 +56,15 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Connects; at most `depth` requests will be in flight.
-    pub(super) fn connect(address: &Address, depth: u32) -> io::Result<Self> {
+    /// Connects, as somebody if the server asks; at most `depth` requests will be
+    /// in flight.
+    pub(super) fn connect(
+        address: &Address,
+        identity: Option<&Identity>,
+        depth: u32,
+    ) -> io::Result<Self> {
         Ok(Self {
-            socket: open(address)?,
+            socket: open(address, identity)?,
             outgoing: Vec::with_capacity(WRITE_BYTES + FRAME_BYTES_MAX),
             written: 0,
             stuck: false,
@@ -162,11 +168,14 @@ impl AsFd for Line {
     }
 }
 
-fn open(address: &Address) -> io::Result<OwnedFd> {
+fn open(address: &Address, identity: Option<&Identity>) -> io::Result<OwnedFd> {
     match address {
         Address::Tcp(name) => {
-            let socket = TcpStream::connect(name)?;
+            let mut socket = TcpStream::connect(name)?;
             socket.set_nodelay(true)?;
+            if let Some(identity) = identity {
+                shake_hands(&mut socket, identity).map_err(io::Error::other)?;
+            }
             socket.set_nonblocking(true)?;
             Ok(socket.into())
         }

@@ -19,11 +19,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use hongbao::client::{Address, Client};
 
 use crate::mix::{Crowd, Mix};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::target::Target;
 use driver::Driver;
 pub(crate) use flags::LoadArgs;
 use flags::MixName;
@@ -41,19 +41,20 @@ const BESIDE_CONNS: u32 = 16;
 const BESIDE_DEPTH: u32 = 1024;
 
 /// `hb load`.
-pub(crate) fn run(addr: &Address, args: &LoadArgs, output: Output) -> Result<()> {
+pub(crate) fn run(target: &Target, args: &LoadArgs, output: Output) -> Result<()> {
     args.pace()?; // a wrong value is told before anything is done
     args.pin()?;
     // Says hello and so meets a wrong address or version before the load.
-    let hello = Client::connect(addr)?.hello().clone();
+    let hello = target.connect()?.hello().clone();
+    let addr = &target.addr;
     let routes = |conns: u32| Routes::new(addr, &hello, args.through, crate::number::index(conns));
     let driver = Driver::new()?;
     let shape = (args.conns, args.depth());
-    let mut lines = Lines::connect(driver.poll(), 0, routes(args.conns), shape)?;
+    let mut lines = Lines::connect(driver.poll(), 0, target, routes(args.conns), shape)?;
     let mut beside_lines = match args.beside {
         Some(_) => {
             let shape = (BESIDE_CONNS, BESIDE_DEPTH);
-            Some(Lines::connect(driver.poll(), 1, routes(BESIDE_CONNS), shape)?)
+            Some(Lines::connect(driver.poll(), 1, target, routes(BESIDE_CONNS), shape)?)
         }
         None => None,
     };

@@ -15,6 +15,7 @@ use super::route::Routes;
 use super::supply::Supply;
 use crate::mix::{Answer, Mix};
 use crate::number::index;
+use crate::target::Target;
 
 /// The connections of a group.
 struct Group {
@@ -37,6 +38,7 @@ impl Lines {
     pub(super) fn connect(
         poll: &OwnedFd,
         number: u32,
+        target: &Target,
         routes: Routes,
         (conns, depth): (u32, u32),
     ) -> Result<Self> {
@@ -47,7 +49,7 @@ impl Lines {
             let group = place % lines.groups.len();
             let addresses = &lines.routes.groups[group];
             let address = &addresses[place / lines.groups.len() % addresses.len()];
-            let line = Line::connect(address, depth)
+            let line = Line::connect(address, target.identity.as_deref(), depth)
                 .with_context(|| format!("opening connection {place} of {conns} to {address}"))?;
             epoll::add(poll, &line, lines.data(place), epoll::EventFlags::IN)?;
             lines.all.push(Some(line));

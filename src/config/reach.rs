@@ -1,0 +1,124 @@
+//! Who can reach a server, and how long they may take: the values of these
+//! settings, and what of them fits together.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use super::{Config, ConfigError, MaybeListen, Plain, within};
+use crate::net::Deadlines;
+
+/// Users of this machine, by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "Plain")]
+pub struct Uids(pub Vec<u32>);
+
+impl TryFrom<Plain> for Uids {
+    type Error = String;
+
+    fn try_from(plain: Plain) -> Result<Self, String> {
+        String::from(plain).parse()
+    }
+}
+
+impl FromStr for Uids {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::default());
+        }
+        let uids = text.split(',').map(|uid| uid.trim().parse());
+        let expected = |_| "`none`, or numbers of users such as 1000 or 1000,1001".to_owned();
+        uids.collect::<Result<_, _>>().map(Self).map_err(expected)
+    }
+}
+
+impl fmt::Display for Uids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        f.write_str(&self.0.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl Config {
+    /// How long connections may take for what.
+    pub fn deadlines(&self) -> Deadlines {
+        Deadlines {
+            handshake_ms: self.handshake_ms,
+            frame_ms: self.frame_ms,
+            write_ms: self.write_ms,
+            idle_ms: self.idle_s.saturating_mul(1000),
+        }
+    }
+
+    /// Checks the bounds of connections, and that nobody unknown can reach what
+    /// moves money.
+    pub(super) fn check_reach(&self) -> Result<(), ConfigError> {
+        within("handshake_ms", self.handshake_ms.into(), 10..=600_000)?;
+        within("frame_ms", self.frame_ms.into(), 0..=3_600_000)?;
+        within("write_ms", self.write_ms.into(), 0..=3_600_000)?;
+        within("idle_s", self.idle_s.into(), 0..=1_000_000)?;
+        within("strangers_max", self.strangers_max.into(), 1..=65_536)?;
+        within("strangers_per_address_max", self.strangers_per_address_max.into(), 1..=65_536)?;
+        if self.keys.is_some() {
+            return Ok(());
+        }
+        exposed("listen", self.listen)?;
+        match self.settlement {
+            MaybeListen::At(address) => exposed("settlement", address),
+            MaybeListen::Nowhere => Ok(()),
+        }
+    }
+}
+
+fn exposed(key: &'static str, address: SocketAddr) -> Result<(), ConfigError> {
+    if address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(ConfigError::Exposed { key, address })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(listen: &str, settlement: &str, keys: Option<&str>) -> Result<(), String> {
+        let config = Config {
+            listen: listen.parse().unwrap(),
+            settlement: settlement.parse().unwrap(),
+            keys: keys.map(Into::into),
+            ..Config::default()
+        };
+        config.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn beyond_loopback_there_must_be_keys() {
+        for inside in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(at(inside, "none", None), Ok(()));
+            assert_eq!(at("127.0.0.1:1", inside, None), Ok(()));
+        }
+        for outside in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[2001:db8::1]:1"] {
+            for (listen, settlement, key) in
+                [(outside, "none", "listen"), ("127.0.0.1:1", outside, "settlement")]
+            {
+                let told = at(listen, settlement, None).unwrap_err();
+                assert!(told.contains("--keys") && told.contains(key), "{told}");
+                assert_eq!(at(listen, settlement, Some("keys")), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn users_are_read_and_shown_alike() {
+        for text in ["none", "0", "1000,1001"] {
+            assert_eq!(text.parse::<Uids>().unwrap().to_string(), text);
+        }
+        for text in ["", "root", "-1", "1,,2"] {
+            assert!(text.parse::<Uids>().unwrap_err().contains("1000"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Who may come in: the keys of a configuration, read before anything on disk
+//! is touched.
+
+use std::sync::Arc;
+
+use super::refusal::StartError;
+use crate::access::{Keyring, read_keyring};
+use crate::config::Config;
+use crate::net::{Entry, NetSettings};
+
+/// The keys, if this server asks for any.
+pub(super) fn keyring(config: &Config) -> Result<Option<Arc<Keyring>>, StartError> {
+    Ok(config.keys.as_deref().map(read_keyring).transpose()?.map(Arc::new))
+}
+
+/// What each shard's net is told of it.
+pub(super) fn net_settings(config: &Config, keyring: Option<Arc<Keyring>>) -> NetSettings {
+    let any = |limit: u32| if limit == 0 { u32::MAX } else { limit };
+    NetSettings {
+        connections_max: config.connections_max,
+        entry: Entry {
+            keyring,
+            uids: Some(config.unix_uids.0.clone()),
+            strangers_max: config.strangers_max,
+            strangers_per_address_max: config.strangers_per_address_max,
+            per_principal_max: any(config.connections_per_principal_max),
+        },
+        deadlines: config.deadlines(),
+    }
+}
+
+/// A line for the operator about who may connect.
+pub(super) fn fact(keyring: Option<&Keyring>) -> String {
+    let Some(keyring) = keyring else {
+        return "access      whoever reaches the listening sockets; only users of this machine can"
+            .to_owned();
+    };
+    let known = keyring.principals().iter();
+    let known: Vec<String> =
+        known.map(|principal| format!("{} ({})", principal.name, principal.roles)).collect();
+    format!("access      by key: {}", known.join(", "))
+}
