@@ -187,7 +187,7 @@ impl Starting {
             .with_payment_keys(&key_ids)
             .with_access(keyring.as_deref());
         let (books, followed) = books::of(&config, shards);
-        let settling = Settling::new(settlement, &config, followed.clone());
+        let settling = Settling::new(settlement, &config, keyring.clone(), followed.clone());
         let ledger = books.as_ref().map(|books| books.desk.clone());
         let admin = admin.map(|admin| {
             let stopper = stopper.clone();

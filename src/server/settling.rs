@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::books::followees;
 use super::refusal::StartError;
+use crate::access::Keyring;
 use crate::config::{Config, MaybeListen};
 use crate::follow::settle::{BoundSettlement, Settlement, Subscribers};
 use crate::journal::{Arrangement, Position};
@@ -46,8 +47,10 @@ impl Settling {
     pub(super) fn new(
         bound: Option<BoundSettlement>,
         config: &Config,
+        keyring: Option<Arc<Keyring>>,
         followed: Vec<Arc<Followed>>,
     ) -> Self {
+        let bound = bound.map(|bound| bound.with_keys(keyring));
         Self { bound, cell: config.cell, durability: config.durability, followed }
     }
 

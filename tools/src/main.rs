@@ -67,7 +67,7 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Withdraw(args) => ledger::withdraw(&args, output),
         Command::History(args) => ledger::history(&args, output),
         Command::Ledger(command) => ledger::run(&command, output),
-        Command::Settle(command) => settle::run(&command, output),
+        Command::Settle(command) => settle::run(&target, &command, output),
         Command::Drain(args) => drain::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Completions { shell } => {

@@ -13,10 +13,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use hongbao::follow::settle::{SubscriberName, forget, forget_offline};
+use hongbao::follow::settle::{SubscriberName, forget_as, forget_offline};
 use serde_json::json;
 
 use crate::output::Output;
+use crate::target::Target;
 
 /// `hb settle`.
 #[derive(Subcommand)]
@@ -83,16 +84,18 @@ fn resolve(address: &str) -> Result<SocketAddr> {
 }
 
 /// `hb settle`.
-pub(crate) fn run(command: &SettleCommand, output: Output) -> Result<()> {
+pub(crate) fn run(target: &Target, command: &SettleCommand, output: Output) -> Result<()> {
     match command {
-        SettleCommand::Follow(args) => follow::run(args, output),
-        SettleCommand::Forget(args) => forget_one(args, output),
+        SettleCommand::Follow(args) => follow::run(target, args, output),
+        SettleCommand::Forget(args) => forget_one(target, args, output),
     }
 }
 
-fn forget_one(args: &ForgetArgs, output: Output) -> Result<()> {
+fn forget_one(target: &Target, args: &ForgetArgs, output: Output) -> Result<()> {
     if let Some(from) = &args.from {
-        forget(resolve(from)?, &args.name).with_context(|| format!("forgetting {}", args.name))?;
+        let identity = target.identity.as_deref();
+        forget_as(identity, resolve(from)?, &args.name)
+            .with_context(|| format!("forgetting {}", args.name))?;
     } else if let Some(data) = &args.data
         && !forget_offline(data, &args.name)?
     {

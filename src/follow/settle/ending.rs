@@ -57,6 +57,12 @@ pub enum Ending {
     /// There is nobody of this name.
     #[error("no subscriber has this name")]
     Unknown,
+    /// Who asks has not said who it is.
+    #[error(
+        "the server wants to know who you are: give the file of a settler's key with \
+         --principal-key"
+    )]
+    Denied,
     /// A code that this version does not know.
     #[error("the server ends the stream with code {0}")]
     Other(u8),
@@ -81,6 +87,7 @@ impl Ending {
             Self::Draining => (13, 0, 0),
             Self::Unreadable => (14, 0, 0),
             Self::Unknown => (15, 0, 0),
+            Self::Denied => (32, 0, 0),
             Self::Other(code) => (code, 0, 0),
         }
     }
@@ -103,6 +110,7 @@ impl Ending {
             13 => Self::Draining,
             14 => Self::Unreadable,
             15 => Self::Unknown,
+            32 => Self::Denied,
             other => Self::Other(other),
         }
     }

@@ -1,7 +1,8 @@
 //! The settlement port: who connects gets a thread; what was acknowledged is
 //! written down now and then.
 //!
-//! There is no authentication: it belongs on loopback or a network of its own.
+//! Where the server has keys, only a settler is let in; without, it belongs on
+//! loopback.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,6 +18,7 @@ use super::ending::Ending;
 use super::frames::{Frame, encode};
 use super::session::Session;
 use super::subscribers::Subscribers;
+use crate::access::Keyring;
 
 /// Connections at most: 16 subscribers of 16 shards, or one of all 256.
 const CONNECTIONS_MAX: usize = 256;
@@ -36,6 +38,7 @@ const KEEPALIVE_TRIES: u32 = 4;
 pub struct BoundSettlement {
     listener: TcpListener,
     address: SocketAddr,
+    keyring: Option<Arc<Keyring>>,
 }
 
 /// The settlement port. Dropped, it ends, and its connections hear why.
@@ -52,7 +55,13 @@ impl BoundSettlement {
         let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, keyring: None })
+    }
+
+    /// Whom to let in; none asks nobody.
+    #[must_use]
+    pub fn with_keys(self, keyring: Option<Arc<Keyring>>) -> Self {
+        Self { keyring, ..self }
     }
 
     /// Where it is.
@@ -62,7 +71,7 @@ impl BoundSettlement {
 
     /// What an operator should know, if it is not on loopback.
     pub fn warning(&self) -> Option<String> {
-        (!self.address.ip().is_loopback()).then(|| {
+        (self.keyring.is_none() && !self.address.ip().is_loopback()).then(|| {
             format!(
                 "warning     the settlement port {} is not on loopback and asks nobody who they \
                  are: whoever reaches it can read every movement of money, and acknowledge them",
@@ -82,7 +91,8 @@ impl BoundSettlement {
         let stopping = Arc::clone(&stop);
         let named = std::thread::Builder::new().name("settlement".to_owned());
         let thread = named.spawn(move || {
-            listen(&self.listener, &subscribers, &stopping);
+            let served = Served { keyring: self.keyring, subscribers, stop: stopping };
+            listen(&self.listener, &served);
             drop(held);
         })?;
         Ok(Settlement { address, stop, thread: Some(thread) })
@@ -96,7 +106,15 @@ impl Settlement {
     }
 }
 
-fn listen(listener: &TcpListener, subscribers: &Arc<Subscribers>, stop: &Arc<AtomicBool>) {
+/// What all connections share.
+struct Served {
+    keyring: Option<Arc<Keyring>>,
+    subscribers: Arc<Subscribers>,
+    stop: Arc<AtomicBool>,
+}
+
+fn listen(listener: &TcpListener, served: &Served) {
+    let Served { subscribers, stop, .. } = served;
     let mut sessions: Vec<JoinHandle<()>> = Vec::new();
     let mut was_written = true;
     while !stop.load(Ordering::Acquire) {
@@ -105,7 +123,7 @@ fn listen(listener: &TcpListener, subscribers: &Arc<Subscribers>, stop: &Arc<Ato
             wait(listener, until.saturating_duration_since(Instant::now()));
             sessions.retain(|session| !session.is_finished());
             if let Ok((socket, _)) = listener.accept() {
-                sessions.extend(admit(socket, sessions.len(), subscribers, stop));
+                sessions.extend(admit(socket, sessions.len(), served));
             }
         }
         let written = subscribers.flush();
@@ -128,18 +146,15 @@ fn wait(listener: &TcpListener, at_most: Duration) {
 }
 
 /// A thread for the connection, if there may be another.
-fn admit(
-    socket: TcpStream,
-    connections: usize,
-    subscribers: &Arc<Subscribers>,
-    stop: &Arc<AtomicBool>,
-) -> Option<JoinHandle<()>> {
+fn admit(socket: TcpStream, connections: usize, served: &Served) -> Option<JoinHandle<()>> {
     if connections >= CONNECTIONS_MAX {
         refuse(&socket, Ending::Full(u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX)));
         return None;
     }
     keep_alive(&socket).ok()?;
-    let session = Session { socket, subscribers: subscribers.clone(), stop: stop.clone() };
+    let Served { keyring, subscribers, stop } = served;
+    let (keyring, subscribers) = (keyring.clone(), subscribers.clone());
+    let session = Session { socket, keyring, subscribers, stop: stop.clone() };
     let named = std::thread::Builder::new().name("settling".to_owned());
     named.spawn(move || session.run()).ok()
 }

@@ -9,6 +9,7 @@
 
 mod ending;
 mod frames;
+mod greeting;
 mod listen;
 mod name;
 mod session;
@@ -23,4 +24,4 @@ pub use frames::{
 pub use listen::{BoundSettlement, Settlement};
 pub use name::{NAME_BYTES_MAX, SubscriberName};
 pub use subscribers::{SettleError, Subscribers, forget_offline};
-pub use subscription::{Push, Subscription, SubscriptionError, forget};
+pub use subscription::{Push, Subscription, SubscriptionError, forget, forget_as};

@@ -18,7 +18,9 @@ use super::frames::{
     Accepted, Ask, BORDER_BYTES, Frame, MOVEMENT_BYTES, Moved, REQUEST_BYTES_MAX, ROWS_MAX,
     WINDOW_BYTES_MAX, decode, encode, put_row, put_rows,
 };
+use super::greeting::greet;
 use super::subscribers::Subscribers;
+use crate::access::Keyring;
 use crate::follow::lane::{Followee, chain_end};
 use crate::follow::ledger::Cursor;
 use crate::follow::movement::{Movement, MovementId};
@@ -31,7 +33,7 @@ use crate::wire::HEADER_BYTES;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How often one that waits for its receiver looks whether the server ends.
-const WAIT_SLICE: Duration = Duration::from_millis(100);
+pub(super) const WAIT_SLICE: Duration = Duration::from_millis(100);
 
 /// An idle stream says so this often, and with it how far it is.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -49,10 +51,10 @@ const READ_RECORDS: usize = 1024;
 const END_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Both directions of a connection, with what is not read or written yet.
-struct Wire {
+pub(super) struct Wire {
     socket: TcpStream,
-    inbox: Vec<u8>,
-    out: Vec<u8>,
+    pub(super) inbox: Vec<u8>,
+    pub(super) out: Vec<u8>,
     written: usize,
 }
 
@@ -77,7 +79,7 @@ struct Stream<'a> {
 }
 
 /// Why a connection ends: it is told why, or there is nobody to tell.
-enum Over {
+pub(super) enum Over {
     Told(Ending),
     Gone,
 }
@@ -95,10 +97,17 @@ impl From<Ending> for Over {
 }
 
 /// Serves one connection until it ends, or `stop` is set.
-pub(super) fn serve(socket: TcpStream, subscribers: &Subscribers, stop: &AtomicBool) {
+fn serve(
+    socket: TcpStream,
+    keyring: Option<&Keyring>,
+    subscribers: &Subscribers,
+    stop: &AtomicBool,
+) {
     let _ = socket.set_nodelay(true); // a wish
     let Ok(mut wire) = Wire::new(socket) else { return };
-    if let Err(Over::Told(ending)) = session(&mut wire, subscribers, stop) {
+    let greeted = keyring.map_or(Ok(()), |keyring| greet(&mut wire, keyring, stop));
+    let over = greeted.and_then(|()| session(&mut wire, subscribers, stop));
+    if let Err(Over::Told(ending)) = over {
         wire.end(ending);
     }
 }
@@ -148,7 +157,7 @@ impl Wire {
     }
 
     /// Takes what has come, up to a few frames: who sends more waits for us.
-    fn receive(&mut self) -> Result<(), Over> {
+    pub(super) fn receive(&mut self) -> Result<(), Over> {
         let mut buffer = [0; 32 * REQUEST_BYTES_MAX];
         if self.inbox.len() >= buffer.len() {
             return Ok(());
@@ -192,7 +201,7 @@ impl Wire {
     }
 
     /// Waits until something comes, the socket takes more, or so long.
-    fn wait(&self, at_most: Duration) -> io::Result<()> {
+    pub(super) fn wait(&self, at_most: Duration) -> io::Result<()> {
         let mut wanted = PollFlags::IN;
         wanted.set(PollFlags::OUT, self.unwritten() > 0);
         let timeout = Timespec::try_from(at_most).ok();
@@ -203,7 +212,7 @@ impl Wire {
     }
 
     /// Lets what is written leave, for a moment.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         let until = Instant::now() + END_PATIENCE;
         while self.send().is_ok() && self.unwritten() > 0 && Instant::now() < until {
             if self.wait(WAIT_SLICE).is_err() {
@@ -404,12 +413,13 @@ impl<'a> Stream<'a> {
 /// What a session needs, for a thread of its own.
 pub(super) struct Session {
     pub(super) socket: TcpStream,
+    pub(super) keyring: Option<Arc<Keyring>>,
     pub(super) subscribers: Arc<Subscribers>,
     pub(super) stop: Arc<AtomicBool>,
 }
 
 impl Session {
     pub(super) fn run(self) {
-        serve(self.socket, &self.subscribers, &self.stop);
+        serve(self.socket, self.keyring.as_deref(), &self.subscribers, &self.stop);
     }
 }

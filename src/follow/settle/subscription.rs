@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::ending::Ending;
 use super::frames::{Accepted, Ask, Frame, Moved, decode, encode};
 use super::name::SubscriberName;
+use crate::access::{HandshakeError, Identity, shake_hands};
 use crate::follow::ledger::Cursor;
 
 /// The longest frame that a server sends: 64 KiB less one.
@@ -31,6 +32,9 @@ pub enum SubscriptionError {
     /// The server said why.
     #[error(transparent)]
     Ended(#[from] Ending),
+    /// One of the two sides did not prove who it is.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
     /// What came is no settlement stream.
     #[error("what answers there speaks no settlement stream of version 1")]
     Foreign,
@@ -64,12 +68,21 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Subscribes.
+    /// Subscribes, at a server that asks nobody who they are.
     pub fn open(address: SocketAddr, ask: &Ask) -> Result<Self, SubscriptionError> {
+        Self::open_as(None, address, ask)
+    }
+
+    /// Subscribes as somebody.
+    pub fn open_as(
+        identity: Option<&Identity>,
+        address: SocketAddr,
+        ask: &Ask,
+    ) -> Result<Self, SubscriptionError> {
         let start = Cursor::default();
         let nothing = Accepted { start, committed: 0, window: 0, shards: 0, cell: 0 };
         let mut this = Self {
-            socket: connect(address)?,
+            socket: connect(identity, address)?,
             inbox: Vec::new(),
             read: 0,
             accepted: nothing,
@@ -144,17 +157,34 @@ impl Subscription {
     }
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&address, CONNECT_PATIENCE)?;
+fn connect(
+    identity: Option<&Identity>,
+    address: SocketAddr,
+) -> Result<TcpStream, SubscriptionError> {
+    let mut socket = TcpStream::connect_timeout(&address, CONNECT_PATIENCE)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(SILENCE_MAX))?;
     socket.set_write_timeout(Some(SILENCE_MAX))?;
+    match identity.map(|identity| shake_hands(&mut socket, identity)) {
+        None | Some(Ok(())) => {}
+        Some(Err(HandshakeError::Broken(error))) => return Err(error.into()),
+        Some(Err(error)) => return Err(error.into()),
+    }
     Ok(socket)
 }
 
 /// Has the server forget a subscriber that will not come again.
 pub fn forget(address: SocketAddr, name: &SubscriberName) -> Result<(), SubscriptionError> {
-    let mut socket = connect(address)?;
+    forget_as(None, address, name)
+}
+
+/// The same as somebody.
+pub fn forget_as(
+    identity: Option<&Identity>,
+    address: SocketAddr,
+    name: &SubscriberName,
+) -> Result<(), SubscriptionError> {
+    let mut socket = connect(identity, address)?;
     let mut frame = Vec::new();
     encode(&Frame::Forget(name.clone()), &mut frame);
     socket.write_all(&frame)?;

@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use hongbao::access::Identity;
 use hongbao::follow::settle::{
     Ask, Ending, Moved, Push, Start, SubscriberName, Subscription, SubscriptionError,
 };
@@ -18,6 +20,7 @@ use super::{FollowArgs, Which, resolve};
 use crate::exit::AuditFailed;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::target::Target;
 
 /// Between tries to reach a server that is away.
 const RETRY: Duration = Duration::from_millis(200);
@@ -30,6 +33,7 @@ const GROUP: usize = 4096;
 
 /// What all threads share.
 struct Plan {
+    identity: Option<Arc<Identity>>,
     address: SocketAddr,
     name: SubscriberName,
     window: u32,
@@ -49,8 +53,9 @@ enum Left {
 }
 
 /// `hb settle follow`.
-pub(super) fn run(args: &FollowArgs, output: Output) -> Result<()> {
+pub(super) fn run(target: &Target, args: &FollowArgs, output: Output) -> Result<()> {
     let plan = Plan {
+        identity: target.identity.clone(),
         address: resolve(&args.from)?,
         name: args.name.clone(),
         window: args.window,
@@ -83,11 +88,15 @@ impl Plan {
     /// How many shards the server has.
     fn shards(&self) -> Result<u16> {
         loop {
-            match Subscription::open(self.address, &self.ask(0, Start::LeftOff)) {
+            match self.subscribe(&self.ask(0, Start::LeftOff)) {
                 Ok(stream) => return Ok(stream.accepted().shards),
                 Err(error) => self.pause(error)?,
             }
         }
+    }
+
+    fn subscribe(&self, ask: &Ask) -> Result<Subscription, SubscriptionError> {
+        Subscription::open_as(self.identity.as_deref(), self.address, ask)
     }
 
     fn ask(&self, shard: u16, start: Start) -> Ask {
@@ -169,9 +178,9 @@ impl Plan {
     /// arrangement since, where it knows that we left off.
     fn open(&self, shard: u16, books: &Books) -> Result<Result<Subscription, SubscriptionError>> {
         let start = books.cursor(shard)?.map_or(Start::LeftOff, Start::After);
-        let opened = Subscription::open(self.address, &self.ask(shard, start));
+        let opened = self.subscribe(&self.ask(shard, start));
         if let Err(SubscriptionError::Ended(Ending::OtherArrangement(_))) = opened {
-            return Ok(Subscription::open(self.address, &self.ask(shard, Start::LeftOff)));
+            return Ok(self.subscribe(&self.ask(shard, Start::LeftOff)));
         }
         Ok(opened)
     }
