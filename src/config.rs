@@ -414,6 +414,9 @@ settings! {
     /// File of the keys that payment systems seal with, readable by its owner
     /// only; none takes no outside payments
     payment_keys: Option<PathBuf> [PathBuf] = None;
+    /// File of the token that changes over the admin port must show; none is
+    /// `admin.token` in the data directory, drawn at the first start
+    admin_token: Option<PathBuf> [PathBuf] = None;
     /// Directory with a file of keys for each principal that may connect by TCP;
     /// none asks nobody, and listens on loopback only
     keys: Option<PathBuf> [PathBuf] = None;
@@ -442,8 +445,13 @@ settings! {
 const DAY_S: u32 = 24 * 3600;
 
 /// Variables with our prefix that belong to the tools, not to the server.
-const TOOL_VARIABLES: &[&str] =
-    &["HONGBAO_ADDR", "HONGBAO_CONFIG", "HONGBAO_PRINCIPAL", "HONGBAO_PRINCIPAL_KEY"];
+const TOOL_VARIABLES: &[&str] = &[
+    "HONGBAO_ADDR",
+    "HONGBAO_CONFIG",
+    "HONGBAO_PRINCIPAL",
+    "HONGBAO_PRINCIPAL_KEY",
+    "HONGBAO_TOKEN_FILE",
+];
 
 impl Resolved {
     /// Puts flags, file and environment together and checks every value.

@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn with_ledger(data: &Path) -> Config {
     let admin = MaybeListen::At(([127, 0, 0, 1], 0).into());
+    rig::put_token(data);
     Config { ledger: LedgerPlace::Embedded, admin, ..config(data) }
 }
 
@@ -41,7 +42,7 @@ fn get(server: &Server, path: &str) -> Value {
 
 fn post(server: &Server, path: &str, body: &Value) -> (u16, Value) {
     let url = format!("http://{}{path}", server.admin().unwrap());
-    ask(minreq::post(url).with_body(body.to_string()))
+    ask(minreq::post(url).with_header("Authorization", rig::BEARER).with_body(body.to_string()))
 }
 
 fn move_money(server: &Server, path: &str, user: u64, fen: u64, reference: u64) -> (u16, Value) {

@@ -151,6 +151,7 @@ fn transfer(
         "user": user.to_string(), "amount_fen": amount_fen, "reference": reference.to_string(),
     });
     let request = minreq::post(format!("{admin}/ledger/{what}")).with_body(body.to_string());
+    let request = request.with_header("Authorization", rig::BEARER);
     let answer = request.with_timeout(60).send().map_err(|_| CutOff)?;
     match answer.status_code {
         200 => Ok(true),
@@ -207,6 +208,7 @@ fn no_fen_is_lost_or_given_twice_however_often_the_server_is_killed() {
     let kills = std::env::var("MONEY_KILLS").map_or(8, |text| text.parse().expect("a number"));
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (data, keys) = (place.path().join("data"), key_file(place.path(), &[1]));
+    rig::put_token(&data);
     let actor = |number| Actor { number, step: 0, told: Told::new(), claims: 0 };
     let mut actors: Vec<Actor> = (0..ACTORS).map(actor).collect();
     for round in 0..kills {

@@ -2,7 +2,7 @@
 //!
 //! Bound before anything on disk is touched, so that a port in use refuses the
 //! start early; served from before the recovery, so that its progress can be
-//! seen. There is no authentication: it belongs on loopback.
+//! seen. Whoever changes something shows a token; on loopback anybody may read.
 
 use std::fmt;
 use std::io;
@@ -13,8 +13,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use parking_lot::Mutex;
@@ -22,11 +23,13 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
+use super::connections::Bounded;
 use super::ledger;
 use super::liveness::{Check, Liveness, pauses};
 use super::metrics::openmetrics;
 use super::progress::Progress;
 use super::status::Status;
+use super::token::Token;
 use super::view::{ServerFacts, ShardView, View};
 use crate::follow::Desk as LedgerDesk;
 use crate::follow::ledger::Accounts;
@@ -54,6 +57,7 @@ GET  /status   the same as JSON
 GET  /ledger   the follower of the ledger; under /ledger/ its accounts: balance, sent,
                received, days, envelope; POST deposit, withdraw, retry, skip
 POST /drain    no new work, everything acknowledged durable, then the end
+POST wants the token of the server: Authorization: Bearer TOKEN
 ";
 
 /// Where the admin port is.
@@ -75,6 +79,9 @@ pub struct Watched {
     pub ledger: Option<LedgerDesk<dyn Accounts>>,
     /// Begins a drain and returns at once.
     pub drain: Box<dyn Fn() + Send + Sync>,
+    /// What whoever changes something must show, and beyond loopback everybody;
+    /// none asks nobody.
+    pub token: Option<Token>,
 }
 
 impl fmt::Debug for Watched {
@@ -148,8 +155,8 @@ impl BoundAdmin {
     pub fn warning(&self) -> Option<String> {
         (!self.address.ip().is_loopback()).then(|| {
             format!(
-                "warning     the admin port {} is not on loopback and asks nobody who they are: \
-                 whoever reaches it can drain this server",
+                "warning     the admin port {} is not on loopback: it wants the token of everybody, \
+                 which whoever listens on the way can read",
                 self.address
             )
         })
@@ -163,7 +170,7 @@ impl BoundAdmin {
             let _inside = runtime.enter();
             tokio::net::TcpListener::from_std(self.listener)?
         };
-        let desk = Arc::new(Desk::of(watched));
+        let desk = Arc::new(Desk::of(watched, self.address.ip().is_loopback()));
         let (stop, stopped) = oneshot::channel();
         let core = self.core;
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
@@ -216,9 +223,10 @@ fn serve(
     runtime.block_on(async {
         let sampling = tokio::spawn(sample(Arc::clone(&desk)));
         let (ending, ended) = oneshot::channel::<()>();
-        let serving = axum::serve(listener, routes(desk)).with_graceful_shutdown(async {
-            let _ = ended.await;
-        });
+        let serving =
+            axum::serve(Bounded::new(listener), routes(desk)).with_graceful_shutdown(async {
+                let _ = ended.await;
+            });
         let serving = tokio::spawn(serving.into_future());
         let _ = stopped.await; // an error is the drop of `Admin`, which is the sign
         drop(ending);
@@ -248,7 +256,20 @@ fn routes(desk: Arc<Desk>) -> Router {
             (StatusCode::METHOD_NOT_ALLOWED, format!("not with this method; there are\n{PATHS}"))
         })
         .fallback(async || (StatusCode::NOT_FOUND, format!("no such path; there are\n{PATHS}")))
+        .layer(from_fn_with_state(Arc::clone(&desk), guard))
         .with_state(desk)
+}
+
+/// Lets a request through to its path, if whoever asks may ask for it.
+async fn guard(State(desk): Asked, request: Request, next: Next) -> Response {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD) && desk.reads_are_open;
+    let is_shown = |token: &Token| token.is_shown(request.headers());
+    if reads || desk.token.as_ref().is_none_or(is_shown) {
+        return next.run(request).await;
+    }
+    let words = "this wants the token of the server, which is in admin.token in its data \
+                 directory: give `hb` that directory with --data, or the file with --token-file\n";
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], words).into_response()
 }
 
 /// What the routes share.
@@ -257,6 +278,9 @@ pub(super) struct Desk {
     boards: Vec<Arc<Board>>,
     pub(super) facts: Arc<ServerFacts>,
     drain: Box<dyn Fn() + Send + Sync>,
+    token: Option<Token>,
+    /// Whether anybody may read, because nobody from elsewhere can.
+    reads_are_open: bool,
     /// A drain was asked for here.
     draining: AtomicBool,
     progress: Mutex<Progress>,
@@ -266,12 +290,14 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    fn of(watched: Watched) -> Self {
-        let Watched { boards, facts, ledger, drain } = watched;
+    fn of(watched: Watched, reads_are_open: bool) -> Self {
+        let Watched { boards, facts, ledger, drain, token } = watched;
         Self {
             ledger,
             facts: Arc::new(facts),
             drain,
+            token,
+            reads_are_open,
             draining: AtomicBool::new(false),
             progress: Mutex::new(Progress::of(boards.clone())),
             checked: AsyncMutex::new(None),

@@ -5,6 +5,7 @@
 //! It never makes a shard wait, never decides about money, and nothing of it
 //! (no tokio, no HTTP) can be reached from a shard's loop.
 
+mod connections;
 mod follower;
 mod http;
 mod ledger;
@@ -14,6 +15,7 @@ mod metrics;
 mod progress;
 mod status;
 mod systemd;
+mod token;
 mod view;
 
 pub use http::{Admin, AdminError, AdminSettings, BoundAdmin, Watched};
@@ -26,4 +28,5 @@ pub use status::{
     TableStatus,
 };
 pub use systemd::{Notifying, Systemd};
+pub use token::{Drawn, TOKEN_FILE, Token, TokenError};
 pub use view::{RecoveryView, ServerFacts, ShardView, View};

@@ -1,10 +1,11 @@
 //! Who may come in: the keys of a configuration, read before anything on disk
-//! is touched.
+//! is touched, and the token of the admin port.
 
 use std::sync::Arc;
 
 use super::refusal::StartError;
 use crate::access::{Keyring, read_keyring};
+use crate::admin::{Drawn, Token};
 use crate::config::Config;
 use crate::net::{Entry, NetSettings};
 
@@ -27,6 +28,22 @@ pub(super) fn net_settings(config: &Config, keyring: Option<Arc<Keyring>>) -> Ne
         },
         deadlines: config.deadlines(),
     }
+}
+
+/// The token of the admin port, if there is one; a drawn one is not written yet.
+/// The data directory must be ours.
+pub(super) fn token(
+    config: &Config,
+    has_admin: bool,
+) -> Result<(Option<Token>, Option<Drawn>), StartError> {
+    if !has_admin {
+        return Ok((None, None));
+    }
+    let (token, drawn) = match &config.admin_token {
+        Some(path) => (Token::read(path)?, None),
+        None => Token::of_directory(&config.data)?,
+    };
+    Ok((Some(token), drawn))
 }
 
 /// A line for the operator about who may connect.

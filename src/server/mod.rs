@@ -24,7 +24,7 @@ use crossbeam::channel::{Receiver, Sender};
 
 pub use refusal::{ServerError, StartError};
 
-use crate::admin::{Admin, AdminSettings, BoundAdmin, Watched};
+use crate::admin::{Admin, AdminSettings, BoundAdmin, Drawn, Watched};
 use crate::config::{Config, MaybeListen};
 use crate::engine::Engine;
 use crate::follow::settle::Settlement;
@@ -55,6 +55,8 @@ pub struct Starting {
     /// Of the background plane.
     core: Option<usize>,
     admin: Option<Admin>,
+    /// The admin port's token, to be kept once the start cannot be refused.
+    new_token: Option<Drawn>,
 }
 
 /// A running server. Dropping it drains it.
@@ -189,11 +191,12 @@ impl Starting {
         let (books, followed) = books::of(&config, shards);
         let settling = Settling::new(settlement, &config, keyring.clone(), followed.clone());
         let ledger = books.as_ref().map(|books| books.desk.clone());
+        let (token, new_token) = entry::token(&config, admin.is_some())?;
         let admin = admin.map(|admin| {
             let stopper = stopper.clone();
             let drain = Box::new(move || stopper.stop());
             let facts = facts::server(&config, &doors, tables, shards);
-            admin.start(Watched { boards: boards.clone(), facts, ledger, drain })
+            admin.start(Watched { boards: boards.clone(), facts, ledger, drain, token })
         });
         let admin = admin.transpose()?;
         let net = entry::net_settings(&config, keyring);
@@ -214,6 +217,7 @@ impl Starting {
             settling,
             core,
             admin,
+            new_token,
         })
     }
 
@@ -226,10 +230,11 @@ impl Starting {
     pub fn finish(self) -> Result<Server, StartError> {
         let Self { address, facts, stopper, boards, covers, shards, lies, .. } = self;
         let (mut books, core, admin) = (self.books, self.core, self.admin);
-        let settling = self.settling;
+        let (settling, new_token) = (self.settling, self.new_token);
         let recovered = recover(&shards, lies, books.as_mut(), &settling);
         let recovered = recovered.and_then(|(arrangement, found)| {
             let settlement = settling.start(&arrangement)?;
+            new_token.map(Drawn::write).transpose()?;
             let following = books.map(|books| books.follow(&arrangement, core, covers.clone()));
             let following = following.transpose()?;
             // A clock that was set back would put shards on different days.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::access;
-use crate::admin::AdminError;
+use crate::admin::{AdminError, TokenError};
 use crate::config::ConfigError;
 use crate::follow::Obstacle;
 use crate::follow::settle::SettleError;
@@ -34,6 +34,9 @@ pub enum StartError {
     /// No control plane.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// No token for it.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// No data directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),

@@ -49,7 +49,8 @@ fn serve(boards: &[Arc<Board>]) -> (Admin, Arc<AtomicUsize>) {
     let settings = AdminSettings { listen: ([127, 0, 0, 1], 0).into(), core: None };
     let bound = BoundAdmin::bind(settings).unwrap();
     assert_eq!(bound.warning(), None);
-    let watched = Watched { boards: boards.to_vec(), facts: facts(), ledger: None, drain };
+    let (boards, token) = (boards.to_vec(), None);
+    let watched = Watched { boards, facts: facts(), ledger: None, drain, token };
     (bound.start(watched).unwrap(), drains)
 }
 

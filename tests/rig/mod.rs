@@ -66,6 +66,17 @@ pub fn order(sender: u64, order: u64, total: u64, shares: u32) -> SendOrder {
     }
 }
 
+/// What a request shows to a server whose token [`put_token`] has made.
+pub const BEARER: &str = "Bearer 0123456789abcdef0123456789abcdef";
+
+/// A token of the admin port that is known, in a data directory to be.
+pub fn put_token(data: &Path) {
+    std::fs::create_dir_all(data).unwrap();
+    let path = data.join("admin.token");
+    std::fs::write(&path, BEARER.trim_start_matches("Bearer ")).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+}
+
 /// The secret of a payment key, made up from its id.
 pub fn secret(id: u8) -> [u8; 32] {
     [id; 32]

@@ -1,10 +1,14 @@
 //! One request to a server's admin port, and errors that say what to do.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use hongbao::admin::TOKEN_FILE;
+use hongbao::private_file::{self, PrivateFileError};
 use minreq::{Error, Request};
 use serde_json::Value;
 
@@ -14,12 +18,18 @@ use crate::exit::Refused;
 /// what is queued.
 const PATIENCE_S: u64 = 35;
 
-/// Where the admin port is.
+/// Where the admin port is, and what it wants to be shown.
 #[derive(Args)]
 pub(crate) struct AdminArgs {
     /// The server's admin port: `http://host:port` or `host:port`
     #[arg(long, env = "HONGBAO_ADMIN", default_value = "http://127.0.0.1:7880")]
     pub(crate) admin: AdminAddress,
+    /// The server's data directory, where its token is
+    #[arg(long, value_name = "DIR", env = "HONGBAO_DATA", default_value = "./hongbao-data")]
+    data: PathBuf,
+    /// The file of the token, if it is elsewhere
+    #[arg(long, value_name = "FILE", env = "HONGBAO_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
 }
 
 /// An address of an admin port; shown as the start of a URL.
@@ -49,20 +59,70 @@ impl FromStr for AdminAddress {
     }
 }
 
-impl AdminAddress {
-    /// Reads a path.
+impl AdminArgs {
+    /// Reads a path. On loopback nobody wants a token for that.
     pub(crate) fn get(&self, path: &str) -> Result<String> {
-        self.ask(minreq::get(format!("{self}{path}")))
+        let request = minreq::get(format!("{}{path}", self.admin));
+        match &self.token_file {
+            Some(path) => self.admin.ask(bearing(request, &read(path)?)),
+            None => self.admin.ask(request),
+        }
     }
 
     /// Posts to a path, with nothing in it.
     pub(crate) fn post(&self, path: &str) -> Result<String> {
-        self.ask(minreq::post(format!("{self}{path}")))
+        self.change(minreq::post(format!("{}{path}", self.admin)))
     }
 
     /// Posts a JSON value to a path.
     pub(crate) fn post_json(&self, path: &str, value: &Value) -> Result<String> {
-        self.ask(minreq::post(format!("{self}{path}")).with_body(value.to_string()))
+        self.change(minreq::post(format!("{}{path}", self.admin)).with_body(value.to_string()))
+    }
+
+    /// Shows the token: the one that is named, or for a server on this machine
+    /// that of the data directory, which is not for others to see.
+    fn change(&self, request: Request) -> Result<String> {
+        let own = self.data.join(TOKEN_FILE);
+        let path = self.token_file.as_ref().or(self.admin.is_loopback().then_some(&own));
+        let token = path.map(|path| read(path));
+        match token {
+            Some(Ok(token)) => self.admin.ask(bearing(request, &token)),
+            Some(Err(error)) if self.token_file.is_some() => Err(error.into()),
+            // The server has the first word: perhaps it does not run at all.
+            Some(Err(missing)) => self.admin.ask(request).map_err(|error| {
+                if error.is::<TokenWanted>() { error.context(missing) } else { error }
+            }),
+            None => self.admin.ask(request),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, PrivateFileError> {
+    Ok(private_file::read(path)?.trim().to_owned())
+}
+
+fn bearing(request: Request, token: &str) -> Request {
+    request.with_header("Authorization", format!("Bearer {token}"))
+}
+
+/// The server wants a token that was not shown, or another one.
+#[derive(Debug)]
+struct TokenWanted(String);
+
+impl fmt::Display for TokenWanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for TokenWanted {}
+
+impl AdminAddress {
+    /// Whether it is on this machine for sure.
+    fn is_loopback(&self) -> bool {
+        let host = self.0.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
     fn ask(&self, request: Request) -> Result<String> {
@@ -78,6 +138,7 @@ impl AdminAddress {
         match answer.status_code {
             200..300 => Ok(text.to_owned()),
             409 => Err(Refused(text.trim_end().to_owned()).into()),
+            401 => Err(TokenWanted(text.trim_end().to_owned()).into()),
             code => {
                 let line = text.lines().next().unwrap_or_default();
                 bail!("{self} refused with {code}: {line}")

@@ -8,7 +8,7 @@ use crate::output::Output;
 
 /// Begins the drain; the server ends by itself.
 pub(crate) fn run(args: &AdminArgs, output: Output) -> Result<()> {
-    let told = args.admin.post("/drain")?;
+    let told = args.post("/drain")?;
     output.print(&json!({ "draining": true }), || told.trim_end().to_owned());
     Ok(())
 }

@@ -105,7 +105,7 @@ fn balance_words(answer: &Value) -> String {
 /// `hb balance`.
 pub(crate) fn balance(args: &BalanceArgs, output: Output) -> Result<()> {
     let path = format!("/ledger/balance?user={}", args.user);
-    let answer: Value = read(&args.admin.admin.get(&path)?)?;
+    let answer: Value = read(&args.admin.get(&path)?)?;
     output.print(&answer, || balance_words(&answer));
     Ok(())
 }
@@ -125,7 +125,7 @@ fn transfer(path: &str, args: &TransferArgs, output: Output) -> Result<()> {
         "user": args.user.to_string(), "amount_fen": args.amount,
         "reference": args.reference.to_string(),
     });
-    let answer: Value = read(&args.admin.admin.post_json(path, &asked)?)?;
+    let answer: Value = read(&args.admin.post_json(path, &asked)?)?;
     output.print(&answer, || format!("user {} has {}", args.user, balance_words(&answer)));
     Ok(())
 }
@@ -139,7 +139,7 @@ pub(crate) fn history(args: &HistoryArgs, output: Output) -> Result<()> {
     };
     let after = args.after.as_ref().map(|after| format!("&after={after}")).unwrap_or_default();
     let path = format!("/ledger/{list}?user={}{after}", args.user);
-    let answer: Value = read(&args.admin.admin.get(&path)?)?;
+    let answer: Value = read(&args.admin.get(&path)?)?;
     output.print(&answer, || {
         let rows = answer.get("rows").and_then(Value::as_array);
         let mut lines: Vec<_> = rows.into_iter().flatten().map(row).collect();
@@ -160,7 +160,7 @@ pub(crate) fn archived(one: &EnvelopeArgs, error: ClientError, output: Output) -
     let is_gone =
         matches!(&error, ClientError::Refused(refusal) if refusal.status == Status::NotFound);
     let path = format!("/ledger/envelope?id={}&limit=1000", one.envelope);
-    let found = if is_gone { one.admin.admin.get(&path).ok() } else { None };
+    let found = if is_gone { one.admin.get(&path).ok() } else { None };
     let Some(found) = found else { return Err(error.into()) };
     let answer: Value = read(&found)?;
     output.print(&answer, || archived_words(&answer));
@@ -228,9 +228,9 @@ fn day_words(row: &Value) -> String {
 pub(crate) fn run(command: &LedgerCommand, output: Output) -> Result<()> {
     let answer = match command {
         LedgerCommand::Status(args) => return status(args, output),
-        LedgerCommand::Retry(args) => args.admin.post("/ledger/retry")?,
+        LedgerCommand::Retry(args) => args.post("/ledger/retry")?,
         LedgerCommand::Skip { reason, admin } => {
-            admin.admin.post_json("/ledger/skip", &json!({ "reason": reason }))?
+            admin.post_json("/ledger/skip", &json!({ "reason": reason }))?
         }
     };
     let answer: Value = read(&answer)?;
@@ -240,7 +240,7 @@ pub(crate) fn run(command: &LedgerCommand, output: Output) -> Result<()> {
 }
 
 fn status(args: &AdminArgs, output: Output) -> Result<()> {
-    let status: FollowerStatus = read(&args.admin.get("/ledger")?)?;
+    let status: FollowerStatus = read(&args.get("/ledger")?)?;
     output.print(&status, || status_words(&status));
     Ok(())
 }

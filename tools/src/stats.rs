@@ -12,7 +12,7 @@ use hongbao::admin::{Distribution, ShardStatus, Status};
 use hongbao::shard::Histogram;
 use serde::Serialize;
 
-use crate::admin::{AdminAddress, AdminArgs};
+use crate::admin::AdminArgs;
 use crate::number::per_second;
 use crate::output::Output;
 use crate::stats_table as table;
@@ -68,10 +68,10 @@ pub(crate) struct Row {
 
 /// Looks, waits, looks again and shows; with `--watch` on and on.
 pub(crate) fn run(args: &StatsArgs, output: Output) -> Result<()> {
-    let mut before = look(&args.admin.admin)?;
+    let mut before = look(&args.admin)?;
     loop {
         std::thread::sleep(args.every);
-        let now = look(&args.admin.admin)?;
+        let now = look(&args.admin)?;
         let stats = Stats::between(&before, &now);
         if !args.watch {
             output.print(&stats, || table::words(&stats));
@@ -84,10 +84,10 @@ pub(crate) fn run(args: &StatsArgs, output: Output) -> Result<()> {
     }
 }
 
-fn look(admin: &AdminAddress) -> Result<Status> {
+fn look(admin: &AdminArgs) -> Result<Status> {
     let text = admin.get("/status")?;
     serde_json::from_str(&text)
-        .with_context(|| format!("{admin}/status is no status of a hongbao; check --admin"))
+        .with_context(|| format!("{}/status is no status of a hongbao; check --admin", admin.admin))
 }
 
 /// On a terminal the table is drawn in place.

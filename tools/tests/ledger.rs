@@ -12,7 +12,7 @@ use serde_json::Value;
 
 struct Served {
     server: Server,
-    _data: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn serve() -> Served {
@@ -30,7 +30,7 @@ fn serve() -> Served {
         wait_us_max: 60_000_000,
         ..Config::default()
     };
-    Served { server: Server::start(config).unwrap(), _data: data }
+    Served { server: Server::start(config).unwrap(), dir: data }
 }
 
 impl Served {
@@ -38,6 +38,7 @@ impl Served {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hb"));
         command.args(["--addr", &self.server.address().to_string()]).args(args);
         command.env("HONGBAO_ADMIN", self.server.admin().unwrap().to_string());
+        command.env("HONGBAO_DATA", self.dir.path().join("data"));
         command.output().unwrap()
     }
 

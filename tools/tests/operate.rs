@@ -49,7 +49,7 @@ fn served() -> (Admin, String, Arc<AtomicUsize>) {
     let bound =
         BoundAdmin::bind(AdminSettings { listen: ([127, 0, 0, 1], 0).into(), core: None }).unwrap();
     let boards = vec![board(Phase::Ready), board(Phase::Recovering)];
-    let admin = bound.start(Watched { boards, facts, ledger: None, drain }).unwrap();
+    let admin = bound.start(Watched { boards, facts, ledger: None, drain, token: None }).unwrap();
     let address = admin.address().to_string();
     (admin, address, drains)
 }
