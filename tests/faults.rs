@@ -243,7 +243,7 @@ fn a_full_disk_refuses_new_records_loses_nothing_and_recovers_when_space_is_made
 #[test]
 fn a_verdict_that_finds_the_disk_full_is_made_true_when_there_is_space() {
     let Some(disk) = Disk::made(64, &[]) else { return };
-    let small = Config { segment_kib: 128, ..config(&disk.path().join("data")) };
+    let small = Config { segment_kib: 128, table_mib: 8, ..config(&disk.path().join("data")) };
     let server = Server::start(small).unwrap();
     let mut client = connect(&server);
     let mut send = |number, source| {
@@ -275,9 +275,11 @@ fn a_verdict_that_finds_the_disk_full_is_made_true_when_there_is_space() {
 #[test]
 fn a_shard_without_space_refuses_and_the_other_goes_on() {
     let Some(disk) = Disk::made(256, &[]) else { return };
-    let Some(mut little) = Disk::made(8, &["-O", "^has_journal"]) else { return };
+    let Some(mut little) = Disk::made(128, &["-O", "^has_journal"]) else { return };
     let data = disk.path().join("data");
-    assert!(Process::start(&data, TWO).terminate().0.success());
+    // Each shard leaves room for the checkpoints of both.
+    let flags = &[TWO, &["--table-mib", "32"]].concat();
+    assert!(Process::start(&data, flags).terminate().0.success());
     // The second shard gets a disk of its own.
     let shard = data.join("arrangement-000001").join("shard-001");
     for entry in std::fs::read_dir(&shard).unwrap() {
@@ -286,7 +288,7 @@ fn a_shard_without_space_refuses_and_the_other_goes_on() {
         std::fs::remove_file(entry.path()).unwrap();
     }
     little.move_to(shard);
-    let mut server = Process::start(&data, TWO);
+    let mut server = Process::start(&data, flags);
     let crowd = Undaunted::at(&server, 0);
     let filler = Filler::on(&little);
     until("the second shard has no room", SOON, || unavailable(&shards(&server)[1]) > 50);
@@ -306,7 +308,7 @@ fn a_shard_without_space_refuses_and_the_other_goes_on() {
     let told = crowd.told();
     said_again(&server, &told);
     server.kill();
-    let server = Process::start(&data, TWO);
+    let server = Process::start(&data, flags);
     verify(&server, &told.claimed);
     said_again(&server, &told);
     println!("{} acknowledged, {} refused", told.claimed.len(), told.refused.len());

@@ -1,6 +1,7 @@
 //! A shard whose disk is in memory and fails a sync at a chosen moment, while
 //! clients claim and checkpoints are written: the shard ends, nobody is
-//! answered any more, and what was answered is there.
+//! answered any more, and what was answered is there. And one whose disk is full
+//! of segments makes room by itself.
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
 mod rig;
@@ -9,8 +10,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use hongbao::client::{Client, ClientError, Refusal};
 use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Record, SenderLimits};
 use hongbao::journal::simulated::{Disk, SimulatedStorage};
 use hongbao::journal::{
@@ -21,11 +25,12 @@ use hongbao::shard::{
     Bell, Board, Checkpoints, Clock, Covers, Fatal, Followed, Mesh, Outlook, Shard, ShardSettings,
 };
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
-use hongbao::wire::PaymentKeys;
+use hongbao::wire::{PaymentKeys, Status};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use rig::acknowledged::{Acknowledged, Crowd};
+use rig::{address, order, until};
 
 const US: Identity = Identity { cell: 7, shard: 0, shards: 1 };
 const SEGMENT_BYTES: usize = 64 << 10;
@@ -33,10 +38,14 @@ const SEGMENT_BYTES: usize = 64 << 10;
 /// How often a checkpoint is taken: most moments lie in the life of one.
 const CHECKPOINT_MS: u64 = 5;
 
+/// None for its time, in thousands of years.
+const NEVER_MS: u64 = 1 << 50;
+
 fn shard(
     disk: &Disk,
     listener: BoundListener,
-    checkpoints: &Path,
+    checkpoints: (&Path, u64),
+    stop: Arc<AtomicBool>,
 ) -> (Shard<SimulatedStorage>, Arc<Board>) {
     let limits = EnvelopeLimits {
         shares_max: 100,
@@ -50,7 +59,8 @@ fn shard(
     let mut engine = Engine::new(US.cell, capacity, limits);
     let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
     let (journal, _) = recovering.replay(Time(1), |record| engine.apply(record)).unwrap();
-    let directory = Directory::open(checkpoints, SEGMENT_BYTES, 1).unwrap();
+    let (path, interval_ms) = checkpoints;
+    let directory = Directory::open(path, SEGMENT_BYTES, 1).unwrap();
     let arrangement = Arrangement::current_or_first(&directory, 1).unwrap();
     let writer = CheckpointWriter::new(&arrangement, US, CheckpointSettings::default()).unwrap();
     let clock = Clock::starting_at(Time(0));
@@ -66,7 +76,7 @@ fn shard(
         outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
         receiving: None,
-        stop: Arc::default(),
+        stop,
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),
         covers: Covers::new(Arc::clone(&bell)),
@@ -76,7 +86,7 @@ fn shard(
     let mesh = Mesh::between(&[bell]).pop().unwrap();
     let listeners = vec![listener.listen().unwrap()];
     let net = Net::new(listeners, NetSettings::open(8), waker).unwrap();
-    let checkpoints = Checkpoints::new(writer, CHECKPOINT_MS, Time(0), 1);
+    let checkpoints = Checkpoints::new(writer, interval_ms, Time(0), 1);
     (Shard::new(net, engine, journal, mesh, checkpoints, clock, settings), board)
 }
 
@@ -112,7 +122,8 @@ fn until_sync_fails(n: u64) -> End {
         let listener = BoundListener::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.address();
         let disk = Disk::new(US, SEGMENT_BYTES);
-        let (shard, board) = shard(&disk, listener, &checkpoints.path().join("data"));
+        let place = checkpoints.path().join("data");
+        let (shard, board) = shard(&disk, listener, (&place, CHECKPOINT_MS), Arc::default());
         disk.fail_sync(n);
         say.send(address.to_string()).unwrap();
         let fatal = shard.run().unwrap_err();
@@ -143,4 +154,50 @@ fn a_failing_sync_ends_the_shard_at_whatever_moment_and_loses_nothing_acknowledg
     }
     println!("{all} claims acknowledged, none lost; {amid} ends amid a checkpoint");
     assert!(all > 500 && amid > 0);
+}
+
+/// Sends until the shard is gone; how many orders were refused.
+fn send_on(server: &str) -> u64 {
+    let mut client = Client::connect(&address(server)).unwrap();
+    let mut refused = 0;
+    for number in 0.. {
+        match client.send(&order(1, number, 6000, 60)) {
+            Ok(_) => {}
+            Err(ClientError::Refused(Refusal { status: Status::Unavailable, .. })) => refused += 1,
+            Err(ClientError::Refused(Refusal { status: Status::Overloaded, .. })) => {} // a busy box
+            Err(ClientError::Refused(refusal)) => panic!("{refusal:?}"),
+            Err(_) => break,
+        }
+    }
+    refused
+}
+
+#[test]
+fn a_shard_whose_segments_fill_the_disk_frees_them_and_goes_on() {
+    let stop = Arc::<AtomicBool>::default();
+    let (say, says) = channel();
+    let stopped = Arc::clone(&stop);
+    let server = std::thread::spawn(move || {
+        let checkpoints = tempfile::tempdir().unwrap();
+        let listener = BoundListener::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.address().to_string();
+        let disk = Disk::new(US, SEGMENT_BYTES);
+        disk.segments_max(Some(4));
+        let place = checkpoints.path().join("data");
+        let (shard, board) = shard(&disk, listener, (&place, NEVER_MS), stopped);
+        say.send((address, board)).unwrap();
+        shard.run().unwrap();
+        disk.contents().len()
+    });
+    let (address, board) = says.recv().unwrap();
+    let client = std::thread::spawn(move || send_on(&address));
+    until("four times as many segments were filled as fit", Duration::from_secs(40), || {
+        board.counters().journal.rolls > 16
+    });
+    let taken = board.counters().checkpoints.taken;
+    stop.store(true, Ordering::Release);
+    assert!(server.join().unwrap() <= 4);
+    let refused = client.join().unwrap();
+    println!("{taken} checkpoints for room, {refused} orders refused meanwhile");
+    assert!(taken > 1 && refused > 0);
 }

@@ -230,7 +230,9 @@ fn a_disk_that_fills_up_refuses_new_work_and_keeps_what_it_said() {
         return;
     };
     let data = small.0.path().join("data");
-    let server = Process::start(&data, &["--segment-kib", "256"]);
+    // Without checkpoints, for which no room would be left here.
+    let flags = ["--segment-kib", "256", "--checkpoint-interval-s", "0"];
+    let server = Process::start(&data, &flags);
     let mut client = server.connect();
     let mut told = Vec::new();
     let refused = loop {

@@ -9,7 +9,6 @@
 
 use zerocopy::IntoBytes;
 
-use super::Engine;
 use super::arena::{Arena, PAGE_WORDS};
 use super::class::SlotRef;
 use super::cold::COLD_WORDS;
@@ -17,6 +16,7 @@ use super::header::HEADER_WORDS;
 use super::slice::{COUNTER_WORDS, HEAD_WORDS, Head, Kind};
 use super::slots::Slot;
 use super::words::{index, pair};
+use super::{Capacity, Engine};
 
 /// The longest slice, in bytes: a page of the arena and a head.
 pub const IMAGE_SLICE_BYTES_MAX: usize = 8 * (PAGE_WORDS + HEAD_WORDS);
@@ -63,6 +63,12 @@ impl Engine {
     pub fn image_bytes(&self) -> u64 {
         let pages = u64::from(self.fill().pages) + 1;
         pages * u64::try_from(IMAGE_SLICE_BYTES_MAX).unwrap_or(0)
+    }
+
+    /// How many slices the image of full tables has, if all are as long as they
+    /// may be: one for each page, and one for the counters.
+    pub fn image_slices_max(capacity: &Capacity) -> u64 {
+        u64::from(Arena::pages_in(capacity.table_bytes)) + 1
     }
 
     /// Appends the next slice to `out`, at most [`IMAGE_SLICE_BYTES_MAX`]:

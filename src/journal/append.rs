@@ -143,11 +143,10 @@ impl<S: Storage> Journal<S> {
             failure: None,
             stats: JournalStats::default(),
         };
-        if existed {
-            journal.storage.prepare(journal.sequence.saturating_add(1), journal.next_base());
-        }
         if journal.at > journal.limit {
-            journal.take_next(clock)?;
+            journal.take_next(clock)?; // out of the room that is kept for it
+        } else if existed {
+            journal.storage.prepare(journal.sequence.saturating_add(1), journal.next_base());
         }
         journal.seal(clock);
         journal.sync_sealed()?;
@@ -299,6 +298,17 @@ impl<S: Storage> Journal<S> {
     pub fn durable_upto(&self) -> Position {
         let retired = self.storage.retired_upto().unwrap_or_default();
         self.synced.max(retired)
+    }
+
+    /// Whether there is no room for the next segment: records are refused when
+    /// this one is full, unless the journal is shortened before.
+    pub fn lacks_room(&self) -> bool {
+        self.storage.lacks_room()
+    }
+
+    /// Where the segment that is written begins. Nothing from here on is freed.
+    pub fn segment_begin(&self) -> Position {
+        Position(self.base)
     }
 
     /// Removes the segments wholly before `position`, oldest first, in the

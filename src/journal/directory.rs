@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{Access, FlockOperation};
 
+use super::room::{self, CHECKPOINTS_AT_ONCE, Room};
 use super::{files, marker, widen};
 
 /// How long the lock is tried for: a killed process with a ring holds it some
@@ -19,8 +20,8 @@ const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Segments per shard that must fit into a new directory: the one that is
-/// written and the one ahead.
-const SEGMENTS_AT_START: u64 = 2;
+/// written, the one ahead, and the one that is kept for a start.
+const SEGMENTS_AT_START: u64 = 3;
 
 /// Copy-on-write file systems, by the magic in their superblock. They write
 /// every page elsewhere: allocating ahead means nothing there.
@@ -37,6 +38,7 @@ pub struct Directory {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    room: Arc<Room>,
     _lock: File,
 }
 
@@ -72,8 +74,9 @@ pub enum DirectoryError {
     },
     /// A new journal would not fit.
     #[error(
-        "{path}: {free} bytes are free and a new journal needs {needed} (two segments a shard); \
-         free space or set a smaller segment size"
+        "{path}: {free} bytes are free and a new journal needs {needed} (for each shard three \
+         segments, and three checkpoints as large as its tables); free space, or set a smaller \
+         segment_kib or table_mib"
     )]
     NoRoom {
         /// The directory, or its nearest existing parent.
@@ -121,14 +124,26 @@ impl Directory {
     }
 
     /// Checks, creates where it is missing, and locks the data directory for
-    /// `shards` shards with segments of `segment_bytes`.
+    /// `shards` shards with segments of `segment_bytes` and without checkpoints.
     pub fn open(path: &Path, segment_bytes: usize, shards: u16) -> Result<Self, DirectoryError> {
+        Self::open_beside(path, segment_bytes, shards, 0)
+    }
+
+    /// The same where checkpoints are taken, of at most `checkpoint_bytes` for
+    /// each shard: segments leave the space that these need.
+    pub fn open_beside(
+        path: &Path,
+        segment_bytes: usize,
+        shards: u16,
+        checkpoint_bytes: u64,
+    ) -> Result<Self, DirectoryError> {
         let existing = nearest_existing(path);
         check_writable(existing)?;
         check_file_system(existing)?;
         if files::arrangements(path).map_err(|e| io_error(path, e))?.is_empty() {
-            let needed = widen(segment_bytes) * SEGMENTS_AT_START * u64::from(shards.max(1));
-            check_room(existing, needed)?;
+            let checkpoints = checkpoint_bytes.saturating_mul(CHECKPOINTS_AT_ONCE);
+            let each = (widen(segment_bytes) * SEGMENTS_AT_START).saturating_add(checkpoints);
+            check_room(existing, each.saturating_mul(u64::from(shards.max(1))))?;
         }
         fs::create_dir_all(path).map_err(|e| io_error(path, e))?;
         let lock = lock(&path.join(files::LOCK))?;
@@ -137,12 +152,18 @@ impl Directory {
             marker::heal(path)
                 .map_err(|source| DirectoryError::NotHealed { path: note, source })?;
         }
-        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), _lock: lock }) })
+        let (path, room) = (path.to_owned(), Arc::new(Room::leaving(checkpoint_bytes)));
+        Ok(Self { inner: Arc::new(Inner { path, room, _lock: lock }) })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// The space that segments leave.
+    pub(super) fn room(&self) -> Arc<Room> {
+        Arc::clone(&self.inner.room)
     }
 
     /// The file system it lies on, in words for the operator.
@@ -193,8 +214,7 @@ fn copy_on_write(magic: u64) -> Option<&'static str> {
 }
 
 fn check_room(existing: &Path, needed: u64) -> Result<(), DirectoryError> {
-    let stat = rustix::fs::statvfs(existing).map_err(|e| io_error(existing, e.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = room::free(existing).map_err(|e| io_error(existing, e))?;
     if free < needed {
         return Err(DirectoryError::NoRoom { path: display(existing), free, needed });
     }

@@ -22,7 +22,7 @@ use super::executor::executor;
 use super::files::WholeFile;
 use super::mmap::MappedSegment;
 use super::pace::Pace;
-use super::prepare::{Job, Preparer, Retired, map_warm};
+use super::prepare::{Job, Preparer, Retired, Wanted, map_warm};
 use super::storage::{NextError, ReadAt, Source, Storage, Stored};
 use super::syncer::{Ring, Syncer};
 use super::{Identity, Position, SegmentBytes, Sequence, files, marker, narrow, segment, widen};
@@ -122,6 +122,7 @@ impl MmapStorage {
             identity,
             segment_bytes,
             pace: Arc::clone(&pace),
+            room: arrangement.directory().room(),
             retired: Arc::clone(&retired),
         };
         let (jobs, ready, thread) =
@@ -141,7 +142,11 @@ impl MmapStorage {
     }
 
     fn ask(&mut self, sequence: Sequence, base: u64, ahead: Ahead) {
-        let job = Job::Prepare { sequence, base };
+        self.ask_for(Wanted { sequence, base, at_start: false }, ahead);
+    }
+
+    fn ask_for(&mut self, wanted: Wanted, ahead: Ahead) {
+        let job = Job::Prepare(wanted);
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
         let gone = || io::Error::other("the thread that makes journal segments is gone");
         self.ahead = if sent { ahead } else { Ahead::Failed(Time(0), Some(gone())) };
@@ -317,7 +322,7 @@ impl Storage for MmapStorage {
         now: Time,
     ) -> Result<MappedSegment, NextError> {
         if matches!(self.ahead, Ahead::Unasked) {
-            self.ask(sequence, base, Ahead::Asked);
+            self.ask_for(Wanted { sequence, base, at_start: true }, Ahead::Asked);
         }
         if matches!(self.ahead, Ahead::Asked) {
             self.wait(now)?;
@@ -350,8 +355,16 @@ impl Storage for MmapStorage {
     fn tend(&mut self, upto: Position, sequence: Sequence, base: u64, now: Time) {
         self.pace.note(upto);
         match self.ahead {
-            Ahead::Asked | Ahead::Ready(_) | Ahead::Unasked => {}
-            Ahead::AskedAgain | Ahead::Failed(..) => self.poll(sequence, base, now),
+            Ahead::Ready(_) | Ahead::Unasked => {}
+            Ahead::Asked | Ahead::AskedAgain | Ahead::Failed(..) => self.poll(sequence, base, now),
+        }
+    }
+
+    fn lacks_room(&self) -> bool {
+        match &self.ahead {
+            Ahead::AskedAgain => true,
+            Ahead::Failed(_, error) => error.as_ref().is_none_or(is_full),
+            Ahead::Unasked | Ahead::Asked | Ahead::Ready(_) => false,
         }
     }
 
@@ -397,15 +410,16 @@ impl Storage for MmapStorage {
 }
 
 impl MmapStorage {
-    /// After a failure: takes what arrived, and asks again at most twice a
-    /// second.
+    /// Takes what arrived. After a full disk it asks again, at most twice a
+    /// second; any other failure lies here until it is told.
     fn poll(&mut self, sequence: Sequence, base: u64, now: Time) {
-        if matches!(self.ahead, Ahead::AskedAgain)
+        if matches!(self.ahead, Ahead::Asked | Ahead::AskedAgain)
             && let Ok(segment) = self.ready.try_recv()
         {
             self.arrived(segment, now);
         }
-        if let Ahead::Failed(at, _) = self.ahead
+        if let Ahead::Failed(at, error) = &self.ahead
+            && error.as_ref().is_none_or(is_full)
             && now.0 >= at.0.saturating_add(PREPARE_RETRY_MS)
         {
             self.ask(sequence, base, Ahead::AskedAgain);

@@ -29,6 +29,7 @@ mod record;
 mod recovery;
 mod refusal;
 mod replay;
+mod room;
 mod scan;
 mod segment;
 pub mod simulated;
@@ -45,7 +46,8 @@ pub use arrangement::{Arrangement, ArrangementError, Building};
 pub use batch::{BATCH_HEADER_BYTES, BatchHeader};
 pub use checkpoint::{
     CheckpointFailed, CheckpointFault, CheckpointInfo, CheckpointNumber, CheckpointSettings,
-    CheckpointStart, CheckpointWriter, SLICE_BYTES_MAX, SimulatedBackground, write_checkpoint,
+    CheckpointStart, CheckpointWriter, SLICE_BYTES_MAX, SimulatedBackground, checkpoint_bytes_max,
+    write_checkpoint,
 };
 pub use decide::{
     CheckpointFindings, CheckpointRow, Findings, Leftover, Row, SegmentFault, Stray, decide,

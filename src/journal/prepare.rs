@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use super::executor::{be_nice, ticking};
 use super::mmap::MappedSegment;
 use super::pace::Pace;
+use super::room::Room;
 use super::segment::{self, SegmentHeader};
 use super::storage::Segment;
 use super::{Identity, Position, Sequence, files, marker, narrow, widen};
@@ -36,11 +37,20 @@ const READ_BYTES: usize = 1 << 20;
 /// What the thread is asked to do.
 pub(super) enum Job {
     /// Make a segment ready.
-    Prepare { sequence: Sequence, base: u64 },
+    Prepare(Wanted),
     /// Unmap a full segment, after a sync where `sync` says so.
     Retire { segment: MappedSegment, end: Position, sync: bool },
     /// Remove the segments wholly before a position, none from `current` on.
     Free { before: Position, current: Sequence },
+}
+
+/// A segment that is to be made ready.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) sequence: Sequence,
+    pub(super) base: u64,
+    /// A start cannot go on without it, and takes the room that is kept for that.
+    pub(super) at_start: bool,
 }
 
 /// What the background has synced, for the shard to read.
@@ -59,6 +69,7 @@ pub(super) struct Preparer {
     pub(super) identity: Identity,
     pub(super) segment_bytes: usize,
     pub(super) pace: Arc<Pace>,
+    pub(super) room: Arc<Room>,
     pub(super) retired: Arc<Retired>,
 }
 
@@ -72,9 +83,9 @@ impl Preparer {
     ) {
         for job in jobs {
             match job {
-                Job::Prepare { sequence, base } => {
-                    let segment = self.prepare(executor, sequence, base);
-                    let segment = segment.map_err(|error| self.not_ready(sequence, &error));
+                Job::Prepare(wanted) => {
+                    let segment = self.prepare(executor, wanted);
+                    let segment = segment.map_err(|error| self.not_ready(wanted.sequence, &error));
                     if ready.send(segment).is_err() {
                         return;
                     }
@@ -89,12 +100,8 @@ impl Preparer {
         }
     }
 
-    fn prepare(
-        &self,
-        executor: &LocalExecutor,
-        sequence: Sequence,
-        base: u64,
-    ) -> io::Result<MappedSegment> {
+    fn prepare(&self, executor: &LocalExecutor, wanted: Wanted) -> io::Result<MappedSegment> {
+        let Wanted { sequence, base, .. } = wanted;
         let path = files::segment_path(&self.shard, sequence);
         if path.exists() {
             // A segment that was ready when the server stopped.
@@ -103,7 +110,7 @@ impl Preparer {
             return map_warm(&path, self.identity.shard, sequence);
         }
         let unfinished = files::unfinished_path(&self.shard, sequence);
-        let made = self.make(executor, &unfinished, sequence, base);
+        let made = self.make(executor, &unfinished, wanted);
         if made.is_err() {
             let _ = fs::remove_file(&unfinished); // a full disk gets its space back
         }
@@ -122,21 +129,19 @@ impl Preparer {
     }
 
     /// A whole segment under its unfinished name, synced.
-    fn make(
-        &self,
-        executor: &LocalExecutor,
-        path: &Path,
-        sequence: Sequence,
-        base: u64,
-    ) -> io::Result<()> {
+    fn make(&self, executor: &LocalExecutor, path: &Path, wanted: Wanted) -> io::Result<()> {
+        let Wanted { sequence, base, at_start } = wanted;
         let (identity, segment_bytes) = (self.identity, widen(self.segment_bytes));
         let header = SegmentHeader { identity, sequence, base, segment_bytes };
         let front = segment::encode(&header);
-        let (path, pages) = (path.to_owned(), self.segment_bytes / PAGE_BYTES);
+        let file = self
+            .room
+            .take(&self.shard, segment_bytes, at_start, || allocate(path, segment_bytes))?;
+        let pages = self.segment_bytes / PAGE_BYTES;
         let pace = Arc::clone(&self.pace);
         executor.run(ticking(async move {
-            let fill = move || fill(&path, &front, pages, &pace);
-            glommio::executor().spawn_blocking(fill).await
+            let filling = move || fill(&file, &front, pages, &pace);
+            glommio::executor().spawn_blocking(filling).await
         }))
     }
 
@@ -204,21 +209,25 @@ pub(super) fn map_warm(path: &Path, shard: u16, sequence: Sequence) -> io::Resul
     MappedSegment::map(&file, narrow(bytes), shard, sequence)
 }
 
+/// A file that has its space, where the file system gives it ahead.
+fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
+    let file = File::create(path)?;
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        Err(Errno::OPNOTSUPP) | Ok(()) => Ok(file),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Writes the header page and then zeros, a page per write, and syncs bit by
 /// bit, so that a commit never waits behind a whole segment.
 ///
 /// It runs on the executor's thread for blocking calls: the same writes as
 /// operations of its ring are handed to kernel threads one by one, which costs
 /// four times the processor time and goes to any core, also the shard's.
-fn fill(path: &Path, front: &[u8], pages: usize, pace: &Pace) -> io::Result<()> {
+fn fill(file: &File, front: &[u8], pages: usize, pace: &Pace) -> io::Result<()> {
     // A whole segment at once would take a core from whoever shares it for a
     // third of a second.
     be_nice();
-    let file = File::create(path)?;
-    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, widen(pages * PAGE_BYTES)) {
-        Err(Errno::OPNOTSUPP) | Ok(()) => {}
-        Err(error) => return Err(error.into()),
-    }
     let zeros = [0; PAGE_BYTES];
     let mut making = pace.begin();
     for page in 0..pages {

@@ -90,7 +90,8 @@ impl Disk {
 
     /// The storage to open a journal on.
     pub fn storage(&self) -> SimulatedStorage {
-        SimulatedStorage { disk: self.clone(), tried: None, retired: Position(0) }
+        let (tried, lacks_room, retired) = (None, false, Position(0));
+        SimulatedStorage { disk: self.clone(), tried, lacks_room, retired }
     }
 
     /// An independent copy of the disk as it is.
@@ -279,6 +280,8 @@ impl Draw {
 pub struct SimulatedStorage {
     disk: Disk,
     tried: Option<Time>,
+    /// The segment ahead did not fit.
+    lacks_room: bool,
     retired: Position,
 }
 
@@ -416,6 +419,7 @@ impl Storage for SimulatedStorage {
         }
         if let Err(full) = self.disk.make(sequence, base) {
             self.tried = Some(now);
+            self.lacks_room = true;
             return Err(full);
         }
         self.tried = None;
@@ -425,7 +429,11 @@ impl Storage for SimulatedStorage {
     }
 
     fn prepare(&mut self, sequence: Sequence, base: u64) {
-        let _ = self.disk.make(sequence, base); // `next` says it again
+        self.lacks_room = self.disk.make(sequence, base).is_err(); // `next` says it again
+    }
+
+    fn lacks_room(&self) -> bool {
+        self.lacks_room
     }
 
     fn tend(&mut self, _upto: Position, _sequence: Sequence, _base: u64, _now: Time) {}

@@ -113,6 +113,10 @@ pub trait Storage: Source<Segment: Segment> {
     /// once a commit, so it costs nothing in the normal case.
     fn tend(&mut self, upto: Position, sequence: Sequence, base: u64, now: Time);
 
+    /// Whether the next segment was looked for and found no room, so that the
+    /// journal should be shortened.
+    fn lacks_room(&self) -> bool;
+
     /// Takes back a full segment, which ends at `end`. Where `sync` is asked
     /// for, it is made durable in the background.
     fn retire(&mut self, segment: Self::Segment, end: Position, sync: bool);

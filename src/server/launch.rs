@@ -13,10 +13,10 @@ use super::refusal::StartError;
 use super::replica::{Restored, rearrange, show};
 use super::{EXIT_FATAL, ShardThread, machine};
 use crate::config::Config;
-use crate::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
+use crate::engine::{Capacity, Engine, EnvelopeLimits, IMAGE_SLICE_BYTES_MAX, SenderLimits};
 use crate::journal::{
-    Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal, MmapStorage,
-    Position, Recovered, Recovering, RecoveryError,
+    self, Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal,
+    MmapStorage, Position, Recovered, Recovering, RecoveryError,
 };
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker, wall};
 use crate::shard::{
@@ -94,6 +94,14 @@ pub(super) fn capacity(config: &Config, shards: u16) -> Capacity {
         table_bytes: config.table_bytes().div_ceil(shards.into()),
         retention_s: config.retention_s,
     }
+}
+
+/// The largest that a checkpoint of a shard can be; 0 where none are taken.
+pub(super) fn checkpoint_bytes_max(config: &Config, capacity: &Capacity) -> u64 {
+    if config.checkpoint_interval_s == 0 {
+        return 0;
+    }
+    journal::checkpoint_bytes_max(Engine::image_slices_max(capacity), IMAGE_SLICE_BYTES_MAX)
 }
 
 pub(super) fn limits(config: &Config) -> EnvelopeLimits {

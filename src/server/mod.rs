@@ -179,7 +179,10 @@ impl Starting {
         let settlement = settling::bind(&config)?;
         let address = doors.address();
         mmap::install_sigbus_message();
-        let directory = Directory::open(&config.data, config.segment_bytes(), shards)?;
+        let checkpoint_bytes = launch::checkpoint_bytes_max(&config, &capacity);
+        let segment_bytes = config.segment_bytes();
+        let directory =
+            Directory::open_beside(&config.data, segment_bytes, shards, checkpoint_bytes)?;
         let lies = lies(&config, &directory, shards)?;
         let wakers = (0..shards).map(|_| Waker::new()).collect::<io::Result<Vec<_>>>()?;
         let stopper = Stopper { stop: Arc::default(), wakers };

@@ -4,6 +4,10 @@
 //! checkpoint is finished only when the journal is durable up to its last
 //! slice. The background plane writes and verifies; what comes back is how it
 //! ended. A failed checkpoint costs nothing but a longer restart.
+//!
+//! Where the journal finds no room for its next segment, checkpoints are taken
+//! at once, also of a state that is in one already, until both generations are
+//! past the segments before the one that is written, so that those may go.
 
 use std::time::Duration;
 
@@ -21,6 +25,14 @@ const COPY_PAUSE: Duration = Duration::from_millis(1);
 
 /// How soon it looks whether the background is done.
 const LOOK_PAUSE_MS: u64 = 20;
+
+/// How soon a checkpoint that failed is tried again where the journal needs it
+/// to get room.
+const RETRY_PAUSE_MS: u64 = 5000;
+
+/// How long checkpoints must have been no help before that is said: what they
+/// have freed takes a moment to go.
+const SAY_FULL_AFTER_MS: u64 = 10_000;
 
 /// Where the checkpoint under way stands.
 enum Stage {
@@ -44,6 +56,10 @@ pub struct Checkpoints {
     look_at: Time,
     /// Records the journal had when the last one was begun.
     records: u64,
+    /// After a failure: not before this, however little room there is.
+    retry_at: Time,
+    /// When to say that checkpoints cannot make room, while they cannot.
+    say_full_at: Option<Time>,
 }
 
 impl Checkpoints {
@@ -58,26 +74,15 @@ impl Checkpoints {
         let next_at = Time(now.0.saturating_add(interval_ms));
         // What was replayed is not in a checkpoint: the first is due for it.
         let records = if records_replayed > 0 { u64::MAX } else { 0 };
-        Self {
-            writer: Some(writer),
-            interval_ms,
-            next_at,
-            stage: Stage::Idle,
-            look_at: Time(0),
-            records,
-        }
+        Self { writer: Some(writer), interval_ms, next_at, records, ..Self::never() }
     }
 
     /// None at all, for a shard whose disk is in memory.
     pub fn never() -> Self {
-        Self {
-            writer: None,
-            interval_ms: 0,
-            next_at: Time(0),
-            stage: Stage::Idle,
-            look_at: Time(0),
-            records: 0,
-        }
+        let (next_at, look_at, retry_at) = (Time(0), Time(0), Time(0));
+        let (writer, stage, say_full_at) = (None, Stage::Idle, None);
+        let (interval_ms, records) = (0, 0);
+        Self { writer, interval_ms, next_at, stage, look_at, records, retry_at, say_full_at }
     }
 
     /// How long the shard may sleep for the sake of this.
@@ -103,18 +108,25 @@ impl Checkpoints {
 impl<S: Storage, K: Kernel> Shard<S, K> {
     /// Does this turn's part of a checkpoint.
     pub(super) fn checkpoint(&mut self, now: Time) -> Result<(), Fatal> {
-        if matches!(self.checkpoints.stage, Stage::Idle) && !self.checkpoints.is_due(now) {
+        let for_room = self.journal.lacks_room() && self.makes_room(now);
+        let is_due = for_room || self.checkpoints.is_due(now);
+        if matches!(self.checkpoints.stage, Stage::Idle) && !is_due {
             return Ok(());
         }
         let Some(mut writer) = self.checkpoints.writer.take() else { return Ok(()) };
-        let went = self.checkpoint_with(&mut writer, now);
+        let went = self.checkpoint_with(&mut writer, for_room, now);
         self.checkpoints.writer = Some(writer);
         went
     }
 
-    fn checkpoint_with(&mut self, writer: &mut CheckpointWriter, now: Time) -> Result<(), Fatal> {
+    fn checkpoint_with(
+        &mut self,
+        writer: &mut CheckpointWriter,
+        for_room: bool,
+        now: Time,
+    ) -> Result<(), Fatal> {
         match std::mem::replace(&mut self.checkpoints.stage, Stage::Idle) {
-            Stage::Idle => self.begin_checkpoint(writer, now),
+            Stage::Idle => self.begin_checkpoint(writer, for_room, now),
             Stage::Copying(cursor) => self.copy_slices(writer, cursor),
             Stage::Copied(end) => self.close_checkpoint(writer, end, now)?,
             Stage::Closing => self.checkpoints.stage = Stage::Closing,
@@ -125,10 +137,10 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         Ok(())
     }
 
-    fn begin_checkpoint(&mut self, writer: &mut CheckpointWriter, now: Time) {
+    fn begin_checkpoint(&mut self, writer: &mut CheckpointWriter, for_room: bool, now: Time) {
         let records = self.journal.stats().records;
         let Some(start) = self.journal.checkpoint_start() else { return };
-        if records == self.checkpoints.records {
+        if records == self.checkpoints.records && !for_room {
             return self.checkpoints.wait_for_next(now); // nothing is new
         }
         self.checkpoints.records = records;
@@ -177,6 +189,29 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         Ok(())
     }
 
+    /// The journal has no room for its next segment: whether a checkpoint now
+    /// makes some. Two do that begin in the segment that is written; when they
+    /// are there somebody else must, which is said once.
+    #[cold]
+    fn makes_room(&mut self, now: Time) -> bool {
+        let checkpoints = &mut self.checkpoints;
+        if checkpoints.interval_ms > 0 && self.outlook.keeps_from() < self.journal.segment_begin() {
+            checkpoints.say_full_at = None;
+            return now >= checkpoints.retry_at;
+        }
+        let say_at = Time(now.0.saturating_add(SAY_FULL_AFTER_MS));
+        if *checkpoints.say_full_at.get_or_insert(say_at) <= now {
+            checkpoints.say_full_at = Some(Time(u64::MAX));
+            eprintln!(
+                "hongbao: shard {}: no room for the next journal segment beside what is kept for \
+                 checkpoints; free space on the data directory's disk, or see `hb journal stat` \
+                 for who still needs old segments",
+                self.mesh.own()
+            );
+        }
+        false
+    }
+
     /// Segments that neither a restart nor the follower needs may go.
     pub(super) fn free(&mut self) {
         if let Some(before) = self.outlook.may_free() {
@@ -201,6 +236,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             Err(failed) => {
                 counters.failed += 1;
                 self.checkpoints.records = u64::MAX; // try again in any case
+                self.checkpoints.retry_at = Time(now.0.saturating_add(RETRY_PAUSE_MS));
                 eprintln!("hongbao: shard {}: {failed}", self.mesh.own());
             }
         }

@@ -110,6 +110,11 @@ impl Outlook {
         self.followed.follower.wake_if_asleep();
     }
 
+    /// What a restart needs begins here.
+    pub(super) fn keeps_from(&self) -> Position {
+        self.keep_from
+    }
+
     /// A checkpoint was made: a restart needs less.
     pub(super) fn keep_from(&mut self, position: Position) {
         self.keep_from = position;

@@ -249,8 +249,9 @@ pub(crate) fn file_system(place: &Path, mountinfo: &str) -> Finding {
     }
 }
 
-/// Two segments a shard of the default size must fit into a new directory.
-const NEW_JOURNAL_BYTES: u64 = 512 << 20;
+/// Three segments a shard and three checkpoints of full tables, all of the
+/// default sizes, must fit into a new directory.
+const NEW_JOURNAL_BYTES: u64 = (3 * 256 + 3 * 1024) << 20;
 
 /// Room for the journal.
 pub(crate) fn free_space(space: io::Result<Space>) -> Finding {
@@ -261,8 +262,9 @@ pub(crate) fn free_space(space: io::Result<Space>) -> Finding {
     };
     let found = format!("{} of {} MiB", free >> 20, all >> 20);
     if free < NEW_JOURNAL_BYTES {
-        let advice = "a new journal takes two segments (256 MiB each) a shard: free space, or \
-                      lower --segment-kib";
+        let advice = "a new journal takes three segments (256 MiB each) a shard and three \
+                      checkpoints of all tables (1 GiB each): free space, or lower --segment-kib \
+                      and --table-mib";
         bad(name, found, advice)
     } else if free < all / 10 {
         warn(name, found, "sends and claims are refused when it is full: free space soon")

@@ -25,6 +25,18 @@ const SLICE_HEAD_BYTES: usize = size_of::<U32>();
 /// The longest slice: what a block holds after its head.
 pub const SLICE_BYTES_MAX: usize = BLOCK_BYTES - size_of::<BlockHead>() - SLICE_HEAD_BYTES;
 
+/// The longest file of so many slices of at most `slice_bytes` each, or of more
+/// and shorter ones that have no more bytes with their heads. A block is closed
+/// when the next slice does not fit, and then filled up to its page.
+pub fn checkpoint_bytes_max(slices: u64, slice_bytes: usize) -> u64 {
+    let slice = widen(slice_bytes.min(SLICE_BYTES_MAX) + SLICE_HEAD_BYTES);
+    let (page, head) = (widen(PAGE_BYTES), widen(size_of::<BlockHead>()));
+    let filled = widen(BLOCK_BYTES).saturating_sub(head + slice).max(slice);
+    let slices = slices.saturating_mul(slice);
+    let blocks = (slices / filled).saturating_add(1);
+    slices.saturating_add(blocks.saturating_mul(head + page)).saturating_add(2 * page)
+}
+
 /// The first page. The checksum is over all other bytes of the page.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -481,6 +493,36 @@ mod tests {
             let mut read = Vec::new();
             slices_of(block, |slice| read.push(slice.unwrap().to_vec()));
             prop_assert_eq!(read, slices);
+        }
+    }
+
+    /// The length of a file of so many slices of this length.
+    fn packed(slices: u64, bytes: usize) -> u64 {
+        let identity = Identity { cell: 7, shard: 0, shards: 1 };
+        let start = CheckpointStart::founding(1, Time(0));
+        let (mut packer, _) = Packer::new(&Header { identity, number: 1, start });
+        for _ in 0..slices {
+            if !packer.fits(bytes) {
+                assert!(packer.seal().is_some());
+                packer.opened();
+            }
+            packer.push(&vec![7; bytes]);
+        }
+        if packer.seal().is_some() {
+            packer.opened();
+        }
+        packer.footer(Position(0)).0 + widen(PAGE_BYTES)
+    }
+
+    #[test]
+    fn no_file_is_longer_than_its_slices_allow() {
+        let image = 65_568;
+        for (slices, bytes) in
+            [(0, 0), (1, 1), (15, image), (40, image), (9, SLICE_BYTES_MAX), (1000, 5000)]
+        {
+            let (file, most) = (packed(slices, bytes), checkpoint_bytes_max(slices, bytes));
+            assert!(file <= most, "{slices} of {bytes}: {file}, and {most} at most");
+            assert!(most <= file + file / 50 + 16_384, "{slices} of {bytes}: {most} for {file}");
         }
     }
 }

@@ -15,7 +15,7 @@ mod writer;
 use std::fmt;
 
 pub use file::write_checkpoint;
-pub use format::{CheckpointFault, SLICE_BYTES_MAX};
+pub use format::{CheckpointFault, SLICE_BYTES_MAX, checkpoint_bytes_max};
 pub(super) use format::{Header, Packer, header_of};
 pub(super) use read::{Examined, LoadFailed, each_slice, examine};
 pub use simulated::SimulatedBackground;

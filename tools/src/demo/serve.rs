@@ -41,6 +41,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
         admin: MaybeListen::Nowhere,
         settlement: args.settlement,
         shards: args.shards,
+        checkpoint_interval_s: 0,     // it is over before one is due
         ledger: LedgerPlace::Nowhere, // without an admin port nobody could look at it
         ..Config::default()
     };

@@ -116,8 +116,8 @@ fn the_file_system_below_the_longest_mount_point_counts() {
 #[test]
 fn space_must_hold_a_new_journal() {
     let space = |free: u64, all: u64| verdict(&free_space(Ok(Space { free, all })));
-    assert_eq!(space(511 << 20, 1 << 40), Verdict::Bad);
-    assert_eq!(space(1 << 30, 1 << 40), Verdict::Warn);
+    assert_eq!(space(3839 << 20, 1 << 40), Verdict::Bad);
+    assert_eq!(space(4 << 30, 1 << 40), Verdict::Warn);
     assert_eq!(space(1 << 39, 1 << 40), Verdict::Ok);
     assert_eq!(verdict(&free_space(Err(io::ErrorKind::NotFound.into()))), Verdict::Bad);
 }
