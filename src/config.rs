@@ -137,8 +137,12 @@ pub enum MaybeListen {
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "Plain")]
 pub enum LedgerPlace {
-    /// Nowhere: nothing is credited.
+    /// Nowhere: nothing is credited, and no order from a balance is taken.
     Nowhere,
+    /// With the program that embeds the server, which says by
+    /// [`crate::Server::covers`] whether a balance holds an order's money. No
+    /// setting of the server's own binary.
+    Program,
     /// In a file of the data directory.
     Embedded,
     /// In a `PostgreSQL`, at this address; it may hold a password.
@@ -205,6 +209,7 @@ impl fmt::Display for LedgerPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nowhere => f.write_str("none"),
+            Self::Program => f.write_str("program"),
             Self::Embedded => f.write_str("embedded"),
             Self::Postgres(url) => f.write_str(&without_password(url)),
         }

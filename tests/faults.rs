@@ -243,7 +243,9 @@ fn a_full_disk_refuses_new_records_loses_nothing_and_recovers_when_space_is_made
 #[test]
 fn a_verdict_that_finds_the_disk_full_is_made_true_when_there_is_space() {
     let Some(disk) = Disk::made(64, &[]) else { return };
-    let small = Config { segment_kib: 128, table_mib: 8, ..config(&disk.path().join("data")) };
+    let ledger = hongbao::config::LedgerPlace::Program;
+    let small = config(&disk.path().join("data"));
+    let small = Config { segment_kib: 128, table_mib: 8, ledger, ..small };
     let server = Server::start(small).unwrap();
     let mut client = connect(&server);
     let mut send = |number, source| {

@@ -79,6 +79,7 @@ fn shard(
         stop,
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),
+        has_balances: false,
         covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board: Arc::clone(&board),

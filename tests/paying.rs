@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hongbao::client::{Client, ClientError, Funded, Refusal, Voided};
+use hongbao::config::LedgerPlace;
 use hongbao::engine::commitment::{Terms, verify};
 use hongbao::shard::Cover;
 use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Split, UserId};
@@ -26,7 +27,8 @@ fn start(dir: &Path, ids: &[u8]) -> Server {
 
 fn start_with(dir: &Path, ids: &[u8], change: impl FnOnce(Config) -> Config) -> Server {
     let payment_keys = (!ids.is_empty()).then(|| key_file(dir, ids));
-    Server::start(change(Config { payment_keys, ..config(&dir.join("data")) })).unwrap()
+    let ledger = LedgerPlace::Program;
+    Server::start(change(Config { payment_keys, ledger, ..config(&dir.join("data")) })).unwrap()
 }
 
 fn fund(client: &mut Client, id: u8, payment: &Payment) -> Result<Funded, ClientError> {
@@ -350,4 +352,22 @@ fn of_payment_and_lapse_exactly_one_wins() {
     println!("{opened} opened, {returned} returned");
     assert_eq!(count(&mut client, EnvelopeState::Open), opened);
     assert_eq!(count(&mut client, EnvelopeState::Voided), returned);
+}
+
+#[test]
+fn without_a_ledger_no_order_from_a_balance_is_taken() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path(), &[]);
+    let envelope = reserve(&mut connect(&server), 1, MoneySource::Balance);
+    server.drain().unwrap();
+    let nowhere = |config| Config { ledger: LedgerPlace::Nowhere, ..config };
+    let server = start_with(data.path(), &[], nowhere);
+    let mut client = connect(&server);
+    let error = client.send(&ordered(2, MoneySource::Balance)).unwrap_err();
+    assert!(error.to_string().contains("has no ledger"), "{error}");
+    assert_eq!(refused::<()>(Err(error)), (Status::BadRequest, BadRequest::NoLedger.code()));
+    let again = client.send(&ordered(1, MoneySource::Balance)).unwrap();
+    assert!(again.repeated && again.envelope == envelope, "an order that was taken is told again");
+    let vouched = client.send(&ordered(2, MoneySource::Vouched)).unwrap();
+    assert!(!vouched.repeated, "the refused order has left nothing");
 }

@@ -125,7 +125,8 @@ fn state(client: &mut Client, envelope: EnvelopeId) -> EnvelopeState {
 fn money_comes_in_through_every_door() {
     let data = tempfile::tempdir().unwrap();
     let payment_keys = Some(key_file(data.path(), &[1]));
-    let config = Config { payment_keys, ..config(&data.path().join("data")) };
+    let ledger = hongbao::config::LedgerPlace::Program;
+    let config = Config { payment_keys, ledger, ..config(&data.path().join("data")) };
     let server = Server::start(Config { shards: Some(3), ..config }).unwrap();
     let mut doors: Vec<Client> = (0..3).map(|shard| at_shard(&server, shard)).collect();
     for sender in 0..30 {

@@ -107,6 +107,7 @@ fn the_loop_allocates_nothing_and_an_idle_server_sleeps() {
     let payment_keys = Some(key_file(data.path(), &[1]));
     let config = Config {
         payment_keys,
+        ledger: hongbao::config::LedgerPlace::Program,
         // With a limit, whose path does all that the one without does.
         receives_per_day_max: 50_000,
         receivers_max: 1000,

@@ -42,7 +42,7 @@ pub(super) struct Following {
 fn opener(config: &Config) -> Option<Open<dyn Accounts>> {
     let data = config.data.clone();
     match config.ledger.clone() {
-        LedgerPlace::Nowhere => None,
+        LedgerPlace::Nowhere | LedgerPlace::Program => None,
         LedgerPlace::Embedded => Some(Box::new(move || Ok(Box::new(Embedded::open(&data)?)))),
         LedgerPlace::Postgres(url) => Some(Box::new(move || Ok(Box::new(Postgres::open(&url)?)))),
     }

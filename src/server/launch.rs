@@ -12,7 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 use super::refusal::StartError;
 use super::replica::{Restored, rearrange, show};
 use super::{EXIT_FATAL, ShardThread, machine};
-use crate::config::Config;
+use crate::config::{Config, LedgerPlace};
 use crate::engine::{Capacity, Engine, EnvelopeLimits, IMAGE_SLICE_BYTES_MAX, SenderLimits};
 use crate::journal::{
     self, Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal,
@@ -245,6 +245,7 @@ impl Launch {
             stop: self.stop,
             quiet: self.quiet,
             payment_keys: self.payment_keys,
+            has_balances: config.ledger != LedgerPlace::Nowhere,
             covers: self.covers,
             bell: self.bell,
             board: self.board,

@@ -10,16 +10,23 @@ use crate::units::{MoneySource, Seed, Time};
 use crate::wire::{BadRequest, Denial, Payment, Request, SendOrder};
 
 impl<S: Storage, K: Kernel> Shard<S, K> {
-    /// Decides about an order. One that only a payment can open is not taken
-    /// where no payment can be believed; one that was taken earlier is told as
-    /// ever.
+    /// Decides about an order. One whose money nobody could bring is not taken;
+    /// one that was taken earlier is told as ever.
     pub(super) fn issue(&self, order: &SendOrder, seed: Seed, now: Time) -> Decision {
         let decision = self.engine.issue(order, seed, now);
-        let is_new = decision.record.is_some();
-        if is_new && order.source == MoneySource::Payment && self.payment_keys.is_empty() {
-            return looked(Outcome::Invalid(BadRequest::NoPaymentKeys));
+        match self.never_paid(order.source) {
+            Some(reason) if decision.record.is_some() => looked(Outcome::Invalid(reason)),
+            _ => decision,
         }
-        decision
+    }
+
+    /// Why money from this source cannot come here, if it cannot.
+    fn never_paid(&self, source: MoneySource) -> Option<BadRequest> {
+        match source {
+            MoneySource::Payment if self.payment_keys.is_empty() => Some(BadRequest::NoPaymentKeys),
+            MoneySource::Balance if !self.has_balances => Some(BadRequest::NoLedger),
+            MoneySource::Vouched | MoneySource::Balance | MoneySource::Payment => None,
+        }
     }
 
     /// Decides about a confirmed payment or a withdrawal. A payment that nobody

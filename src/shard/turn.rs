@@ -75,6 +75,8 @@ pub struct ShardSettings {
     pub quiet: Arc<AtomicUsize>,
     /// The keys that payments are sealed with.
     pub payment_keys: PaymentKeys,
+    /// Whether anybody says by `covers` what balances hold.
+    pub has_balances: bool,
     /// Where the ledger's verdicts come in.
     pub covers: Covers,
     /// The bell of this shard.
@@ -131,6 +133,7 @@ pub struct Shard<S: Storage, K = Uring> {
     pub(super) facts: Facts,
     pub(super) seeds: ChaCha12Rng,
     pub(super) payment_keys: PaymentKeys,
+    pub(super) has_balances: bool,
     pub(super) covers: Arrived,
     pub(super) counters: ShardCounters,
     /// When the round that is decided was begun.
@@ -180,6 +183,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             facts: Facts { cell, durability, ports },
             seeds,
             payment_keys: settings.payment_keys,
+            has_balances: settings.has_balances,
             covers: Arrived::by(settings.covers),
             counters,
             round_at: now,

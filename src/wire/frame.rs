@@ -74,6 +74,12 @@ pub enum BadRequest {
         "an order from the balance has payment 0; a confirmation names a payment that is not 0"
     )]
     Payment = 14,
+    /// The order waits for a balance that nobody keeps.
+    #[error(
+        "this server has no ledger, so no balance can pay; set ledger to embedded or a PostgreSQL, \
+         or send with another source of money"
+    )]
+    NoLedger = 15,
     /// A handshake where nobody has to prove anything, or has done so already.
     #[error("this connection needs no handshake: it has had its own, or the server has no keys")]
     Handshake = 32,
@@ -97,6 +103,7 @@ impl BadRequest {
             Self::Source => 12,
             Self::NoPaymentKeys => 13,
             Self::Payment => 14,
+            Self::NoLedger => 15,
             Self::Handshake => 32,
         }
     }
@@ -118,6 +125,7 @@ impl BadRequest {
             12 => Self::Source,
             13 => Self::NoPaymentKeys,
             14 => Self::Payment,
+            15 => Self::NoLedger,
             32 => Self::Handshake,
             _ => return None,
         })

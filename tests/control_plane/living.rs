@@ -74,6 +74,7 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         stop,
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),
+        has_balances: false,
         covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board,

@@ -146,6 +146,7 @@ impl Server {
                     stop: Arc::default(),
                     quiet: Arc::clone(&quiet),
                     payment_keys: keys(),
+                    has_balances: true,
                     covers: Covers::new(Arc::clone(&bell)),
                     bell,
                     board: Arc::clone(&board),
