@@ -2,6 +2,9 @@
 //!
 //! Pure: a record names both ends of what it moves, so no state is needed.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::engine::Record;
 use crate::units::{Cell, EnvelopeId, Fen, MoneySource, UnixSeconds, UserId};
 
@@ -19,6 +22,34 @@ pub struct MovementId {
     pub batch: u64,
     /// The record's place in its batch, from 0.
     pub index: u32,
+}
+
+impl fmt::Display for MovementId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cell, arrangement, shard, batch, index } = self;
+        write!(f, "{cell}/{arrangement}/{shard}/{batch}/{index}")
+    }
+}
+
+/// It is not cell/arrangement/shard/batch/index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a record's name is cell/arrangement/shard/batch/index, in numbers")]
+pub struct NotAName;
+
+impl FromStr for MovementId {
+    type Err = NotAName;
+
+    fn from_str(name: &str) -> Result<Self, NotAName> {
+        let parts: Vec<&str> = name.split('/').collect();
+        let [cell, arrangement, shard, batch, index] = parts[..] else { return Err(NotAName) };
+        Ok(Self {
+            cell: cell.parse().map_err(|_| NotAName)?,
+            arrangement: arrangement.parse().map_err(|_| NotAName)?,
+            shard: shard.parse().map_err(|_| NotAName)?,
+            batch: batch.parse().map_err(|_| NotAName)?,
+            index: index.parse().map_err(|_| NotAName)?,
+        })
+    }
 }
 
 /// An account of the double entry. Money never leaves the sum of all of them.
@@ -105,5 +136,22 @@ impl Movement {
             Record::Recycled(_) => return None,
         };
         Some(Self { why, from, to, amount, envelope: record.envelope(), at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_from_their_names() {
+        let id =
+            MovementId { cell: 7, arrangement: 1, shard: 255, batch: u64::MAX, index: u32::MAX };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for name in
+            ["", "7/1/255/4096", "7/1/255/4096/0/0", "256/1/0/0/0", "7/1/0/-1/0", "a/b/c/d/e"]
+        {
+            assert_eq!(name.parse::<MovementId>(), Err(NotAName), "{name}");
+        }
     }
 }

@@ -4,6 +4,8 @@
 
 mod ledger;
 mod rig;
+#[path = "../ledger_conformance/server.rs"]
+mod server;
 mod speed;
 
 use hongbao::audit::{Settings, Turnover};

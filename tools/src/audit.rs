@@ -10,9 +10,9 @@ use hongbao::audit::{
     AuditError, Compared, Difference, Progress as Read, Report, Settings, ShardReport, Sum,
     Turnover, audit,
 };
+use hongbao::config::LedgerPlace;
 use hongbao::engine::Record;
-use hongbao::follow::ledger::Audited;
-use hongbao::follow::ledger::embedded::Reading;
+use hongbao::follow::ledger::{Audited, embedded, postgres};
 use hongbao::follow::movement::MovementId;
 use hongbao::journal::{Directory, RecoveryError};
 use serde_json::{Value, json};
@@ -36,6 +36,10 @@ pub(crate) struct AuditArgs {
     /// Look at the journal only, whatever ledger is there
     #[arg(long)]
     journal_only: bool,
+    /// The server's `ledger`, as in its configuration; without it the file of the
+    /// data directory, if it is there
+    #[arg(long, value_name = "PLACE", env = "HONGBAO_LEDGER", hide_env_values = true)]
+    ledger: Option<LedgerPlace>,
     /// Where a day of the totals begins: minutes east of universal time
     #[arg(long, value_name = "MINUTES", default_value_t = 480, allow_negative_numbers = true)]
     utc_offset_min: i32,
@@ -46,7 +50,7 @@ pub(crate) fn run(args: &AuditArgs, output: Output) -> Result<()> {
     let online = Directory::is_in_use(&args.data)?;
     let AuditArgs { draws, utc_offset_min, .. } = *args;
     let settings = Settings { online, draws, utc_offset_min };
-    let mut ledger = if args.journal_only { None } else { Reading::open(&args.data)? };
+    let mut ledger = ledger(args)?;
     let began = Instant::now();
     let mut progress = Progress::start();
     let mut tell = |read: Read| {
@@ -55,8 +59,13 @@ pub(crate) fn run(args: &AuditArgs, output: Output) -> Result<()> {
             progress.show(progress_words(&read, now - began));
         }
     };
-    let ledger = ledger.as_mut().map(|ledger| -> &mut dyn Audited { ledger });
-    let audited = audit(&args.data, ledger, settings, &mut tell);
+    let audited = {
+        let ledger = match &mut ledger {
+            Some(ledger) => Some::<&mut dyn Audited>(&mut **ledger),
+            None => None,
+        };
+        audit(&args.data, ledger, settings, &mut tell)
+    };
     drop(progress);
     let report = match audited {
         Ok(report) => report,
@@ -68,6 +77,21 @@ pub(crate) fn run(args: &AuditArgs, output: Output) -> Result<()> {
     }
     output.print(&report_json(&report, online), || report_words(&report, online, began.elapsed()));
     Ok(())
+}
+
+/// The ledger to compare with, if there is one.
+fn ledger(args: &AuditArgs) -> Result<Option<Box<dyn Audited>>> {
+    match &args.ledger {
+        _ if args.journal_only => Ok(None),
+        Some(LedgerPlace::Nowhere | LedgerPlace::Program) => Ok(None),
+        Some(LedgerPlace::Postgres(address)) => {
+            Ok(Some(Box::new(postgres::Reading::open(address)?)))
+        }
+        Some(LedgerPlace::Embedded) | None => {
+            let file = embedded::Reading::open(&args.data)?;
+            Ok(file.map(|ledger| -> Box<dyn Audited> { Box::new(ledger) }))
+        }
+    }
 }
 
 /// Damage is what an audit looks for, too; a disk that cannot be read is not.

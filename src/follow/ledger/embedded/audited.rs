@@ -97,7 +97,7 @@ impl Audited for Reading {
     fn passed_over(&mut self) -> Result<Vec<MovementId>, LedgerError> {
         let names: Vec<String> =
             self.rows("SELECT id FROM resolutions WHERE action = 'skip'", |row| row.get(0))?;
-        let id = |name: String| parse(&name).ok_or_else(|| unknown(&format!("record {name}")));
+        let id = |name: String| name.parse().map_err(|_| unknown(&format!("record {name}")));
         names.into_iter().map(id).collect()
     }
 
@@ -109,19 +109,6 @@ impl Audited for Reading {
     fn check_sums(&mut self) -> Result<(), Difference> {
         check::check_now(&self.connection)
     }
-}
-
-/// A record's name as the table of resolutions has it.
-fn parse(name: &str) -> Option<MovementId> {
-    let mut parts = name.split('/');
-    let id = MovementId {
-        cell: parts.next()?.parse().ok()?,
-        arrangement: parts.next()?.parse().ok()?,
-        shard: parts.next()?.parse().ok()?,
-        batch: parts.next()?.parse().ok()?,
-        index: parts.next()?.parse().ok()?,
-    };
-    parts.next().is_none().then_some(id)
 }
 
 fn unknown(what: &str) -> LedgerError {

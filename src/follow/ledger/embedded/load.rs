@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::name;
 use super::rows::AT_ONCE;
 use super::tail::Tail;
 use crate::follow::ledger::book::{Book, Hold, Kept, Needs, Totals};
@@ -159,7 +158,7 @@ pub(super) fn skipped(connection: &Connection, entries: &[Entry]) -> Loaded<Hash
         return Ok(HashSet::new());
     }
     let ids = entries.iter().map(|entry| entry.id);
-    Ok(ids.filter(|id| names.contains(&name(id))).collect())
+    Ok(ids.filter(|id| names.contains(&id.to_string())).collect())
 }
 
 /// An envelope, without the claims of the open stretch that its row does not

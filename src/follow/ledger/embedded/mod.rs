@@ -198,12 +198,6 @@ impl Transfer {
     }
 }
 
-/// A record's name as the table of resolutions has it.
-fn name(id: &MovementId) -> String {
-    let MovementId { cell, arrangement, shard, batch, index } = id;
-    format!("{cell}/{arrangement}/{shard}/{batch}/{index}")
-}
-
 impl Ledger for Embedded {
     fn cursors(&mut self) -> Result<Vec<Cursor>, LedgerError> {
         load::cursors(&self.connection)
@@ -235,7 +229,7 @@ impl Ledger for Embedded {
 
     fn skip(&mut self, id: &MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError> {
         let sql = "INSERT OR IGNORE INTO resolutions VALUES (?1, ?2, ?3, 'skip')";
-        self.connection.execute(sql, params![name(id), reason, at])?;
+        self.connection.execute(sql, params![id.to_string(), reason, at])?;
         Ok(())
     }
 

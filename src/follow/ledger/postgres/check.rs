@@ -1,6 +1,6 @@
 //! The ledger's own sums, by its tables alone, as of one moment.
 
-use tokio_postgres::Transaction;
+use tokio_postgres::GenericClient;
 
 use crate::follow::ledger::LedgerError;
 use crate::follow::ledger::lists::Difference;
@@ -67,8 +67,8 @@ const SUMS: [(&str, &str); 8] = [
     ),
 ];
 
-/// The first difference, if there is one.
-pub(super) async fn check(from: &Transaction<'_>) -> Result<Option<Difference>, LedgerError> {
+/// The first difference, if there is one; within a transaction of the caller's.
+pub(super) async fn check(from: &impl GenericClient) -> Result<Option<Difference>, LedgerError> {
     for (what, sql) in SUMS {
         let Some(row) = from.query_typed_opt(sql, &[]).await? else {
             continue;

@@ -99,7 +99,7 @@ async fn days(from: &Client, sql: &str, user: UserId, offset_s: i32) -> Listed<V
     rows.iter().map(total).collect()
 }
 
-fn line_of(row: &Row) -> Listed<Line> {
+pub(super) fn line_of(row: &Row) -> Listed<Line> {
     Ok(Line {
         user: UserId(unsigned(row, 1)?),
         number: unsigned(row, 0)?,

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::{GenericClient, Row};
 
-use super::name;
 use super::rows::{decoded, narrow, number, numbers, unsigned};
 use crate::follow::ledger::book::{Book, Hold, Kept, Needs, Totals};
 use crate::follow::ledger::lists::Envelope;
@@ -94,7 +93,7 @@ pub(super) async fn skipped(
         return Ok(HashSet::new());
     }
     let ids = entries.iter().map(|entry| entry.id);
-    Ok(ids.filter(|id| names.contains(name(id).as_str())).collect())
+    Ok(ids.filter(|id| names.contains(id.to_string().as_str())).collect())
 }
 
 async fn envelopes(

@@ -5,12 +5,15 @@
 //! next call. The tables are described in `docs/LEDGER.md`. This room never
 //! decides what a record means; `book` does.
 
+mod audited;
 mod check;
 mod history;
 mod load;
 mod rows;
 mod session;
 mod store;
+
+pub use audited::Reading;
 
 use std::collections::HashSet;
 
@@ -51,7 +54,8 @@ impl Postgres {
 
     /// Whether the ledger's own sums hold; the first that does not.
     pub fn check(&mut self) -> Result<(), Difference> {
-        let checked = self.connected(async |session| session.still(check::check).await);
+        let checked = self
+            .connected(async |session| session.still(async |from| check::check(from).await).await);
         checked?.map_or(Ok(()), Err)
     }
 
@@ -94,12 +98,6 @@ impl Drop for Postgres {
     }
 }
 
-/// A record's name as the table of resolutions has it.
-fn name(id: &MovementId) -> String {
-    let MovementId { cell, arrangement, shard, batch, index } = id;
-    format!("{cell}/{arrangement}/{shard}/{batch}/{index}")
-}
-
 impl Ledger for Postgres {
     fn cursors(&mut self) -> Result<Vec<Cursor>, LedgerError> {
         self.read(async |from| load::cursors(from).await)
@@ -110,7 +108,7 @@ impl Ledger for Postgres {
     }
 
     fn skip(&mut self, id: &MovementId, reason: &str, at: UnixSeconds) -> Result<(), LedgerError> {
-        let (id, at) = (name(id), i64::from(at));
+        let (id, at) = (id.to_string(), i64::from(at));
         self.write(async |to| {
             let sql = "INSERT INTO resolutions VALUES ($1, $2, $3, 'skip') ON CONFLICT DO NOTHING";
             let id = id.as_str();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config, IsolationLevel, NoTls, Transaction};
+use tokio_postgres::{Client, Config, GenericClient, IsolationLevel, NoTls, Transaction};
 
 use super::rows::number;
 use crate::follow::ledger::LedgerError;
@@ -102,6 +102,29 @@ pub(super) struct Session {
 impl Session {
     /// Connects and makes everything ready; creates the tables where none are.
     pub(super) async fn open(config: &Config) -> Result<Self, LedgerError> {
+        let mut session = Self::connect(config).await?;
+        let ready = session.make_ready(&place(config)).await;
+        session.or_closed(ready).await
+    }
+
+    /// Connects to look on, beside a server or without one; changes nothing.
+    pub(super) async fn open_to_read(config: &Config) -> Result<Self, LedgerError> {
+        let session = Self::connect(config).await?;
+        let ready = session.make_readable(&place(config)).await;
+        session.or_closed(ready).await
+    }
+
+    async fn or_closed(self, ready: Result<(), LedgerError>) -> Result<Self, LedgerError> {
+        match ready {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(config: &Config) -> Result<Self, LedgerError> {
         let (client, connection) = config.connect(NoTls).await.map_err(|error| {
             LedgerError::Unreachable(format!(
                 "{}: {}; check that PostgreSQL runs there, that the database exists and that \
@@ -114,14 +137,18 @@ impl Session {
             // What ends a connection is told to whoever waits for an answer.
             let _ = connection.await;
         });
-        let mut session = Self { client, connection };
-        match session.make_ready(&place(config)).await {
-            Ok(()) => Ok(session),
-            Err(error) => {
-                session.close().await;
-                Err(error)
-            }
+        Ok(Self { client, connection })
+    }
+
+    async fn make_readable(&self, place: &str) -> Result<(), LedgerError> {
+        self.client.batch_execute(SETTINGS).await?;
+        self.client.batch_execute("SET default_transaction_read_only = on").await?;
+        if !has_tables(&self.client).await? {
+            return Err(LedgerError::Unreachable(format!(
+                "{place}: no ledger is here; give the address that the server's `ledger` has"
+            )));
         }
+        known_version(&self.client, place).await
     }
 
     async fn make_ready(&mut self, place: &str) -> Result<(), LedgerError> {
@@ -166,18 +193,10 @@ impl Session {
 
     async fn tables(&mut self, place: &str) -> Result<(), LedgerError> {
         let transaction = self.client.transaction().await?;
-        let sql = "SELECT to_regclass('hongbao.meta') IS NOT NULL";
-        if !transaction.query_typed_one(sql, &[]).await?.try_get::<_, bool>(0)? {
+        if !has_tables(&transaction).await? {
             transaction.batch_execute(SCHEMA).await?;
         }
-        let sql = "SELECT value FROM meta WHERE name = 'version'";
-        let version: i64 = transaction.query_typed_one(sql, &[]).await?.try_get(0)?;
-        if version != VERSION {
-            return Err(LedgerError::Unreachable(format!(
-                "{place}: its tables have schema {version}, this server knows {VERSION}; use the \
-                 server that made them"
-            )));
-        }
+        known_version(&transaction, place).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -223,6 +242,23 @@ impl Session {
         drop(self.client);
         let _ = timeout(Duration::from_secs(1), self.connection).await;
     }
+}
+
+async fn has_tables(from: &impl GenericClient) -> Result<bool, LedgerError> {
+    let sql = "SELECT to_regclass('hongbao.meta') IS NOT NULL";
+    Ok(from.query_typed_one(sql, &[]).await?.try_get(0)?)
+}
+
+async fn known_version(from: &impl GenericClient, place: &str) -> Result<(), LedgerError> {
+    let sql = "SELECT value FROM meta WHERE name = 'version'";
+    let version: i64 = from.query_typed_one(sql, &[]).await?.try_get(0)?;
+    if version == VERSION {
+        return Ok(());
+    }
+    Err(LedgerError::Unreachable(format!(
+        "{place}: its tables have schema {version}, this server knows {VERSION}; use the server \
+         that made them"
+    )))
 }
 
 /// Commits what was done, or takes it back now: a transaction that is merely
