@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hongbao::client::{Client, ClientError, Funded, Refusal, Voided};
-use hongbao::config::LedgerPlace;
+use hongbao::config::{LedgerPlace, MaybeListen};
 use hongbao::engine::commitment::{Terms, verify};
 use hongbao::shard::Cover;
 use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Split, UserId};
@@ -370,4 +370,37 @@ fn without_a_ledger_no_order_from_a_balance_is_taken() {
     assert!(again.repeated && again.envelope == envelope, "an order that was taken is told again");
     let vouched = client.send(&ordered(2, MoneySource::Vouched)).unwrap();
     assert!(!vouched.repeated, "the refused order has left nothing");
+}
+
+/// The number of a sample in the text of `/metrics`.
+fn sample(text: &str, name: &str) -> u64 {
+    let line = text.lines().find(|line| line.starts_with(&format!("{name}{{")));
+    let number = line.and_then(|line| line.split_whitespace().last()).unwrap_or_default();
+    number.parse().unwrap_or_else(|_| panic!("{name} is not in {text}"))
+}
+
+#[test]
+fn orders_that_wait_are_never_paid_or_paid_too_late_are_seen_by_an_operator() {
+    let data = tempfile::tempdir().unwrap();
+    let admin = MaybeListen::At(([127, 0, 0, 1], 0).into());
+    let server = start_with(data.path(), &[1], |config| Config { admin, ..config });
+    let mut client = connect(&server);
+    let late = reserve(&mut client, 1, MoneySource::Payment);
+    reserve(&mut client, 2, MoneySource::Balance);
+    reserve(&mut client, 3, MoneySource::Payment);
+    client.void(late, SENDER).unwrap();
+    fund(&mut client, 1, &payment_of(late)).unwrap();
+    let ask = |path| {
+        let url = format!("http://{}{path}", server.admin().unwrap());
+        minreq::get(url).with_timeout(5).send().unwrap().as_str().unwrap().to_owned()
+    };
+    let told = || -> hongbao::admin::Status { serde_json::from_str(&ask("/status")).unwrap() };
+    until("the shard has shown it", PATIENCE, || told().money.returned_fen == 1000);
+    let shard = told().shards.remove(0);
+    assert_eq!((shard.envelopes_reserved, shard.envelopes_voided), (2, 1));
+    let metrics = ask("/metrics");
+    let read = |name| sample(&metrics, name);
+    assert_eq!(read("hongbao_envelopes_reserved"), 2);
+    assert_eq!(read("hongbao_envelopes_voided_total"), 1);
+    assert_eq!(read("hongbao_money_returned_fen_total"), 1000);
 }

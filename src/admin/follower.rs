@@ -1,4 +1,5 @@
-//! The follower in `/metrics`: one set of numbers for each follower there is.
+//! The follower in `/metrics` and in `/status`: one set of numbers for each
+//! follower there is.
 
 use std::fmt::Error;
 use std::time::Duration;
@@ -8,6 +9,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
 use super::metrics::{buckets, fraction, put};
+use super::status::{CursorStatus, FollowerStatus, RecordName};
+use crate::follow::ledger::Cursor;
+use crate::follow::movement::MovementId;
 use crate::follow::{Report, State};
 use crate::shard::Histogram;
 
@@ -65,4 +69,45 @@ fn encode_histogram(
         &buckets(histogram, upper),
         None,
     )
+}
+
+impl FollowerStatus {
+    /// Of a report, or of no follower.
+    pub fn of(report: Option<&Report>) -> Self {
+        let Some(report) = report else {
+            return Self { state: "none".to_owned(), ..Self::default() };
+        };
+        let (state, reason, record) = match &report.state {
+            State::Starting => ("starting", None, None),
+            State::Running => ("running", None, None),
+            State::Waiting { reason } => ("waiting", Some(reason.clone()), None),
+            State::Poisoned { id, reason } => ("poisoned", Some(reason.clone()), *id),
+            State::Ended => ("ended", None, None),
+        };
+        Self {
+            state: state.to_owned(),
+            reason,
+            record: record.map(RecordName::from),
+            cursors: report.cursors.iter().map(CursorStatus::from).collect(),
+            lag_bytes: report.lag_bytes,
+            lag_ms: report.lag_ms,
+            records: report.records,
+            transaction_records: (&report.transaction_records).into(),
+            transaction_us: (&report.transaction_us).into(),
+        }
+    }
+}
+
+impl From<MovementId> for RecordName {
+    fn from(id: MovementId) -> Self {
+        let MovementId { arrangement, shard, batch, index, .. } = id;
+        Self { arrangement, shard, batch, index }
+    }
+}
+
+impl From<&Cursor> for CursorStatus {
+    fn from(cursor: &Cursor) -> Self {
+        let Cursor { arrangement, shard, position, time_ms, .. } = *cursor;
+        Self { arrangement, shard, position, time_ms }
+    }
 }

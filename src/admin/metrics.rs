@@ -73,6 +73,9 @@ const COUNTERS: &[Plain] = &[
     count("envelopes_funded", "Envelopes ever funded, earlier runs included.", |s| {
         s.counters.totals.envelopes
     }),
+    count("envelopes_voided", "Orders that were never paid, earlier runs included.", |s| {
+        s.counters.totals.voided
+    }),
     count("claims", "Shares ever claimed, earlier runs included.", |s| s.counters.totals.claims),
     money("money_funded", "Money put in, earlier runs included.", |s| {
         fen(s.counters.totals.funded)
@@ -83,6 +86,9 @@ const COUNTERS: &[Plain] = &[
     money("money_refunded", "Money given back, earlier runs included.", |s| {
         fen(s.counters.totals.refunded)
     }),
+    money("money_returned", "Payments that came too late, earlier runs included.", |s| {
+        fen(s.counters.totals.returned)
+    }),
 ];
 
 const GAUGES: &[Plain] = &[
@@ -91,6 +97,9 @@ const GAUGES: &[Plain] = &[
         s.counters.pressure.into()
     }),
     count("envelopes_open", "Envelopes with shares to claim.", |s| s.counters.totals.open),
+    count("envelopes_reserved", "Orders that wait for their money.", |s| {
+        s.counters.totals.reserved
+    }),
     money("money_left", "Money that may still be claimed.", |s| fen(s.counters.totals.left)),
     count("table_envelopes", "Envelopes that take a slot.", |s| s.counters.tables.envelopes),
     count("table_envelopes_max", "Envelopes that may take a slot.", |s| {

@@ -10,9 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::view::{ShardView, View, op_name, phase_name, status_name};
 use crate::engine::Totals;
-use crate::follow::ledger::Cursor;
-use crate::follow::movement::MovementId;
-use crate::follow::{Report, State};
 use crate::journal::JournalStats;
 use crate::net::NetCounters;
 use crate::shard::{CheckpointCounters, Histogram, ShardCounters, TableFill};
@@ -130,6 +127,9 @@ shapes! {
         refunded_fen: u128,
         /// May still be claimed.
         left_fen: u128,
+        /// Payments that came too late and went to their senders' balances; never in
+        /// an envelope, so in none of the others.
+        returned_fen: u128,
     }
 
     /// One shard.
@@ -146,6 +146,10 @@ shapes! {
         envelopes_funded: u64,
         /// Envelopes with shares to claim.
         envelopes_open: u64,
+        /// Orders that wait for their money.
+        envelopes_reserved: u64,
+        /// Orders that were never paid.
+        envelopes_voided: u64,
         /// Shares ever claimed.
         claims: u64,
         /// Its money.
@@ -327,47 +331,6 @@ impl Status {
     }
 }
 
-impl FollowerStatus {
-    /// Of a report, or of no follower.
-    pub fn of(report: Option<&Report>) -> Self {
-        let Some(report) = report else {
-            return Self { state: "none".to_owned(), ..Self::default() };
-        };
-        let (state, reason, record) = match &report.state {
-            State::Starting => ("starting", None, None),
-            State::Running => ("running", None, None),
-            State::Waiting { reason } => ("waiting", Some(reason.clone()), None),
-            State::Poisoned { id, reason } => ("poisoned", Some(reason.clone()), *id),
-            State::Ended => ("ended", None, None),
-        };
-        Self {
-            state: state.to_owned(),
-            reason,
-            record: record.map(RecordName::from),
-            cursors: report.cursors.iter().map(CursorStatus::from).collect(),
-            lag_bytes: report.lag_bytes,
-            lag_ms: report.lag_ms,
-            records: report.records,
-            transaction_records: (&report.transaction_records).into(),
-            transaction_us: (&report.transaction_us).into(),
-        }
-    }
-}
-
-impl From<MovementId> for RecordName {
-    fn from(id: MovementId) -> Self {
-        let MovementId { arrangement, shard, batch, index, .. } = id;
-        Self { arrangement, shard, batch, index }
-    }
-}
-
-impl From<&Cursor> for CursorStatus {
-    fn from(cursor: &Cursor) -> Self {
-        let Cursor { arrangement, shard, position, time_ms, .. } = *cursor;
-        Self { arrangement, shard, position, time_ms }
-    }
-}
-
 impl MoneyStatus {
     fn of(totals: &Totals) -> Self {
         Self {
@@ -375,6 +338,7 @@ impl MoneyStatus {
             claimed_fen: totals.claimed,
             refunded_fen: totals.refunded,
             left_fen: totals.left,
+            returned_fen: totals.returned,
         }
     }
 
@@ -384,6 +348,7 @@ impl MoneyStatus {
             claimed_fen: self.claimed_fen + other.claimed_fen,
             refunded_fen: self.refunded_fen + other.refunded_fen,
             left_fen: self.left_fen + other.left_fen,
+            returned_fen: self.returned_fen + other.returned_fen,
         }
     }
 }
@@ -402,6 +367,8 @@ impl ShardStatus {
             turns: counters.turns,
             envelopes_funded: counters.totals.envelopes,
             envelopes_open: counters.totals.open,
+            envelopes_reserved: counters.totals.reserved,
+            envelopes_voided: counters.totals.voided,
             claims: counters.totals.claims,
             money: MoneyStatus::of(&counters.totals),
             answers: answers(counters),

@@ -215,8 +215,9 @@ fn the_names_of_the_json_are_stable() {
     assert_eq!(keys(&json).join(" "), server);
     let shard = &json["shards"][0];
     let names = "answer_us answers bad_requests batch_records carried_in carried_out checkpoint \
-                 claims commit_us connections envelopes_funded envelopes_open journal money phase \
-                 pressure queue_us recovery refused requests shard tables turns";
+                 claims commit_us connections envelopes_funded envelopes_open envelopes_reserved \
+                 envelopes_voided journal money phase pressure queue_us recovery refused requests \
+                 shard tables turns";
     assert_eq!(keys(shard).join(" "), names);
     assert_eq!(shard["answers"]["claim"]["already_claimed"], 7);
     assert_eq!((&shard["phase"], &shard["checkpoint"]["age_s"]), (&"ready".into(), &30.into()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use hongbao::admin::{Distribution, ShardStatus, Status};
+use hongbao::admin::{Distribution, FollowerStatus, ShardStatus, Status};
 use hongbao::shard::Histogram;
 use serde::Serialize;
 
@@ -44,6 +44,18 @@ pub(crate) struct Stats {
     pub(crate) answers_per_s: u64,
     pub(crate) shards: Vec<Row>,
     pub(crate) money: hongbao::admin::MoneyStatus,
+    pub(crate) envelopes_reserved: u64,
+    pub(crate) envelopes_voided: u64,
+    pub(crate) ledger: LedgerRow,
+}
+
+/// The ledger at the second look, and since the first.
+#[derive(Serialize)]
+pub(crate) struct LedgerRow {
+    pub(crate) state: String,
+    pub(crate) lag_bytes: u64,
+    pub(crate) lag_ms: u64,
+    pub(crate) records_per_s: u64,
 }
 
 /// One shard between two looks; a percentile of nothing is `None`.
@@ -127,6 +139,20 @@ impl Stats {
             answers_per_s: shards.iter().map(|row| row.answers_per_s).sum(),
             shards,
             money: now.money.clone(),
+            envelopes_reserved: now.shards.iter().map(|shard| shard.envelopes_reserved).sum(),
+            envelopes_voided: now.shards.iter().map(|shard| shard.envelopes_voided).sum(),
+            ledger: LedgerRow::between(&before.ledger, &now.ledger, seconds),
+        }
+    }
+}
+
+impl LedgerRow {
+    fn between(before: &FollowerStatus, now: &FollowerStatus, seconds: f64) -> Self {
+        Self {
+            state: now.state.clone(),
+            lag_bytes: now.lag_bytes,
+            lag_ms: now.lag_ms,
+            records_per_s: per_second(now.records.saturating_sub(before.records), seconds),
         }
     }
 }
@@ -193,6 +219,21 @@ mod tests {
         assert_eq!((row.claims_per_s, row.answers_per_s, stats.claims_per_s), (100, 200, 100));
         assert_eq!((row.commit_p50_us, row.commit_p99_us), (Some(3), Some(3)));
         assert_eq!((row.answer_p50_us, row.pages_percent, stats.uptime_s), (None, 1, 6));
+    }
+
+    #[test]
+    fn orders_are_those_of_all_shards_and_the_ledger_is_as_it_is_now() {
+        let (mut before, mut now) = (status(5000, 0, [0; 3]), status(7000, 0, [0; 3]));
+        now.shards.push(ShardStatus::default());
+        for shard in &mut now.shards {
+            (shard.envelopes_reserved, shard.envelopes_voided) = (2, 3);
+        }
+        (before.ledger.records, before.ledger.lag_bytes) = (1000, 1 << 30);
+        (now.ledger.records, now.ledger.lag_bytes, now.ledger.lag_ms) = (5000, 4096, 12);
+        let stats = Stats::between(&before, &now);
+        assert_eq!((stats.envelopes_reserved, stats.envelopes_voided), (4, 6));
+        let ledger = stats.ledger;
+        assert_eq!((ledger.records_per_s, ledger.lag_bytes, ledger.lag_ms), (2000, 4096, 12));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The words of `hb stats`: a line about the server, a table of its shards, a
-//! line of money.
+//! line of money, and where there are any, of orders and of the ledger.
 
 use std::fmt::Write;
 
-use crate::stats::{Row, Stats};
+use crate::stats::{LedgerRow, Row, Stats};
 
 const HEAD: [&str; 13] = [
     "shard",
@@ -49,7 +49,32 @@ pub(crate) fn words(stats: &Stats) -> String {
     let [funded, claimed, refunded, left] =
         [money.funded_fen, money.claimed_fen, money.refunded_fen, money.left_fen].map(yuan);
     let _ = write!(text, "yuan: {funded} = {claimed} claimed + {refunded} refunded + {left} left");
+    text += &orders(stats);
+    text += &ledger(&stats.ledger);
     text
+}
+
+/// Orders whose money did not come, or not yet; nothing where all were paid.
+fn orders(stats: &Stats) -> String {
+    let (reserved, voided) = (stats.envelopes_reserved, stats.envelopes_voided);
+    if reserved + voided == 0 {
+        return String::new();
+    }
+    let returned = yuan(stats.money.returned_fen);
+    format!(
+        "\norders: {reserved} wait for their money, {voided} were never paid; {returned} yuan came \
+         too late and went back"
+    )
+}
+
+fn ledger(row: &LedgerRow) -> String {
+    let LedgerRow { state, lag_bytes, lag_ms, records_per_s } = row;
+    if state == "none" {
+        return String::new();
+    }
+    let rate = many(*records_per_s);
+    let kib = many(lag_bytes.div_ceil(1024));
+    format!("\nledger: {state}, {rate} records/s, {kib} KiB behind, for {}", time(lag_ms / 1000))
 }
 
 fn cells(row: &Row) -> [String; HEAD.len()] {
@@ -126,6 +151,15 @@ fn yuan(fen: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ledger_is_told_with_what_it_is_behind_and_none_is_not() {
+        let (lag_bytes, lag_ms, records_per_s) = (1 << 20, 65_000, 12_345);
+        let row = |state: &str| LedgerRow { state: state.into(), lag_bytes, lag_ms, records_per_s };
+        let told = ledger(&row("running"));
+        assert_eq!(told, "\nledger: running, 12.3k records/s, 1024 KiB behind, for 65s");
+        assert_eq!(ledger(&row("none")), "");
+    }
 
     #[test]
     fn figures_stay_short() {
