@@ -57,3 +57,10 @@ fn overload_tells_what_is_of_use_and_how_soon_it_is_back() {
     let told = figure(&[&["overload"][..], &flags].concat());
     has_lines(told, &["hongbao: peak", "floor: peak", "of the peak", "back to normal after"]);
 }
+
+#[test]
+fn expiry_tells_what_claims_feel_before_and_meanwhile() {
+    let flags = ["--window", "2", "--before", "2", "--rate", "5000", "--lead", "6"];
+    let told = figure(&[&["expiry"][..], &flags].concat());
+    has_lines(told, &["second", "p99 before", "of them expire", "p99 of the floor"]);
+}

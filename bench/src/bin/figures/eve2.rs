@@ -29,7 +29,7 @@ pub(crate) fn figure(setup: &Setup) -> Result<()> {
                 shards: *shards,
                 envelopes: envelopes.max(4_000_000),
                 shares: 13,
-                ledger: false,
+                ..Plan::default()
             };
             let server = Server::hongbao(setup, &plan)?;
             round.push(load(setup, &server, true, &format!("{flags} --through {through}"))?);

@@ -60,7 +60,7 @@ pub(crate) fn figure(setup: &Setup, hot: &Hot) -> Result<()> {
 fn measure(setup: &Setup, hot: &Hot) -> Result<Round> {
     let Hot { shares, rate, beside } = hot;
     let (seconds, envelopes) = (setup.seconds, setup.envelopes());
-    let plan = Plan { shards: 1, envelopes, shares: *shares, ledger: false };
+    let plan = Plan { shards: 1, envelopes, shares: *shares, ..Plan::default() };
     let fresh = || Server::hongbao(setup, &plan);
     let crowd = format!("--mix hot --shares {shares} --seconds {seconds} --conns 64");
     let closed = format!("{crowd} --depth 128");

@@ -43,7 +43,10 @@ pub(crate) fn figure(setup: &Setup, ledger: &Ledger) -> Result<()> {
         "ledger, {envelopes} envelopes of 20 shares, {} claims/s for {seconds} s",
         ledger.rate
     );
-    let server = Server::hongbao(setup, &Plan { shards: 1, envelopes, shares: 20, ledger: true })?;
+    let server = Server::hongbao(
+        setup,
+        &Plan { shards: 1, envelopes, shares: 20, ledger: true, ..Plan::default() },
+    )?;
     let crowd = format!(
         "--mix rush --envelopes {envelopes} --shares 20 --seconds {seconds} --conns 64 --rate {}",
         ledger.rate

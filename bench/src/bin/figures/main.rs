@@ -2,6 +2,7 @@
 //! hongbao beside the floor's, both in one run.
 
 mod eve2;
+mod expiry;
 mod hot;
 mod ledger;
 mod load;
@@ -33,7 +34,7 @@ struct Setup {
     /// Runs of each figure; the median is shown
     #[arg(long, global = true, default_value_t = 3)]
     runs: usize,
-    /// Open envelopes [default: 1000000; rush 10000000]
+    /// Open envelopes [default: 1000000; rush and expiry 10000000]
     #[arg(long, global = true)]
     envelopes: Option<u32>,
     /// Where the journal goes; a real disk, not tmpfs
@@ -73,6 +74,8 @@ enum Figure {
     Hot(hot::Hot),
     /// Credits a second in the ledger beside claims, and how it catches up
     Ledger(ledger::Ledger),
+    /// Ten million envelopes that expire in one minute, beside claims
+    Expiry(expiry::Expiry),
     /// Ten times more than the server can do, and what is left of it
     Overload(overload::Overload),
 }
@@ -85,6 +88,7 @@ fn main() -> Result<()> {
         Some(Figure::Eve2) => eve2::figure(&setup),
         Some(Figure::Hot(hot)) => hot::figure(&setup, &hot),
         Some(Figure::Ledger(ledger)) => ledger::figure(&setup, &ledger),
+        Some(Figure::Expiry(expiry)) => expiry::figure(&setup, &expiry),
         Some(Figure::Overload(overload)) => overload::figure(&setup, &overload),
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn figure(setup: &Setup, overload: &Overload) -> Result<()> {
             } else {
                 Server::hongbao(
                     setup,
-                    &Plan { shards: 1, envelopes, shares: SHARES, ledger: false },
+                    &Plan { shards: 1, envelopes, shares: SHARES, ..Plan::default() },
                 )?
             };
             measure(setup, overload, &server)

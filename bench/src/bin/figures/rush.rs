@@ -35,8 +35,10 @@ pub(crate) fn figure(setup: &Setup, rush: &Rush) -> Result<()> {
     ));
     let pairs = setup.repeat(|| {
         let floor = measure(setup, rush, envelopes, &Server::floor(setup)?)?;
-        let server =
-            Server::hongbao(setup, &Plan { shards: 1, envelopes, shares: SHARES, ledger: false })?;
+        let server = Server::hongbao(
+            setup,
+            &Plan { shards: 1, envelopes, shares: SHARES, ..Plan::default() },
+        )?;
         let mut ours = measure(setup, rush, envelopes, &server)?;
         let per_envelope = of(server.memory_bytes()?, envelopes.into());
         ours.bytes = ours.bytes.map(|(per_claim, _)| (per_claim, per_envelope));

@@ -31,6 +31,7 @@ pub(crate) struct Server {
 }
 
 /// What a figure asks of hongbao beside its defaults.
+#[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) shards: u32,
     pub(crate) envelopes: u32,
@@ -39,6 +40,10 @@ pub(crate) struct Plan {
     /// Whether a ledger credits beside it. The figures of the claim path have
     /// none: it would share its core with the load.
     pub(crate) ledger: bool,
+    /// So many more envelopes of so many shares.
+    pub(crate) more: (u32, u32),
+    /// Whether it has a control plane; with a ledger it has.
+    pub(crate) admin: bool,
 }
 
 /// Envelopes besides those of the figure: of runs beside it, and of chance.
@@ -82,6 +87,18 @@ fn placement(setup: &Setup, shards: u32) -> Vec<String> {
     flags
 }
 
+/// Envelopes of one size, some more for chance, and MiB of tables for them.
+fn room(envelopes: u32, shares: u32) -> (u64, u64) {
+    if envelopes == 0 {
+        return (0, 0);
+    }
+    let envelopes = u64::from(envelopes) + u64::from(envelopes) / 256;
+    // A block of a power of two with header and claims, and a cold side.
+    let block = (48 + 16 * u64::from(shares).min(100)).next_power_of_two() + 48;
+    let bytes = ((envelopes + SPARE) * block).max(u64::from(shares) * 64);
+    (envelopes, (bytes >> 20) + PARTIAL_PAGES_MIB)
+}
+
 /// The next word of the output that begins so.
 fn next_word(output: &mut impl BufRead, begins: &str) -> Result<String> {
     let mut line = String::new();
@@ -102,24 +119,21 @@ impl Server {
         let mut command = Command::new(program("hongbao")?);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
         command.args(placement(setup, plan.shards));
-        command.args(if plan.ledger {
-            ["--ledger", "embedded", "--admin", "127.0.0.1:0"]
-        } else {
-            ["--ledger", "none", "--admin", "none"]
-        });
-        let envelopes = u64::from(plan.envelopes) + u64::from(plan.envelopes) / 256 + SPARE;
-        // A block of a power of two with header and claims, and a cold side.
-        let block = (48 + 16 * u64::from(plan.shares).min(100)).next_power_of_two() + 48;
-        let bytes = (envelopes * block).max(u64::from(plan.shares) * 64);
-        let table_mib = (bytes >> 20) + PARTIAL_PAGES_MIB;
+        let has_admin = plan.ledger || plan.admin;
+        command.args(["--ledger", if plan.ledger { "embedded" } else { "none" }]);
+        command.args(["--admin", if has_admin { "127.0.0.1:0" } else { "none" }]);
+        let (more, shares_of_more) = plan.more;
+        let sizes = [room(plan.envelopes, plan.shares), room(more, shares_of_more)];
+        let envelopes = sizes.iter().map(|(envelopes, _)| envelopes).sum::<u64>() + SPARE;
+        let table_mib = sizes.iter().map(|(_, mib)| mib).sum();
         for (flag, value) in [
             ("--envelopes-max", envelopes),
             ("--table-mib", table_mib),
-            ("--shares-max", plan.shares.max(100).into()),
+            ("--shares-max", plan.shares.max(shares_of_more).max(100).into()),
         ] {
             command.args([flag, &value.to_string()]);
         }
-        Self::start(command, Some(data), plan.ledger)
+        Self::start(command, Some(data), has_admin)
     }
 
     /// The floor.

@@ -36,8 +36,10 @@ fn measure(setup: &Setup, name: &str, flags: &str) -> Result<()> {
         format!("--mix rush --seconds {seconds} --envelopes {envelopes} --shares {SHARES} {flags}");
     let pairs = setup.repeat(|| {
         let floor = load(setup, &Server::floor(setup)?, false, &flags)?;
-        let server =
-            Server::hongbao(setup, &Plan { shards: 1, envelopes, shares: SHARES, ledger: false })?;
+        let server = Server::hongbao(
+            setup,
+            &Plan { shards: 1, envelopes, shares: SHARES, ..Plan::default() },
+        )?;
         Ok((floor, load(setup, &server, false, &flags)?))
     })?;
     let (refused, errors) = refused_and_errors(pairs.iter().map(|(_, ours)| ours));
