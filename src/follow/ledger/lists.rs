@@ -39,6 +39,9 @@ pub struct Rows<T> {
     pub next: Option<Continuation>,
 }
 
+/// How many columns an envelope has, with its id.
+pub(super) const ENVELOPE_COLUMNS: usize = 16;
+
 /// What a ledger knows of an envelope, however long ago its slot was recycled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope {
@@ -85,6 +88,28 @@ impl Envelope {
                 | EnvelopeState::Cancelled
         );
         if held { self.total - self.claimed - self.refunded } else { 0 }
+    }
+
+    /// A row of it with its id in front, as the tables of both adapters begin.
+    pub(super) fn columns(&self, id: EnvelopeId) -> [i64; ENVELOPE_COLUMNS] {
+        [
+            id.0.cast_signed(),
+            self.sender.0.cast_signed(),
+            self.order.cast_signed(),
+            self.payment.cast_signed(),
+            self.total.cast_signed(),
+            self.shares.into(),
+            self.split.code().into(),
+            self.source.code().into(),
+            self.state.code().into(),
+            self.created.into(),
+            self.opened.into(),
+            self.closed.into(),
+            self.claimed.cast_signed(),
+            self.claims.into(),
+            self.refunded.cast_signed(),
+            self.returned.cast_signed(),
+        ]
     }
 }
 

@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod lists;
 mod movement_line;
 pub mod postgres;
+mod transfer;
 
 pub use audited::{Audited, HeldFor, Numbered};
 pub use movement_line::Line;

@@ -219,6 +219,14 @@ fn envelope_of(row: &Row<'_>) -> rusqlite::Result<Envelope> {
     })
 }
 
+/// What came with a transfer's reference: user, reason, amount.
+pub(super) fn transfer(connection: &Connection, reference: u64) -> Loaded<Option<[i64; 3]>> {
+    let sql = "SELECT user, why, amount FROM transfers WHERE reference = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let read = |row: &Row<'_>| Ok([row.get(0)?, row.get(1)?, row.get(2)?]);
+    Ok(statement.query_row([reference.cast_signed()], read).optional()?)
+}
+
 fn hold(connection: &Connection, id: EnvelopeId) -> Loaded<Option<Hold>> {
     let sql = "SELECT user, amount, covered FROM holds WHERE envelope = ?1";
     let mut statement = connection.prepare_cached(sql)?;

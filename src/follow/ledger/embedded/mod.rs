@@ -19,16 +19,16 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use tail::Tail;
 
-use super::book::{self, Needs, Totals, money, poison};
+use super::book::{self, Needs, poison};
 use super::lists::Difference;
-use super::movement_line::{Line, why_code};
+use super::transfer::Transfer;
 use super::{Balance, Cursor, Entry, Ledger, LedgerError, Verdict};
 use crate::follow::movement::{MovementId, Why};
-use crate::units::{EnvelopeId, Fen, UnixSeconds, UserId};
+use crate::units::{Fen, UnixSeconds, UserId};
 
 /// The file's name in the data directory.
 pub const FILE: &str = "ledger.sqlite3";
@@ -106,7 +106,7 @@ impl Embedded {
     fn transfer(&mut self, asked: &Transfer) -> Result<Balance, LedgerError> {
         let transaction = begin(&self.connection)?;
         let mut tail = Tail::current(self.tail.take(), &transaction)?;
-        let balance = match asked.happen(&transaction, &mut tail) {
+        let balance = match happen(asked, &transaction, &mut tail) {
             Err(refused @ (LedgerError::Insufficient { .. } | LedgerError::Conflict(_))) => {
                 self.tail = Some(tail);
                 return Err(refused);
@@ -141,61 +141,21 @@ fn begin(connection: &Connection) -> Result<Transaction<'_>, LedgerError> {
     Ok(Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?)
 }
 
-/// Money that an operator moves.
-struct Transfer {
-    why: Why,
-    user: UserId,
-    amount: Fen,
-    reference: u64,
-    at: UnixSeconds,
-}
-
-impl Transfer {
-    /// Whether its reference came before, and if so, with the same movement.
-    fn before(&self, connection: &Connection) -> Result<Option<bool>, LedgerError> {
-        let sql = "SELECT user, why, amount FROM transfers WHERE reference = ?1";
-        let mut statement = connection.prepare_cached(sql)?;
-        let row = statement.query_row([self.reference.cast_signed()], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        });
-        let same = (self.user.0.cast_signed(), why_code(self.why), self.amount.cast_signed());
-        Ok(row.optional()?.map(|row| row == same))
+/// Moves an operator's money; changes nothing where it is refused.
+fn happen(asked: &Transfer, to: &Connection, tail: &mut Tail) -> Result<Balance, LedgerError> {
+    asked.change()?;
+    let balance = load::balance(to, tail, asked.user)?;
+    if !asked.is_new(load::transfer(to, asked.reference)?, &balance)? {
+        return Ok(balance);
     }
-
-    /// Changes nothing where it is refused.
-    fn happen(&self, to: &Connection, tail: &mut Tail) -> Result<Balance, LedgerError> {
-        let amount = money(self.amount).map_err(LedgerError::Uncountable)?;
-        let balance = load::balance(to, tail, self.user)?;
-        match self.before(to)? {
-            Some(true) => return Ok(balance),
-            Some(false) => return Err(LedgerError::Conflict(self.reference)),
-            None => {}
-        }
-        if self.why == Why::Withdraw && balance.available < self.amount {
-            return Err(LedgerError::Insufficient { balance: balance.available });
-        }
-        let mut totals = load::totals(to)?;
-        let outwards = if self.why == Why::Withdraw { amount } else { -amount };
-        totals.outside(outwards).map_err(LedgerError::Uncountable)?;
-        self.book(to, tail, totals)?;
-        load::balance(to, tail, self.user)
-    }
-
-    fn book(&self, to: &Connection, tail: &mut Tail, totals: Totals) -> Result<(), LedgerError> {
-        let &Self { why, user, amount, reference, at } = self;
-        let number = tail.next;
-        let line = Line { user, number, why, amount, envelope: EnvelopeId(reference), at };
-        store::lines(to, &[line], tail)?;
-        store::totals(to, totals)?;
-        store::next(to, number + 1)?;
-        tail.next = number + 1;
-        let (key, user) = (reference.cast_signed(), user.0.cast_signed());
-        let values = params![key, user, why_code(why), amount.cast_signed(), at];
-        to.execute("INSERT INTO transfers VALUES (?1, ?2, ?3, ?4, ?5)", values)?;
-        let values = params![number.cast_signed(), key];
-        to.execute("INSERT INTO batches VALUES (?1, 0, 0, ?2)", values)?;
-        Ok(())
-    }
+    let (number, totals) = (tail.next, asked.after(load::totals(to)?)?);
+    let line = asked.line(number);
+    store::lines(to, &[line], tail)?;
+    store::totals(to, totals)?;
+    store::next(to, number + 1)?;
+    tail.next = number + 1;
+    store::transfer(to, &line)?;
+    load::balance(to, tail, asked.user)
 }
 
 impl Ledger for Embedded {

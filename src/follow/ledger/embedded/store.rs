@@ -7,6 +7,7 @@ use super::rows::insert;
 use super::tail::Tail;
 use crate::engine::Record;
 use crate::follow::ledger::book::{Book, Kept, Totals};
+use crate::follow::ledger::lists::ENVELOPE_COLUMNS;
 use crate::follow::ledger::movement_line::{Line, stretch, why_code};
 use crate::follow::ledger::{Cursor, Entry, LedgerError};
 use crate::follow::movement::Why;
@@ -43,26 +44,9 @@ pub(super) fn envelopes(to: &Connection, mut rows: Vec<(EnvelopeId, Kept)>) -> S
         claimed = excluded.claimed, claims = excluded.claims, refunded = excluded.refunded,
         returned = excluded.returned, last = excluded.last";
     insert(to, "envelopes", known, &rows, |(id, kept)| {
-        let e = &kept.envelope;
-        [
-            id.0.cast_signed(),
-            e.sender.0.cast_signed(),
-            e.order.cast_signed(),
-            e.payment.cast_signed(),
-            e.total.cast_signed(),
-            e.shares.into(),
-            e.split.code().into(),
-            e.source.code().into(),
-            e.state.code().into(),
-            e.created.into(),
-            e.opened.into(),
-            e.closed.into(),
-            e.claimed.cast_signed(),
-            e.claims.into(),
-            e.refunded.cast_signed(),
-            e.returned.cast_signed(),
-            kept.last.cast_signed(),
-        ]
+        let mut row = [kept.last.cast_signed(); ENVELOPE_COLUMNS + 1];
+        row[..ENVELOPE_COLUMNS].copy_from_slice(&kept.envelope.columns(*id));
+        row
     })
 }
 
@@ -122,6 +106,15 @@ fn batches(to: &Connection, book: &Book) -> Stored {
         let (first, position) = (batch.first.cast_signed(), batch.id.batch.cast_signed());
         insert.execute((first, batch.id.arrangement, batch.id.shard, position))?;
     }
+    Ok(())
+}
+
+pub(super) fn transfer(to: &Connection, line: &Line) -> Stored {
+    let (reference, user) = (line.envelope.0.cast_signed(), line.user.0.cast_signed());
+    let values = params![reference, user, why_code(line.why), line.amount.cast_signed(), line.at];
+    to.execute("INSERT INTO transfers VALUES (?1, ?2, ?3, ?4, ?5)", values)?;
+    let values = params![line.number.cast_signed(), reference];
+    to.execute("INSERT INTO batches VALUES (?1, 0, 0, ?2)", values)?;
     Ok(())
 }
 

@@ -134,6 +134,17 @@ pub(super) fn envelope_of(row: &Row, at: usize) -> Loaded<Envelope> {
     })
 }
 
+/// What came with a transfer's reference: user, reason, amount.
+pub(super) async fn transfer(
+    from: &impl GenericClient,
+    reference: u64,
+) -> Loaded<Option<[i64; 3]>> {
+    let sql = "SELECT user_id, why, amount FROM transfers WHERE reference = $1";
+    let reference = reference.cast_signed();
+    let row = from.query_typed_opt(sql, &[number(&reference)]).await?;
+    row.map(|row| Ok([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?])).transpose()
+}
+
 async fn holds(from: &impl GenericClient, reserved: Vec<i64>) -> Loaded<HashMap<EnvelopeId, Hold>> {
     if reserved.is_empty() {
         return Ok(HashMap::new());

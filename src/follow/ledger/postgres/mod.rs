@@ -23,12 +23,12 @@ use tokio_postgres::{Client, Config, Transaction};
 use self::load::Head;
 use self::rows::{number, words};
 use self::session::Session;
-use super::book::{self, Needs, money, poison};
+use super::book::{self, Needs, poison};
 use super::lists::Difference;
-use super::movement_line::{Line, why_code};
+use super::transfer::Transfer;
 use super::{Balance, Cursor, Entry, Ledger, LedgerError, Verdict};
 use crate::follow::movement::{MovementId, Why};
-use crate::units::{EnvelopeId, Fen, UnixSeconds, UserId};
+use crate::units::{Fen, UnixSeconds, UserId};
 
 /// A ledger in a database, which is for this server alone. Its calls block; the
 /// runtime that moves the bytes meanwhile is its own, so they must not be made
@@ -133,7 +133,7 @@ impl Ledger for Postgres {
         at: UnixSeconds,
     ) -> Result<Balance, LedgerError> {
         let asked = Transfer { why: Why::Deposit, user, amount, reference, at };
-        self.write(async |to| asked.happen(to).await)
+        self.write(async |to| happen(&asked, to).await)
     }
 
     fn withdraw(
@@ -144,7 +144,7 @@ impl Ledger for Postgres {
         at: UnixSeconds,
     ) -> Result<Balance, LedgerError> {
         let asked = Transfer { why: Why::Withdraw, user, amount, reference, at };
-        self.write(async |to| asked.happen(to).await)
+        self.write(async |to| happen(&asked, to).await)
     }
 }
 
@@ -183,58 +183,18 @@ async fn one_cell(to: &Transaction<'_>, head: &Head, entries: &[Entry]) -> Resul
     }
 }
 
-/// Money that an operator moves.
-struct Transfer {
-    why: Why,
-    user: UserId,
-    amount: Fen,
-    reference: u64,
-    at: UnixSeconds,
-}
-
-impl Transfer {
-    async fn happen(&self, to: &Transaction<'_>) -> Result<Balance, LedgerError> {
-        let amount = money(self.amount).map_err(LedgerError::Uncountable)?;
-        let signed = if self.why == Why::Withdraw { -amount } else { amount };
-        let balance = load::balance(to, self.user).await?;
-        match self.before(to).await? {
-            Some(true) => return Ok(balance),
-            Some(false) => return Err(LedgerError::Conflict(self.reference)),
-            None => {}
-        }
-        if self.why == Why::Withdraw && balance.available < self.amount {
-            return Err(LedgerError::Insufficient { balance: balance.available });
-        }
-        let mut head = load::head(to).await?;
-        head.totals.outside(-signed).map_err(LedgerError::Uncountable)?;
-        self.book(to, &head, signed).await?;
-        load::balance(to, self.user).await
+/// Moves an operator's money; changes nothing where it is refused.
+async fn happen(asked: &Transfer, to: &Transaction<'_>) -> Result<Balance, LedgerError> {
+    let change = asked.change()?;
+    let balance = load::balance(to, asked.user).await?;
+    if !asked.is_new(load::transfer(to, asked.reference).await?, &balance)? {
+        return Ok(balance);
     }
-
-    /// Whether its reference came before, and if so, with the same movement.
-    async fn before(&self, from: &Transaction<'_>) -> Result<Option<bool>, LedgerError> {
-        let sql = "SELECT user_id, why, amount FROM transfers WHERE reference = $1";
-        let reference = self.reference.cast_signed();
-        let Some(row) = from.query_typed_opt(sql, &[number(&reference)]).await? else {
-            return Ok(None);
-        };
-        let before: (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let same = (self.user.0.cast_signed(), why_code(self.why), self.amount.cast_signed());
-        Ok(Some(before == same))
-    }
-
-    async fn book(
-        &self,
-        to: &Transaction<'_>,
-        head: &Head,
-        signed: i64,
-    ) -> Result<(), LedgerError> {
-        let &Self { why, user, amount, reference, at } = self;
-        let line =
-            Line { user, number: head.next, why, amount, envelope: EnvelopeId(reference), at };
-        store::change(to, user, signed).await?;
-        store::lines(to, &[line]).await?;
-        store::transfer(to, &line).await?;
-        store::head(to, head.totals, head.next + 1).await
-    }
+    let head = load::head(to).await?;
+    let (totals, line) = (asked.after(head.totals)?, asked.line(head.next));
+    store::change(to, asked.user, change).await?;
+    store::lines(to, &[line]).await?;
+    store::transfer(to, &line).await?;
+    store::head(to, totals, head.next + 1).await?;
+    load::balance(to, asked.user).await
 }

@@ -10,10 +10,10 @@ use tokio_postgres::types::Type;
 
 use super::load::Head;
 use super::rows::{number, numbers, words};
-use crate::follow::ledger::book::{Book, Change, Hold, Kept, Totals};
+use crate::follow::ledger::book::{Book, Change, Hold, Totals};
 use crate::follow::ledger::movement_line::{Line, stretch, why_code};
 use crate::follow::ledger::{Cursor, LedgerError};
-use crate::units::{EnvelopeId, UserId};
+use crate::units::UserId;
 
 type Stored = Result<(), LedgerError>;
 
@@ -76,7 +76,7 @@ async fn copy<const N: usize>(
 
 async fn envelopes(to: &Transaction<'_>, book: &Book) -> Stored {
     let changed = book.envelopes.iter().filter(|(_, kept)| kept.changed);
-    let mut rows: Vec<_> = changed.map(|(id, kept)| envelope(*id, kept)).collect();
+    let mut rows: Vec<_> = changed.map(|(id, kept)| kept.envelope.columns(*id)).collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -84,27 +84,6 @@ async fn envelopes(to: &Transaction<'_>, book: &Book) -> Stored {
     copy(to, "changed_envelopes", rows.into_iter()).await?;
     to.execute_typed(MERGE_ENVELOPES, &[]).await?;
     Ok(())
-}
-
-fn envelope(id: EnvelopeId, Kept { envelope: e, .. }: &Kept) -> [i64; 16] {
-    [
-        id.0.cast_signed(),
-        e.sender.0.cast_signed(),
-        e.order.cast_signed(),
-        e.payment.cast_signed(),
-        e.total.cast_signed(),
-        e.shares.into(),
-        e.split.code().into(),
-        e.source.code().into(),
-        e.state.code().into(),
-        e.created.into(),
-        e.opened.into(),
-        e.closed.into(),
-        e.claimed.cast_signed(),
-        e.claims.into(),
-        e.refunded.cast_signed(),
-        e.returned.cast_signed(),
-    ]
 }
 
 async fn holds(to: &Transaction<'_>, book: &Book) -> Stored {
