@@ -444,6 +444,17 @@ settings! {
     strangers_per_address_max: u32 [u32] = 64;
     /// Connections of one principal with one shard; 0 is any number
     connections_per_principal_max: u32 [u32] = 0;
+    /// File of the keys that gateways make tickets with, readable by its owner
+    /// only; none takes no orders that want a ticket
+    ticket_keys: Option<PathBuf> [PathBuf] = None;
+    /// File of the server's own keys that passwords are kept under, readable by
+    /// its owner only; none takes no orders with a password
+    password_keys: Option<PathBuf> [PathBuf] = None;
+    /// Wrong guesses of a user at the password of one envelope
+    guesses_per_user_max: u8 [u8] = 5;
+    /// Wrong guesses of all users at one envelope, for each of its shares; 0 is
+    /// any number
+    guesses_per_share_max: u32 [u32] = 200;
 }
 
 /// What is counted by the day must be kept so long, in seconds.
@@ -558,6 +569,8 @@ impl Config {
         within("lifetime_s_max", self.lifetime_s_max.into(), 1..=u64::from(u32::MAX) / 4)?;
         within("pay_within_s", self.pay_within_s.into(), 1..=limits::PAY_WITHIN_S_MAX.into())?;
         self.check_reach()?;
+        let guesses = 1..=limits::GUESSES_PER_USER_MAX.into();
+        within("guesses_per_user_max", self.guesses_per_user_max.into(), guesses)?;
         self.check_days()
     }
 

@@ -15,8 +15,8 @@ pub mod checksum;
 pub mod limits;
 pub mod memory;
 pub mod planted;
-mod threads;
 pub mod private_file;
+mod threads;
 pub mod units;
 
 pub mod wire;

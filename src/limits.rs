@@ -37,6 +37,29 @@ pub const PAY_WITHIN_S_MAX: u32 = 7 * 24 * 3600;
 /// meant for groups, not for crowds.
 pub const LINE_CUTTING_SHARES_MAX: u32 = 1000;
 
+/// The longest terms of one envelope, in bytes: a greeting, some references and
+/// two hundred names, and a frame has room for twice that.
+pub const TERMS_BYTES_MAX: usize = 2048;
+
+/// Bytes of terms in one record, which is thereby shorter than an order's.
+pub const TERMS_PART_BYTES: usize = 64;
+
+/// Records that the longest terms take before their order's record.
+pub const TERMS_PARTS_MAX: usize = TERMS_BYTES_MAX / TERMS_PART_BYTES;
+
+/// The longest password, in bytes: a line of a poem, not a page.
+pub const PASSWORD_BYTES_MAX: usize = 64;
+
+/// The longest greeting, in bytes: 200 characters of three bytes.
+pub const GREETING_BYTES_MAX: usize = 600;
+
+/// The longest reference to a coupon or a photo, in bytes: a short address.
+pub const REFERENCE_BYTES_MAX: usize = 256;
+
+/// The most wrong guesses of one user that can be counted, in 8 bits, and some
+/// to spare.
+pub const GUESSES_PER_USER_MAX: u8 = 250;
+
 /// Journal pages: every commit starts on a fresh one, so that a sync never
 /// rewrites acknowledged bytes.
 pub const PAGE_BYTES: usize = 4096;
@@ -70,6 +93,14 @@ pub const STATUSES: usize = 24;
 /// Requests that one parcel between two shards carries: as many as a shard
 /// decides in one round.
 pub const PARCEL_REQUESTS: usize = 256;
+
+/// Bytes of terms and evidence that come with the requests of one round. With
+/// more the round is over; places in it are 16 bits.
+pub const ATTACHED_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of terms and evidence in one parcel: those of a round of claims by
+/// password, or a few orders. A fuller one is sent, and another begun.
+pub const PARCEL_ATTACHED_BYTES: usize = 16 * 1024;
 
 /// Bytes of replies that one parcel brings back: what one connection may hold.
 pub const PARCEL_REPLY_BYTES: usize = 64 * 1024;

@@ -1,5 +1,6 @@
-//! The file of payment keys, as the server and the tools of a payment system
-//! read it. It is a secret: a file that others could read is refused.
+//! Files of keys: those of payment systems, of gateways that give tickets, and
+//! the server's own for passwords. Each is a secret: a file that others could
+//! read is refused.
 //!
 //! ```toml
 //! [[key]]
@@ -7,31 +8,32 @@
 //! secret = "5f1c…"   # hex of 32 bytes or more: `openssl rand -hex 32`
 //! ```
 //!
-//! To change a key, add the new one, restart, let the payment system seal with
-//! it, and then take the old one out.
+//! To change a key, add the new one at the end, restart, let the payment system
+//! or the gateway seal with it, and then take the old one out. A key for
+//! passwords must stay as long as envelopes that were ordered under it.
 
 use std::path::{Path, PathBuf};
 
 use crate::private_file::{self, PrivateFileError};
-use crate::wire::{BadKey, PaymentKeys};
+use crate::wire::{BadKey, Keys, PaymentKeys};
 
-/// Why a file of payment keys is of no use; one line that says what to do.
+/// Why a file of keys is of no use; one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It cannot be read, or others could.
-    #[error("payment keys: {0}")]
+    #[error("keys: {0}")]
     File(#[from] PrivateFileError),
     /// It does not parse.
-    #[error("payment keys in {0}: {1}")]
+    #[error("keys in {0}: {1}")]
     Text(PathBuf, String),
     /// It has no key.
     #[error("there is no key in {0}: write `[[key]]`, `id = 1` and `secret = \"<64 hex digits>\"`")]
     None(PathBuf),
     /// A secret that is not hex.
-    #[error("payment keys in {0}: the secret of key {1} is not hex, two digits for each byte")]
+    #[error("keys in {0}: the secret of key {1} is not hex, two digits for each byte")]
     Hex(PathBuf, u32),
     /// A secret that cannot be a key.
-    #[error("payment keys in {0}: {1}")]
+    #[error("keys in {0}: {1}")]
     Key(PathBuf, BadKey),
 }
 
@@ -49,15 +51,21 @@ struct KeyEntry {
     secret: String,
 }
 
-/// The keys in a file, and their ids in the order in which they stand there.
+/// The payment keys in a file, and their ids in the order in which they stand
+/// there.
 pub fn read(path: &Path) -> Result<(PaymentKeys, Vec<u32>), KeyFileError> {
+    read_keys(path).map(|(keys, ids)| (keys.into(), ids))
+}
+
+/// The keys in a file, whatever they are for, and their ids.
+pub fn read_keys(path: &Path) -> Result<(Keys, Vec<u32>), KeyFileError> {
     let text = private_file::read(path)?;
     let file: KeyFile = toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         let reason = error.message().replace('\n', " ");
         KeyFileError::Text(path.to_owned(), format!("line {line}: {reason}"))
     })?;
-    let mut keys = PaymentKeys::default();
+    let mut keys = Keys::default();
     for KeyEntry { id, secret } in &file.key {
         let secret = hex::decode(secret).map_err(|_| KeyFileError::Hex(path.to_owned(), *id))?;
         keys.add(*id, &secret).map_err(|bad| KeyFileError::Key(path.to_owned(), bad))?;

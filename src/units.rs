@@ -261,6 +261,57 @@ impl EnvelopeState {
     }
 }
 
+/// The most of a latitude, in units of 1e-7 degrees.
+const LATITUDE_MAX: i32 = 900_000_000;
+
+/// The most of a longitude.
+const LONGITUDE_MAX: i32 = 1_800_000_000;
+
+/// Half the way around the earth, in metres: nothing is farther away.
+const RADIUS_M_MAX: u32 = 20_015_115;
+
+/// A point on the earth, in units of 1e-7 degrees, about a centimetre.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    latitude: i32,
+    longitude: i32,
+}
+
+impl Point {
+    /// The point, if there is one: latitudes to 90 degrees, longitudes to 180.
+    pub fn new(latitude: i32, longitude: i32) -> Option<Self> {
+        let exists = latitude.unsigned_abs() <= LATITUDE_MAX.unsigned_abs()
+            && longitude.unsigned_abs() <= LONGITUDE_MAX.unsigned_abs();
+        exists.then_some(Self { latitude, longitude })
+    }
+
+    /// North of the equator.
+    pub fn latitude(self) -> i32 {
+        self.latitude
+    }
+
+    /// East of Greenwich.
+    pub fn longitude(self) -> i32 {
+        self.longitude
+    }
+}
+
+/// All points within some metres of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its middle.
+    pub centre: Point,
+    /// How far it reaches, in metres, along the surface.
+    pub radius_m: u32,
+}
+
+impl Place {
+    /// The place, if it is larger than a point and no larger than the earth.
+    pub fn new(centre: Point, radius_m: u32) -> Option<Self> {
+        (1..=RADIUS_M_MAX).contains(&radius_m).then_some(Self { centre, radius_m })
+    }
+}
+
 /// What an acknowledged claim survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

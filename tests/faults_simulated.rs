@@ -15,7 +15,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use hongbao::client::{Client, ClientError, Refusal};
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Record, SenderLimits};
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Gate, Record, SenderLimits};
 use hongbao::journal::simulated::{Disk, SimulatedStorage};
 use hongbao::journal::{
     Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Position, Recovering,
@@ -80,6 +80,7 @@ fn shard(
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),
         has_balances: false,
+        gate: Gate::default(),
         covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board: Arc::clone(&board),

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use hongbao::Server;
 use hongbao::units::{EnvelopeId, UserId};
-use hongbao::wire::{BadRequest, HEADER_BYTES, Request, Status, encode_request};
+use hongbao::wire::{
+    Attached, BadRequest, Evidence, HEADER_BYTES, Ineligible, Request, Status, Terms,
+    encode_request, encode_with,
+};
 use rig::{connect, order, start};
 
 fn raw(server: &Server) -> TcpStream {
@@ -73,7 +76,7 @@ fn a_bad_request_is_told_and_its_stream_goes_on() {
         told(&server, &resized(length), BadRequest::BodyLength);
     }
     // Every operation has one length, and it is checked before anything else.
-    for (op, length) in [(2, 68), (8, 80), (9, 32), (10, 24)] {
+    for (op, length) in [(2, 68), (8, 80), (9, 32), (10, 24), (13, 32)] {
         for wrong in [16, length - 1, length + 1, 4096] {
             let mut frame = resized(wrong);
             frame[2] = op;
@@ -83,7 +86,15 @@ fn a_bad_request_is_told_and_its_stream_goes_on() {
     let mut fund = resized(80);
     (fund[2], fund[44]) = (8, 1);
     told(&server, &fund, BadRequest::Reserved);
-    assert_eq!(server.boards()[0].counters().net.bad_requests, 26);
+    for (op, fixed, reason) in [(11, 68, BadRequest::Terms), (12, 32, BadRequest::Evidence)] {
+        let mut frame = resized(fixed - 1);
+        frame[2] = op;
+        told(&server, &frame, BadRequest::BodyLength);
+        let mut frame = resized(fixed + 5);
+        frame[2] = op;
+        told(&server, &frame, reason); // fields of tag 0
+    }
+    assert_eq!(server.boards()[0].counters().net.bad_requests, 34);
 }
 
 #[test]
@@ -162,6 +173,60 @@ fn a_frame_split_at_every_byte_is_answered_the_same() {
         stream.write_all(&frames[cut..]).unwrap();
         assert_eq!(bare(&mut stream), (Status::NotFound.code(), 0, 1), "cut at {cut}");
         assert_eq!(bare(&mut stream), (Status::NotFound.code(), 0, 2), "cut at {cut}");
+    }
+}
+
+/// Terms and evidence are taken along from wherever their frame was cut.
+#[test]
+fn frames_with_fields_split_at_every_byte_are_answered_the_same() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    let mut stream = raw(&server);
+    stream.set_nodelay(true).unwrap();
+    let terms = Terms { not_sender: true, greeting: b"luck", ..Terms::default() };
+    let evidence = Evidence { password: Some(b"a word"), ..Evidence::default() };
+    let envelope = connect(&server).send_with(&order(7, 1, 500, 1), &terms).unwrap().envelope;
+    let mut frames = Vec::new();
+    let send = Request::SendWith { order: order(7, 1, 500, 1), terms: Attached::default() };
+    encode_with(&mut frames, 1, 0, &send, &terms.to_bytes());
+    let (user, nothing) = (UserId(7), Attached::default());
+    let claim = Request::ClaimWith { envelope, user, evidence: nothing };
+    encode_with(&mut frames, 2, 0, &claim, &evidence.to_bytes());
+    for cut in 1..frames.len() {
+        stream.write_all(&frames[..cut]).unwrap();
+        drop(connect(&server)); // its loop went round
+        stream.write_all(&frames[cut..]).unwrap();
+        let mut reply = [0; 64];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!((reply[3], reply[4], reply[16..24] == envelope.0.to_le_bytes()), (0, 1, true));
+        let kept_out = (Status::NotEligible.code(), Ineligible::Sender.code(), 2);
+        assert_eq!(bare(&mut stream), kept_out, "cut at {cut}");
+    }
+}
+
+/// More terms in one go than a round has room for.
+#[test]
+fn a_round_that_is_full_of_terms_loses_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start(data.path());
+    let (greeting, coupon) = ([b'g'; 600], [b'c'; 256]);
+    let terms = Terms { greeting: &greeting, coupon: &coupon, ..Terms::default() }.to_bytes();
+    let mut frames = Vec::new();
+    for number in 0..200 {
+        let (order, terms_at) = (order(number % 5, number, 500, 1), Attached::default());
+        let send = Request::SendWith { order, terms: terms_at };
+        encode_with(&mut frames, number, 0, &send, &terms);
+    }
+    let mut stream = raw(&server);
+    stream.write_all(&frames).unwrap();
+    let mut client = connect(&server);
+    for number in 0..200_u64 {
+        let mut sent = [0; 64];
+        stream.read_exact(&mut sent).unwrap();
+        assert_eq!((sent[3], sent[8..16] == number.to_le_bytes()), (0, true), "order {number}");
+        let envelope = EnvelopeId(u64::from_le_bytes(sent[16..24].try_into().unwrap()));
+        let told = client.terms(envelope, UserId(number % 5)).unwrap();
+        assert_eq!(told.terms().coupon, coupon, "order {number}");
     }
 }
 

@@ -5,8 +5,9 @@
 
 use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, Split, UserId};
 use hongbao::wire::{
-    Decoded, HEADER_BYTES, Ordered, ReplyBody, ReplyWriter, Request, Reveal, Row, SendOrder,
-    Status, Summary, decode_reply, decode_request, encode_request, peek_reply,
+    Attached, Decoded, Evidence, HEADER_BYTES, Ordered, ReplyBody, ReplyWriter, Request, Reveal,
+    Row, SendOrder, Status, Summary, Terms, decode_reply, decode_request, encode_request,
+    encode_with, peek_reply,
 };
 use proptest::prelude::*;
 
@@ -53,6 +54,7 @@ fn a_request() -> impl Strategy<Value = Request> {
         a_fund(),
         pair().prop_map(|(envelope, sender)| Request::Void { envelope, sender }),
         pair().prop_map(|(envelope, _)| Request::Reveal { envelope }),
+        pair().prop_map(|(envelope, user)| Request::Terms { envelope, user }),
     ]
 }
 
@@ -97,6 +99,47 @@ proptest! {
         }
         for cut in 0..=stream.len() {
             prop_assert_eq!(&read_all(&stream, cut), &numbered, "cut at {}", cut);
+        }
+    }
+
+    #[test]
+    fn terms_and_evidence_lie_where_their_request_says(
+        order in an_order(), greeting in prop::collection::vec(any::<u8>(), 1..600), user: u64,
+        word in prop::collection::vec(any::<u8>(), 1..=64), tag: u64, behind in 0_usize..40,
+    ) {
+        let terms = Terms { greeting: &greeting, seed_user: Some(UserId(user)), ..Terms::default() };
+        let (terms, shown) = (terms.to_bytes(), Evidence { password: Some(&word), ..Evidence::default() });
+        let (envelope, user, evidence) = (EnvelopeId(tag), UserId(user), Attached::default());
+        for (request, beside) in [
+            (Request::SendWith { order, terms: Attached::default() }, terms),
+            (Request::ClaimWith { envelope, user, evidence }, shown.to_bytes()),
+        ] {
+            let mut out = Vec::new();
+            encode_with(&mut out, tag, 0, &request, &beside);
+            let length = out.len();
+            for cut in 0..length {
+                prop_assert_eq!(decode_request(&out[..cut]), Decoded::Incomplete);
+            }
+            out.resize(length + behind, 0xff);
+            let Decoded::Frame { bytes, request: Ok(told), .. } = decode_request(&out) else {
+                panic!("no request");
+            };
+            prop_assert_eq!((bytes, told.attached().unwrap().of(&out)), (length, &beside[..]));
+            let mut bare = told;
+            *bare.attached_mut().unwrap() = Attached::default();
+            prop_assert_eq!(bare, request);
+        }
+    }
+
+    #[test]
+    fn no_fields_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for bytes in [&bytes[..], &[&[4, 16, 0][..], &bytes].concat()] {
+            if let Some(terms) = Terms::read(bytes) {
+                prop_assert_eq!(terms.to_bytes(), bytes);
+            }
+            if let Some(evidence) = Evidence::read(bytes) {
+                prop_assert_eq!(evidence.to_bytes(), bytes);
+            }
         }
     }
 
@@ -177,7 +220,7 @@ proptest! {
 
     #[test]
     fn no_bytes_behind_a_likely_header_make_a_decoder_panic(
-        op in 0_u8..13, status in 0_u8..16, body in prop::collection::vec(any::<u8>(), 0..120),
+        op in 0_u8..16, status in 0_u8..16, body in prop::collection::vec(any::<u8>(), 0..120),
     ) {
         let length = u16::try_from(HEADER_BYTES + body.len()).unwrap().to_le_bytes();
         let mut bytes = vec![length[0], length[1], op, status];

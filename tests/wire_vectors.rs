@@ -5,11 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, Split, UserId};
+use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Place, Point, Seed, Split, UserId};
 use hongbao::wire::{
-    BadRequest, Broken, DecodeReplyError, Decoded, DetailPage, Hello, Op, Ordered, Payment,
-    PaymentKeys, Reply, ReplyBody, ReplyWriter, Request, Reveal, Row, SendOrder, Status, Summary,
-    decode_reply, decode_request, encode_request, peek_reply,
+    Attached, BadRequest, Broken, DecodeReplyError, Decoded, DetailPage, Evidence, Hello, Keys, Op,
+    Ordered, Password, Payment, PaymentKeys, Reply, ReplyBody, ReplyWriter, Request, Reveal, Row,
+    SendOrder, Status, Summary, Terms, Ticket, TicketKeys, decode_reply, decode_request,
+    encode_with, peek_reply,
 };
 use serde_json::Value;
 
@@ -99,6 +100,9 @@ fn op(vector: &Value) -> Op {
         "fund" => Op::Fund,
         "void" => Op::Void,
         "reveal" => Op::Reveal,
+        "send_with" => Op::SendWith,
+        "claim_with" => Op::ClaimWith,
+        "terms" => Op::Terms,
         other => panic!("op {other}"),
     }
 }
@@ -111,6 +115,8 @@ fn status(vector: &Value) -> Status {
         "expired" => Status::Expired,
         "not_open" => Status::NotOpen,
         "not_found" => Status::NotFound,
+        "not_eligible" => Status::NotEligible,
+        "wrong_password" => Status::WrongPassword,
         "denied" => Status::Denied,
         "rate_limited" => Status::RateLimited,
         "overloaded" => Status::Overloaded,
@@ -121,21 +127,97 @@ fn status(vector: &Value) -> Status {
     }
 }
 
+fn order(v: &Value) -> SendOrder {
+    SendOrder {
+        nonce: n32(v, "nonce"),
+        source: source(v),
+        sender: user(v, "sender"),
+        order: n64(v, "order"),
+        payment: n64(v, "payment"),
+        total: n64(v, "total"),
+        shares: n32(v, "shares"),
+        lifetime_s: n32(v, "lifetime_s"),
+        share_max: n32(v, "share_max"),
+        split: split(v),
+    }
+}
+
+/// Where the fields of a frame lie in it: from here to its end.
+fn attached(v: &Value, at: u16) -> Attached {
+    Attached { at, bytes: u16::try_from(beside(v).len()).unwrap() }
+}
+
+fn point(v: &Value) -> Point {
+    let units = |field| i32::try_from(v[field].as_i64().unwrap()).unwrap();
+    Point::new(units("latitude"), units("longitude")).unwrap()
+}
+
+fn some_text<'v>(v: &'v Value, field: &str) -> &'v [u8] {
+    v[field].as_str().unwrap_or_default().as_bytes()
+}
+
+/// What these terms are in bytes; a password without letters is one that is
+/// wanted.
+fn terms_bytes(v: &Value) -> Vec<u8> {
+    let has = |field| !v[field].is_null();
+    let name = |name: &Value| name.as_str().unwrap().parse::<u64>().unwrap().to_le_bytes();
+    let named: Vec<_> = v["named"].as_array().into_iter().flatten().map(name).collect();
+    let place = &v["place"];
+    let password = v["password"].as_str().map(|word| match word {
+        "" => Password::Wanted,
+        word => Password::Said(word.as_bytes()),
+    });
+    Terms {
+        not_before: has("not_before").then(|| n32(v, "not_before")),
+        not_after: has("not_after").then(|| n32(v, "not_after")),
+        not_sender: has("not_sender"),
+        named: &named,
+        seed_user: has("seed_user").then(|| user(v, "seed_user")),
+        is_hidden: has("hidden"),
+        wants_ticket: has("ticket"),
+        place: has("place").then(|| Place::new(point(place), n32(place, "radius_m")).unwrap()),
+        password,
+        greeting: some_text(v, "greeting"),
+        cover: has("cover").then(|| n64(v, "cover")),
+        coupon: some_text(v, "coupon"),
+        photo: some_text(v, "photo"),
+    }
+    .to_bytes()
+}
+
+fn evidence_bytes(v: &Value) -> Vec<u8> {
+    let ticket = |v: &Value| Ticket {
+        key_id: n32(v, "key_id"),
+        not_after: n32(v, "not_after"),
+        mac: hash(v, "mac"),
+    };
+    Evidence {
+        ticket: v["ticket"].is_object().then(|| ticket(&v["ticket"])),
+        position: v["position"].is_object().then(|| point(&v["position"])),
+        password: v["password"].as_str().map(str::as_bytes),
+    }
+    .to_bytes()
+}
+
+/// The fields that follow the fixed part of a request.
+fn beside(v: &Value) -> Vec<u8> {
+    match op(v) {
+        Op::SendWith => terms_bytes(&v["terms"]),
+        Op::ClaimWith => evidence_bytes(&v["evidence"]),
+        _ => Vec::new(),
+    }
+}
+
 fn request(v: &Value) -> Request {
     match op(v) {
         Op::Hello => Request::Hello { version: n32(v, "version") },
-        Op::Send => Request::Send(SendOrder {
-            nonce: n32(v, "nonce"),
-            source: source(v),
-            sender: user(v, "sender"),
-            order: n64(v, "order"),
-            payment: n64(v, "payment"),
-            total: n64(v, "total"),
-            shares: n32(v, "shares"),
-            lifetime_s: n32(v, "lifetime_s"),
-            share_max: n32(v, "share_max"),
-            split: split(v),
-        }),
+        Op::Send => Request::Send(order(v)),
+        Op::SendWith => Request::SendWith { order: order(v), terms: attached(v, 16 + 52) },
+        Op::ClaimWith => {
+            let (envelope, user) = (envelope(v), user(v, "user"));
+            Request::ClaimWith { envelope, user, evidence: attached(v, 16 + 16) }
+        }
+        Op::Terms => Request::Terms { envelope: envelope(v), user: user(v, "user") },
         Op::Grab => Request::Grab { envelope: envelope(v), user: user(v, "user") },
         Op::Claim => Request::Claim { envelope: envelope(v), user: user(v, "user") },
         Op::Show => Request::Show { envelope: envelope(v) },
@@ -220,7 +302,10 @@ fn reply(v: &Value) -> Reply {
     let has = |field| !v[field].is_null();
     let body = match op(v) {
         Op::Hello if has("hello") => ReplyBody::Hello(hello(&v["hello"])),
-        Op::Send if has("ordered") => ReplyBody::Ordered(ordered(&v["ordered"])),
+        Op::Terms if has("terms") => {
+            ReplyBody::Terms((&Terms::read(&terms_bytes(&v["terms"])).unwrap()).into())
+        }
+        Op::Send | Op::SendWith if has("ordered") => ReplyBody::Ordered(ordered(&v["ordered"])),
         Op::Reveal if has("reveal") => ReplyBody::Reveal(reveal(&v["reveal"])),
         Op::Show if has("summary") => ReplyBody::Summary(summary(&v["summary"])),
         Op::Detail if has("page") => ReplyBody::Detail(page(&v["page"])),
@@ -241,6 +326,7 @@ fn written(reply: &Reply) -> Vec<u8> {
         ReplyBody::Ordered(ordered) => writer.ordered(reply.detail, ordered),
         ReplyBody::Reveal(reveal) => writer.reveal(reveal),
         ReplyBody::Challenged(challenged) => writer.challenged(challenged),
+        ReplyBody::Terms(told) => writer.terms(|out| told.terms().append_to(out)),
         ReplyBody::Hello(h) => writer.hello(h.version, h.cell, h.durability, &h.ports),
         ReplyBody::Summary(summary) => writer.summary(summary),
         ReplyBody::Detail(p) => {
@@ -256,7 +342,8 @@ fn requests_go_both_ways() {
     for vector in vectors("requests") {
         let (wire, want) = (bytes(&vector), request(&vector));
         let mut out = Vec::new();
-        encode_request(&mut out, n64(&vector, "tag"), n32(&vector, "budget_us"), &want);
+        let (tag, budget_us) = (n64(&vector, "tag"), n32(&vector, "budget_us"));
+        encode_with(&mut out, tag, budget_us, &want, &beside(&vector));
         assert_eq!(out, wire, "{vector}");
         let decoded = Decoded::Frame {
             bytes: wire.len(),
@@ -325,8 +412,21 @@ fn a_seal_is_the_mac_of_the_published_bytes() {
 }
 
 #[test]
+fn a_ticket_is_the_mac_of_the_published_bytes() {
+    for vector in vectors("tickets") {
+        let (id, mut keys) = (n32(&vector, "key_id"), Keys::default());
+        keys.add(id, &unhex(&vector, "secret")).unwrap();
+        let (keys, cell) = (TicketKeys::from(keys), n8(&vector, "cell"));
+        let whose = (envelope(&vector), user(&vector, "user"));
+        let ticket = keys.ticket(id, cell, whose, n32(&vector, "not_after")).unwrap();
+        assert_eq!(ticket.mac, hash(&vector, "mac"), "{vector}");
+        assert_eq!(keys.is_genuine(cell, whose, &ticket), Some(true));
+    }
+}
+
+#[test]
 fn every_kind_of_request_and_reply_has_a_vector() {
-    for code in 1..=10 {
+    for code in 1..=13 {
         let is_this = |v: &Value| op(v).code() == code;
         assert!(vectors("requests").iter().any(is_this), "request {code}");
         assert!(vectors("replies").iter().any(is_this), "reply {code}");

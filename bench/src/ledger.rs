@@ -65,6 +65,7 @@ fn issued(n: u64) -> Record {
         at: 1_800_000_000,
         split: Split::Equal,
         source: MoneySource::Vouched,
+        terms_parts: 0,
     })
 }
 

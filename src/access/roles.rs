@@ -33,6 +33,9 @@ pub const TABLE: &[(Op, &[Role])] = &[
     (Op::Fund, &[Payer]),
     (Op::Void, &[Issuer]),
     (Op::Reveal, &[Issuer, Claimer, Admin]),
+    (Op::SendWith, &[Issuer]),
+    (Op::ClaimWith, &[Claimer]),
+    (Op::Terms, &[Issuer, Claimer, Admin]),
     (Op::Challenge, &[]),
     (Op::Authenticate, &[]),
 ];

@@ -7,6 +7,7 @@ use std::collections::hash_map::{Entry, HashMap};
 
 use super::broken::Broken;
 use super::envelope::{Account, Life};
+use super::rules::{Parts, Rules};
 use crate::engine::{Issued, Record, Recycled};
 use crate::units::{EnvelopeId, Fen, MoneySource, UnixSeconds, UserId};
 
@@ -50,7 +51,11 @@ impl Turnover {
             Record::Claimed(r) => self.claimed.add(r.amount.into()),
             Record::Closed(r) => self.refunded.add(r.refunded),
             Record::Returned(r) => self.returned.add(r.amount),
-            Record::Issued(_) | Record::Voided(_) | Record::Recycled(_) => {}
+            Record::Issued(_)
+            | Record::Voided(_)
+            | Record::Recycled(_)
+            | Record::TermsPart(_)
+            | Record::Guessed(_) => {}
         }
     }
 }
@@ -83,6 +88,7 @@ impl Balance {
 pub struct Books {
     accounts: HashMap<EnvelopeId, Account>,
     orders: HashMap<(UserId, u64), EnvelopeId>,
+    parts: Parts,
     balance: Balance,
     days: Days,
     draws: bool,
@@ -100,6 +106,9 @@ struct Days {
 
 impl Days {
     fn enter(&mut self, record: &Record) {
+        if let Record::TermsPart(_) = record {
+            return;
+        }
         let local = i64::from(at(record)) + self.east_s;
         let day = u32::try_from(local.div_euclid(DAY_S)).unwrap_or(0);
         if day != self.current.0 {
@@ -145,6 +154,7 @@ impl Books {
         match record {
             Record::Issued(record) => return self.order(record),
             Record::Recycled(record) => return self.recycle(record),
+            Record::TermsPart(part) => return self.parts.add(part),
             _ => {}
         }
         let account = self.accounts.get_mut(&envelope).ok_or(Broken::NeverOrdered)?;
@@ -163,7 +173,8 @@ impl Books {
             }
             Record::Voided(record) => account.void(record)?,
             Record::Returned(record) => account.give_back(record)?,
-            Record::Issued(_) | Record::Recycled(_) => {}
+            Record::Guessed(record) => account.guess(record)?,
+            Record::Issued(_) | Record::Recycled(_) | Record::TermsPart(_) => {}
         }
         Ok(())
     }
@@ -172,7 +183,8 @@ impl Books {
         let Entry::Vacant(place) = self.accounts.entry(record.envelope) else {
             return Err(Broken::OrderedTwice);
         };
-        let account = place.insert(Account::ordered(record)?);
+        let rules = Rules::read(self.parts.of(record)?, record.sender)?;
+        let account = place.insert(Account::ordered(record, rules)?);
         self.balance.funded += u128::from(account.funded());
         match self.orders.insert((record.sender, record.order), record.envelope) {
             None => Ok(()),
@@ -216,9 +228,11 @@ impl Books {
     }
 }
 
-/// When a record was made.
+/// When a record was made; terms have no time but their order's.
 pub(super) fn at(record: &Record) -> UnixSeconds {
     match record {
+        Record::TermsPart(_) => 0,
+        Record::Guessed(r) => r.at,
         Record::Issued(r) => r.at,
         Record::Claimed(r) => r.at,
         Record::Closed(r) => r.at,

@@ -1,6 +1,7 @@
 //! The rules of money that a record can break.
 
 use crate::units::{Fen, UnixSeconds, UserId};
+use crate::wire::Ineligible;
 
 /// Where an envelope was when a record came that did not belong there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,20 @@ pub enum Broken {
     /// One share a user and envelope.
     #[error("user {0} got a second share")]
     SecondShare(UserId),
+    /// The terms of an order are not before it, or are none.
+    #[error("the terms of the order are missing, or cannot be read")]
+    BadTerms,
+    /// A share for somebody who may not have one.
+    #[error("the terms keep user {user} out ({broken:?})")]
+    KeptOut {
+        /// Who got it.
+        user: UserId,
+        /// The rule that is broken.
+        broken: Ineligible,
+    },
+    /// A guess where there is nothing to guess.
+    #[error("a password was guessed, and the envelope has none")]
+    NoPassword,
     /// Refunded before.
     #[error("the rest was refunded twice")]
     RefundedTwice,

@@ -6,7 +6,10 @@
 use std::collections::HashSet;
 
 use super::broken::{Broken, When};
-use crate::engine::{Cause, Claimed, Closed, Issued, Paid, Recycled, Returned, Voided, split};
+use super::rules::Rules;
+use crate::engine::{
+    Cause, Claimed, Closed, Guessed, Issued, Paid, Recycled, Returned, Voided, split,
+};
 use crate::limits::SHARE_FEN_MAX;
 use crate::units::{Fen, MoneySource, Seed, Split, UnixSeconds, UserId, VoidCause};
 
@@ -51,6 +54,8 @@ pub(super) struct Terms {
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) terms: Terms,
+    /// Only where there are terms beyond the money.
+    pub(super) rules: Option<Box<Rules>>,
     pub(super) life: Life,
     /// When it expires, or lapses while it is reserved.
     pub(super) until: UnixSeconds,
@@ -95,8 +100,8 @@ fn keep(rule: bool, broken: Broken) -> Result<(), Broken> {
 }
 
 impl Account {
-    /// The account of an envelope that was just ordered.
-    pub(super) fn ordered(record: &Issued) -> Result<Self, Broken> {
+    /// The account of an envelope that was just ordered under such rules.
+    pub(super) fn ordered(record: &Issued, rules: Option<Box<Rules>>) -> Result<Self, Broken> {
         let terms = Terms {
             sender: record.sender,
             order: record.order,
@@ -115,6 +120,7 @@ impl Account {
         let wait_s = if open { record.lifetime_s } else { record.pay_within_s };
         Ok(Self {
             terms,
+            rules,
             life: if open { Life::Open } else { Life::Reserved },
             until: record.at.saturating_add(wait_s),
             claims: 0,
@@ -143,6 +149,7 @@ impl Account {
     pub(super) fn claim(&mut self, record: &Claimed, again: bool) -> Result<(), Broken> {
         keep(self.life == Life::Open, Broken::NotOpen(self.when()))?;
         keep(record.at < self.until, Broken::AfterItsTime { at: record.at, until: self.until })?;
+        self.rules.as_ref().map_or(Ok(()), |rules| rules.admit(record, self.claims))?;
         let (amount, left) = (Fen::from(record.amount), self.left());
         keep(u32::from(record.rank) == self.claims & 0xffff, Broken::OutOfTurn)?;
         keep(amount >= 1, Broken::EmptyShare)?;
@@ -161,6 +168,13 @@ impl Account {
             self.end(Life::Exhausted);
         }
         Ok(())
+    }
+
+    /// A password was guessed wrong.
+    pub(super) fn guess(&self, record: &Guessed) -> Result<(), Broken> {
+        keep(self.life == Life::Open, Broken::NotOpen(self.when()))?;
+        keep(record.at < self.until, Broken::AfterItsTime { at: record.at, until: self.until })?;
+        keep(self.rules.as_ref().is_some_and(|rules| rules.has_password), Broken::NoPassword)
     }
 
     fn draw(&self) -> Fen {

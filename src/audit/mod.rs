@@ -11,6 +11,7 @@ mod broken;
 mod compare;
 mod envelope;
 mod opening;
+mod rules;
 mod walk;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@
 use super::AuditError;
 use super::books::Books;
 use super::envelope::{Account, Holders, Life, Terms};
+use super::rules::Rules;
 use crate::engine::{BadImage, Capacity, EnvelopeLimits, Kept, Restoring, SenderLimits};
 use crate::journal::{RecoveryError, WholeJournal};
 use crate::units::{EnvelopeId, EnvelopeState, Fen};
@@ -72,6 +73,9 @@ fn load(journal: &WholeJournal, table_bytes: usize) -> Result<Restoring, Recover
 fn open(restoring: &Restoring, books: &mut Books) {
     for kept in restoring.kept() {
         let mut account = account(&kept);
+        // The image was found sound, so its terms can be read.
+        let rules = Rules::read(restoring.kept_terms(kept.envelope), kept.sender);
+        account.rules = rules.unwrap_or_default();
         if account.life == Life::Open {
             for row in restoring.kept_rows(kept.envelope) {
                 account.holders.add(row.user);
@@ -105,6 +109,7 @@ fn account(kept: &Kept) -> Account {
             split: kept.split,
             seed: kept.seed,
         },
+        rules: None,
         life,
         until: kept.until,
         claims: kept.claimed,

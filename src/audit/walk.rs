@@ -266,6 +266,7 @@ fn order_of(record: &Record) -> Option<(UserId, u64)> {
 fn user_of(record: &Record) -> Option<UserId> {
     match record {
         Record::Claimed(claimed) => Some(claimed.user),
+        Record::Guessed(guessed) => Some(guessed.user),
         _ => None,
     }
 }

@@ -5,12 +5,13 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::error::ClientError;
+use super::error::{ClientError, Refusal};
 use super::routed::Client;
 use crate::limits::DETAIL_ROWS_MAX;
 use crate::units::{EnvelopeId, EnvelopeState, Fen, UserId};
 use crate::wire::{
-    Confirmed, Payment, Reply, ReplyBody, Request, Reveal, Row, Seal, SendOrder, Status, Summary,
+    Attached, Confirmed, Evidence, Payment, Reply, ReplyBody, Request, Reveal, Row, Seal,
+    SendOrder, Status, Summary, Terms, ToldTerms,
 };
 
 /// The pause before the second look whether money has come; each later one is
@@ -104,16 +105,14 @@ impl Client {
     /// Paid from the balance or by an outside payment it is reserved at first;
     /// see [`Client::await_money`].
     pub fn send(&mut self, order: &SendOrder) -> Result<Sent, ClientError> {
-        let reply = self.call(&Request::Send(*order))?;
-        match (reply.status, &reply.body) {
-            (Status::Ok, ReplyBody::Ordered(ordered)) => Ok(Sent {
-                envelope: ordered.envelope,
-                state: ordered.state,
-                commitment: ordered.commitment,
-                repeated: reply.detail == 1,
-            }),
-            _ => Err(refused(&reply)),
-        }
+        sent(&self.call(&Request::Send(*order))?)
+    }
+
+    /// Orders an envelope with terms. The same order with the same terms gives
+    /// the same envelope.
+    pub fn send_with(&mut self, order: &SendOrder, terms: &Terms<'_>) -> Result<Sent, ClientError> {
+        let request = Request::SendWith { order: *order, terms: Attached::default() };
+        sent(&self.call_with(&request, &terms.to_bytes())?)
     }
 
     /// Looks whether something is left for this user.
@@ -130,15 +129,27 @@ impl Client {
 
     /// Takes one share. A repeated claim tells the same amount.
     pub fn claim(&mut self, envelope: EnvelopeId, user: UserId) -> Result<Claimed, ClientError> {
-        let reply = self.call(&Request::Claim { envelope, user })?;
-        match (reply.status, &reply.body) {
-            (Status::Ok, ReplyBody::Amount(amount)) => {
-                Ok(Claimed { amount: *amount, repeated: false })
-            }
-            (Status::AlreadyClaimed, ReplyBody::Amount(amount)) => {
-                Ok(Claimed { amount: *amount, repeated: true })
-            }
-            _ => Err(refused(&reply)),
+        claimed(&self.call(&Request::Claim { envelope, user })?)
+    }
+
+    /// Takes one share of an envelope whose terms want something to be shown.
+    pub fn claim_with(
+        &mut self,
+        envelope: EnvelopeId,
+        user: UserId,
+        evidence: &Evidence<'_>,
+    ) -> Result<Claimed, ClientError> {
+        let request = Request::ClaimWith { envelope, user, evidence: Attached::default() };
+        claimed(&self.call_with(&request, &evidence.to_bytes())?)
+    }
+
+    /// The terms of an envelope, as far as this user may see them.
+    pub fn terms(&mut self, envelope: EnvelopeId, user: UserId) -> Result<ToldTerms, ClientError> {
+        let reply = self.call(&Request::Terms { envelope, user })?;
+        match (reply.status, reply.body) {
+            (Status::Ok, ReplyBody::Terms(told)) => Ok(told),
+            (Status::Ok, ReplyBody::None) => Ok(ToldTerms::default()),
+            (status, _) => Err(ClientError::Refused(Refusal { status, detail: reply.detail })),
         }
     }
 
@@ -250,6 +261,28 @@ impl Client {
             sleep(pause.min(patience.saturating_sub(waited)));
             pause = (pause * 2).min(LONGEST_LOOK);
         }
+    }
+}
+
+fn sent(reply: &Reply) -> Result<Sent, ClientError> {
+    match (reply.status, &reply.body) {
+        (Status::Ok, ReplyBody::Ordered(ordered)) => Ok(Sent {
+            envelope: ordered.envelope,
+            state: ordered.state,
+            commitment: ordered.commitment,
+            repeated: reply.detail == 1,
+        }),
+        _ => Err(refused(reply)),
+    }
+}
+
+fn claimed(reply: &Reply) -> Result<Claimed, ClientError> {
+    match (reply.status, &reply.body) {
+        (Status::Ok, &ReplyBody::Amount(amount)) => Ok(Claimed { amount, repeated: false }),
+        (Status::AlreadyClaimed, &ReplyBody::Amount(amount)) => {
+            Ok(Claimed { amount, repeated: true })
+        }
+        _ => Err(refused(reply)),
     }
 }
 

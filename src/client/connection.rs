@@ -12,7 +12,7 @@ use super::error::{ClientError, Refusal};
 use super::stream::Stream;
 use crate::access::{Identity, shake_hands};
 use crate::limits::PROTOCOL_VERSION;
-use crate::wire::{Hello, Reply, ReplyBody, Request, Status, decode_reply, encode_request};
+use crate::wire::{Hello, Reply, ReplyBody, Request, Status, decode_reply, encode_with};
 
 /// How many bytes one read asks the kernel for.
 const READ_BYTES: usize = 16 * 1024;
@@ -111,9 +111,14 @@ impl Connection {
     /// Receive before some tens of kilobytes of replies are under way: a
     /// server stops reading from a client that does not.
     pub fn submit(&mut self, request: &Request) -> u64 {
+        self.submit_with(request, &[])
+    }
+
+    /// [`Self::submit`] of a request with the bytes of terms or evidence.
+    pub fn submit_with(&mut self, request: &Request, beside: &[u8]) -> u64 {
         let tag = self.next_tag;
         self.next_tag += 1;
-        encode_request(&mut self.outgoing, tag, self.settings.budget_us, request);
+        encode_with(&mut self.outgoing, tag, self.settings.budget_us, request, beside);
         self.waiting += 1;
         tag
     }
@@ -161,8 +166,12 @@ impl Connection {
     }
 
     /// One request, one answer, one try; nothing else may be in flight.
-    pub(super) fn call_once(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        let tag = self.submit(request);
+    pub(super) fn call_once(
+        &mut self,
+        request: &Request,
+        beside: &[u8],
+    ) -> Result<Reply, ClientError> {
+        let tag = self.submit_with(request, beside);
         let reply = self.flush().and_then(|()| self.receive_for(tag));
         // The request is this call's own; no one else will ask for its reply.
         self.waiting = 0;
@@ -183,7 +192,7 @@ impl Connection {
     }
 
     fn say_hello(&mut self) -> Result<(), ClientError> {
-        let reply = self.call_once(&Request::Hello { version: PROTOCOL_VERSION })?;
+        let reply = self.call_once(&Request::Hello { version: PROTOCOL_VERSION }, &[])?;
         match (reply.status, reply.body) {
             (Status::Ok, ReplyBody::Hello(hello)) if hello.version == PROTOCOL_VERSION => {
                 self.hello = hello;

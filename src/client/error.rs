@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::address::Address;
 use crate::access::HandshakeError;
 use crate::limits::PROTOCOL_VERSION;
-use crate::wire::{BadRequest, DecodeReplyError, Denial, NotOpen, Reply, Status};
+use crate::wire::{
+    BadRequest, DecodeReplyError, Denial, Ineligible, NotOpen, RateLimit, Reply, Status,
+    WrongPassword,
+};
 
 /// Why a call gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +86,8 @@ pub struct Refusal {
     /// Which no.
     pub status: Status,
     /// By status: a retry-after in ms, or the code of a [`BadRequest`], a
-    /// [`NotOpen`] or a [`Denial`].
+    /// [`NotOpen`], a [`Denial`], an [`Ineligible`], a [`WrongPassword`] or a
+    /// [`RateLimit`].
     pub detail: u32,
 }
 
@@ -95,10 +99,9 @@ impl std::fmt::Display for Refusal {
             Status::NotOpen => self.not_open(),
             Status::NotFound => "not found: no such envelope on this server",
             Status::Denied => self.denied(),
-            Status::RateLimited => {
-                "limited: a limit of the server's on what a user sends or receives a day, or has \
-                 open, is reached; nothing was done"
-            }
+            Status::NotEligible => self.not_eligible(),
+            Status::WrongPassword => self.wrong_password(),
+            Status::RateLimited => self.rate_limited(),
             Status::Overloaded => "overloaded: nothing was done",
             Status::Unavailable => "unavailable: the server has no room, nothing was done",
             Status::Conflict => {
@@ -129,6 +132,59 @@ impl Refusal {
                 "not open: its money never came, and it never will be; send a new order"
             }
             _ => "not open: the sender took it back",
+        }
+    }
+
+    fn not_eligible(self) -> &'static str {
+        match Ineligible::from_code(self.detail) {
+            Some(Ineligible::TooEarly) => "not eligible: it has not begun; claim later",
+            Some(Ineligible::TooLate) => "not eligible: the time to claim it is over",
+            Some(Ineligible::Sender) => "not eligible: its sender may not claim it",
+            Some(Ineligible::NotNamed) => "not eligible: it is for others",
+            Some(Ineligible::SeedFirst) => {
+                "not eligible yet: the user it was sent to must take a share first"
+            }
+            Some(Ineligible::NoTicket) => {
+                "not eligible: it wants a ticket of its group; claim with one"
+            }
+            Some(Ineligible::UnknownTicketKey) => {
+                "not eligible: the ticket's key is not one of this server's ticket_keys"
+            }
+            Some(Ineligible::WrongTicket) => {
+                "not eligible: the ticket is not for this envelope, user and server"
+            }
+            Some(Ineligible::TicketExpired) => "not eligible: the ticket is too old; get a new one",
+            Some(Ineligible::NoPosition) => {
+                "not eligible: it can be claimed at a place only; claim with a position"
+            }
+            Some(Ineligible::TooFar) => "not eligible: too far from the place where it is",
+            Some(Ineligible::Hidden) => "hidden: who got what is told once the envelope is over",
+            None => "not eligible",
+        }
+    }
+
+    fn wrong_password(self) -> &'static str {
+        match self.detail {
+            detail if detail == WrongPassword::NotSaid.code() => "it has a password: claim with it",
+            detail if detail == WrongPassword::KeyGone.code() => {
+                "its password cannot be checked: its key is no longer in password_keys"
+            }
+            _ => "wrong password",
+        }
+    }
+
+    fn rate_limited(self) -> &'static str {
+        match self.detail {
+            detail if detail == RateLimit::UserGuesses.code() => {
+                "limited: this user has guessed wrong too often; nothing was done"
+            }
+            detail if detail == RateLimit::EnvelopeGuesses.code() => {
+                "limited: its password was guessed wrong too often; nothing was done"
+            }
+            _ => {
+                "limited: a limit of the server's on what a user sends or receives a day, or has \
+                 open, is reached; nothing was done"
+            }
         }
     }
 

@@ -76,6 +76,11 @@ impl Client {
         self.first.submit(request)
     }
 
+    /// [`Connection::submit_with`] on the first connection.
+    pub fn submit_with(&mut self, request: &Request, beside: &[u8]) -> u64 {
+        self.first.submit_with(request, beside)
+    }
+
     /// [`Connection::flush`] on the first connection.
     pub fn flush(&mut self) -> Result<(), ClientError> {
         self.first.flush()
@@ -111,11 +116,16 @@ impl Client {
     /// idempotent: a claim repeated after an unknown outcome tells the same
     /// amount, a send the same envelope.
     pub fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        self.call_with(request, &[])
+    }
+
+    /// [`Client::call`] of a request with the bytes of terms or evidence.
+    pub fn call_with(&mut self, request: &Request, beside: &[u8]) -> Result<Reply, ClientError> {
         match self.waiting() {
             0 => {}
             waiting => return Err(ClientError::RepliesWaiting(waiting)),
         }
-        let mut result = self.connection_of(request).call_once(request);
+        let mut result = self.connection_of(request).call_once(request, beside);
         let mut pause = self.settings.first_pause;
         for _ in 1..self.settings.tries {
             match &result {
@@ -123,7 +133,10 @@ impl Client {
                 _ => return result,
             }
             pause *= 2;
-            result = self.reconnect().and_then(|()| self.connection_of(request).call_once(request));
+            result = match self.reconnect() {
+                Ok(()) => self.connection_of(request).call_once(request, beside),
+                Err(error) => Err(error),
+            };
         }
         result
     }

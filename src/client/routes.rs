@@ -13,7 +13,7 @@ use crate::wire::{Hello, Request};
 pub fn partition(request: &Request) -> Option<u8> {
     match request {
         Request::Hello { .. } => None,
-        Request::Send(order) => Some(partition_of(order.sender)),
+        Request::Send(order) | Request::SendWith { order, .. } => Some(partition_of(order.sender)),
         about => about.envelope().map(EnvelopeId::partition),
     }
 }

@@ -7,7 +7,9 @@
 use super::class::SlotRef;
 use super::slots::Vacancy;
 use super::transition::ends_at;
-use super::{Claimed, Closed, Engine, Issued, Misfit, Paid, Record, Recycled, Returned, Voided};
+use super::{
+    Claimed, Closed, Engine, Issued, Misfit, Paid, Record, Recycled, Returned, TermsPart, Voided,
+};
 use crate::planted::{Bug, is_planted};
 use crate::units::{MoneySource, UnixSeconds};
 
@@ -24,7 +26,15 @@ impl Engine {
             Record::Paid(paid) => self.apply_paid(paid),
             Record::Voided(voided) => self.apply_voided(voided),
             Record::Returned(returned) => self.apply_returned(returned),
+            Record::TermsPart(part) => self.stage(part),
+            Record::Guessed(guessed) => self.slots.guess(guessed),
         }
+    }
+
+    /// Takes a part of the terms of the order that comes next.
+    pub(super) fn stage(&mut self, part: &TermsPart) -> Result<(), Misfit> {
+        let is_next = self.staged.take(part);
+        if is_next { Ok(()) } else { Err(Misfit::Contradiction(part.envelope)) }
     }
 
     /// The envelope gets the slot that its id names, whichever would be next:
@@ -33,7 +43,8 @@ impl Engine {
         if self.orders.find(&self.slots, record.sender, record.order).is_some() {
             return Err(Misfit::Contradiction(record.envelope));
         }
-        let vacancy = self.slots.vacancy_for(record)?;
+        let terms = self.staged.of(record).ok_or(Misfit::Contradiction(record.envelope))?;
+        let (vacancy, tail) = self.slots.vacancy_for(record, terms)?;
         if self.live >= self.capacity.envelopes {
             return Err(Misfit::Full);
         }
@@ -46,7 +57,8 @@ impl Engine {
         } else {
             self.vacancies.take(&mut self.slots, SlotRef::new(page, vacancy.block.slot()));
         }
-        let slot = self.slots.open(&vacancy, page, record).ok_or(Misfit::Full)?;
+        let terms = self.staged.of(record).unwrap_or_default();
+        let slot = self.slots.open(&vacancy, page, record, (tail, terms)).ok_or(Misfit::Full)?;
         self.wheel.link(&mut self.slots, slot, ends_at(record), record.at);
         if !(is_planted(Bug::OrderForgotten) && record.order.is_multiple_of(16)) {
             self.orders.insert(&self.slots, slot);

@@ -5,7 +5,7 @@
 //! have a hash index after the metas. Claims are only ever added.
 
 use super::arena::SCAN_WORDS;
-use super::class::Class;
+use super::class::{Class, index_words, row_words};
 use super::hash::mix;
 use super::slots::{RUN_WORD, Slot, Slots};
 use super::words::{buckets_for, first_bucket, high, index, low, pair};
@@ -33,6 +33,14 @@ impl Slot {
     #[inline]
     fn index_at(&self) -> usize {
         self.metas_at() + index(self.header.shares)
+    }
+
+    /// The place behind the claims, where the tail of an envelope with terms
+    /// begins.
+    pub(super) fn tail_at(&self) -> usize {
+        let shares = self.header.shares;
+        let index_words = if self.class.is_large() { index_words(shares) } else { 0 };
+        self.users_at + row_words(shares) + index_words
     }
 
     /// The bucket where the search for a user begins. The seed is mixed in, so

@@ -1,8 +1,8 @@
 //! The size classes of envelopes: how many shares fit a block of which size,
 //! and where the blocks of a page are.
 //!
-//! Class c = 0..=7 is a block of 64·2^c bytes that holds the header and all
-//! claims. Class 8, large, is a block of 64 bytes whose claims are in a run of
+//! Class c = 0..=7 is a block of 64·2^c bytes that holds the header, all claims
+//! and, behind them, the tail: the terms of an envelope that has some. Class 8, large, is a block of 64 bytes whose claims are in a run of
 //! pages of its own. A page has blocks of one class from its beginning, and 48
 //! bytes for the cold side of each backwards from its end. The class is in the
 //! id, so a block is found from the id alone. Nothing here touches memory.
@@ -76,10 +76,11 @@ impl Class {
     /// The class of large envelopes.
     pub(super) const LARGE: Self = Self(LARGE);
 
-    /// The smallest class that holds so many shares.
-    pub(super) fn of_shares(shares: u32) -> Self {
-        // The smallest c with 6 + 2·shares <= 8·2^c words.
-        let lines = (u64::from(shares) + 3).div_ceil(4);
+    /// The smallest class that holds so many shares and a tail as long as so
+    /// many more.
+    pub(super) fn of(shares: u32, tail_rows: u32) -> Self {
+        // The smallest c with 6 + 2·(shares + tail) <= 8·2^c words.
+        let lines = (u64::from(shares) + u64::from(tail_rows) + 3).div_ceil(4);
         Self(lines.next_power_of_two().trailing_zeros().min(LARGE))
     }
 
@@ -232,9 +233,9 @@ pub(super) fn index_words(shares: u32) -> usize {
     buckets_for(shares) / 2
 }
 
-/// The pages that the claims of a large envelope take.
-pub(super) fn run_pages(shares: u32) -> usize {
-    (row_words(shares) + index_words(shares)).div_ceil(PAGE_WORDS)
+/// The pages that the claims and the tail of a large envelope take.
+pub(super) fn run_pages(shares: u32, tail_rows: u32) -> usize {
+    (row_words(shares) + index_words(shares) + row_words(tail_rows)).div_ceil(PAGE_WORDS)
 }
 
 /// Shares that fit a block inline.
@@ -243,7 +244,7 @@ fn capacity(class: Class) -> usize {
     ((1 << class.block_shift()) - HEADER_WORDS) / 2
 }
 
-const _: () = assert!(HEADER_WORDS == 6); // said in `Class::of_shares`
+const _: () = assert!(HEADER_WORDS == 6); // said in `Class::of`
 
 #[cfg(test)]
 mod tests {
@@ -254,10 +255,12 @@ mod tests {
         let capacities = [1, 5, 13, 29, 61, 125, 253, 509];
         for (class, shares) in (0_u32..).zip(capacities) {
             assert_eq!(capacity(Class(class)), index(shares));
-            assert_eq!(Class::of_shares(shares), Class(class));
-            assert_eq!(Class::of_shares(shares + 1), Class(class + 1));
+            assert_eq!(Class::of(shares, 0), Class(class));
+            assert_eq!(Class::of(shares + 1, 0), Class(class + 1));
+            assert_eq!(Class::of(1, shares - 1), Class(class));
+            assert_eq!(Class::of(1, shares), Class(class + 1));
         }
-        assert!(Class::of_shares(u32::MAX).is_large());
+        assert!(Class::of(u32::MAX, u32::MAX).is_large());
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! A record holds an outcome (who got how much), never a wish, so replay
 //! decides nothing again.
 
+use crate::limits::{TERMS_PART_BYTES, TERMS_PARTS_MAX};
 use crate::units::{
     EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, UnixSeconds, UserId, VoidCause,
 };
-use crate::wire::BadRequest;
+use crate::wire::{BadRequest, Ineligible, RateLimit, WrongPassword};
 
 /// A decision: what to tell, and what must be journalled first, if anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,12 @@ pub enum Outcome {
     /// A limit of the sender's, or of the user's who claims, was reached;
     /// nothing was changed.
     LimitReached,
+    /// A rule of the envelope's keeps this user out.
+    NotEligible(Ineligible),
+    /// This is not the password.
+    WrongPassword(WrongPassword),
+    /// There were too many wrong guesses: of this user's, or of all.
+    TooManyGuesses(RateLimit),
     /// Something is left; nothing is won by looking.
     Winnable {
         /// How many shares are left.
@@ -133,6 +140,11 @@ pub enum Record {
     Voided(Voided),
     /// The payment of a voided envelope came after all, and went back.
     Returned(Returned),
+    /// A part of the terms of the envelope that is ordered by the next record
+    /// of its own.
+    TermsPart(TermsPart),
+    /// A password was guessed wrong.
+    Guessed(Guessed),
 }
 
 impl Record {
@@ -147,6 +159,8 @@ impl Record {
             Self::Paid(paid) => paid.envelope,
             Self::Voided(voided) => voided.envelope,
             Self::Returned(returned) => returned.envelope,
+            Self::TermsPart(part) => part.envelope,
+            Self::Guessed(guessed) => guessed.envelope,
         }
     }
 }
@@ -183,6 +197,55 @@ pub struct Issued {
     pub split: Split,
     /// Where the money comes from; vouched for, it is open from `at`.
     pub source: MoneySource,
+    /// How many parts of its terms come before it; 0 where it has none.
+    pub terms_parts: u8,
+}
+
+/// See [`Record::TermsPart`]. The terms of an envelope and its order are
+/// appended together, so a reader has all of them or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TermsPart {
+    /// The id that the order will get.
+    pub envelope: EnvelopeId,
+    /// Which part, from 0.
+    pub number: u8,
+    /// How many of the bytes are terms; the last part may have fewer.
+    pub length: u8,
+    /// Terms, and zeros.
+    pub bytes: [u8; TERMS_PART_BYTES],
+}
+
+const _: () = assert!(TERMS_PARTS_MAX <= 255 && TERMS_PART_BYTES <= 255);
+
+impl TermsPart {
+    /// The parts of some terms, in order.
+    pub fn cut(envelope: EnvelopeId, terms: &[u8]) -> impl Iterator<Item = Self> + Clone {
+        (0..).zip(terms.chunks(TERMS_PART_BYTES)).map(move |(number, chunk)| {
+            let mut bytes = [0; TERMS_PART_BYTES];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            Self { envelope, number, length: u8::try_from(chunk.len()).unwrap_or(0), bytes }
+        })
+    }
+
+    /// The terms in it; `None` if it says that there are more than fit, or has
+    /// something where nothing belongs.
+    pub fn terms(&self) -> Option<&[u8]> {
+        let (terms, rest) = self.bytes.split_at_checked(self.length.into())?;
+        (!terms.is_empty() && rest.iter().all(|&byte| byte == 0)).then_some(terms)
+    }
+}
+
+/// See [`Record::Guessed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guessed {
+    /// Which envelope.
+    pub envelope: EnvelopeId,
+    /// Who guessed.
+    pub user: UserId,
+    /// How many wrong guesses there were before: a check that replay is in step.
+    pub guesses: u32,
+    /// When.
+    pub at: UnixSeconds,
 }
 
 /// See [`Record::Paid`]. Like every record about money it names both ends, so

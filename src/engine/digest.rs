@@ -14,7 +14,7 @@ use super::slots::Slot;
 use crate::units::EnvelopeId;
 
 impl Engine {
-    /// A hash of all envelopes with their orders and claims. Slow: it reads
+    /// A hash of all envelopes with their orders, claims and terms. Slow: it reads
     /// everything.
     pub fn digest(&self) -> u64 {
         let hashes = self.slots.iter().map(|(envelope, slot)| self.digest_of(envelope, slot));
@@ -44,6 +44,9 @@ impl Engine {
             hash.write_u64(row.user.0);
             hash.write_u32(row.amount);
             hash.write_u32(row.at);
+        }
+        for &word in self.slots.tail_words(&slot) {
+            hash.write_u64(word); // terms, and guesses
         }
         hash.finish()
     }

@@ -1,7 +1,7 @@
 //! The six words at the head of every envelope's block.
 //!
 //! ```text
-//! 0 generation u16 | state u8 | split 2 bits, marks 6 bits | shares u32
+//! 0 generation u16 | state 7 bits, has terms 1 bit | split 2 bits, marks 6 bits | shares u32
 //! 1 claimed u32 | expires_at u32
 //! 2 unclaimed u64
 //! 3 seed, two words
@@ -24,6 +24,9 @@ pub(super) const HEADER_WORDS: usize = 6;
 /// Which of them holds the next link, in its low half.
 pub(super) const NEXT_WORD: usize = 5;
 
+/// The bit beside the state of an envelope with terms.
+const HAS_TERMS: u8 = 1 << 7;
+
 /// How many of them change after the funding, links aside; the first ones.
 const PROGRESS_WORDS: usize = 3;
 
@@ -45,6 +48,8 @@ pub(super) struct Header {
     pub(super) generation: u16,
     /// Where the envelope is in its life.
     pub(super) state: EnvelopeState,
+    /// Whether terms lie behind its claims.
+    pub(super) has_terms: bool,
     /// The rule of its cut.
     pub(super) split: Split,
     /// What became of its money.
@@ -74,7 +79,8 @@ impl Header {
         let (split, marks) = Marks::load(marks)?;
         Some(Self {
             generation: u16::from_le_bytes([g0, g1]),
-            state: EnvelopeState::from_code(state)?,
+            state: EnvelopeState::from_code(state & !HAS_TERMS)?,
+            has_terms: state & HAS_TERMS != 0,
             split,
             marks,
             shares: u32::from_le_bytes([s0, s1, s2, s3]),
@@ -97,7 +103,8 @@ impl Header {
     pub(super) fn progress(&self) -> [u64; PROGRESS_WORDS] {
         let [g0, g1] = self.generation.to_le_bytes();
         let [s0, s1, s2, s3] = self.shares.to_le_bytes();
-        let (state, marks) = (self.state.code(), self.marks.byte(self.split));
+        let state = self.state.code() | if self.has_terms { HAS_TERMS } else { 0 };
+        let marks = self.marks.byte(self.split);
         let first = u64::from_le_bytes([g0, g1, state, marks, s0, s1, s2, s3]);
         [first, pair(self.claimed, self.expires_at), self.unclaimed]
     }
@@ -154,13 +161,15 @@ mod tests {
 
     #[test]
     fn words_give_back_the_header() {
-        let words = [0x0000_01fd_0203_0001, 0x77, 12, 5, 6, pair(9, 10)];
-        let header = Header::load(&words).unwrap();
-        assert_eq!((header.generation, header.shares), (1, 509));
-        assert_eq!((header.state, header.split), (EnvelopeState::Expired, Split::LineCutting));
-        assert_eq!(header.words(9), words);
-        assert_eq!(generation_in(words[0]), 1);
-        assert!(!is_free(words[0]) && is_free(0xffff));
+        for (first, has_terms) in [(0x0000_01fd_0203_0001, false), (0x0000_01fd_0283_0001, true)] {
+            let words = [first, 0x77, 12, 5, 6, pair(9, 10)];
+            let header = Header::load(&words).unwrap();
+            assert_eq!((header.generation, header.shares), (1, 509));
+            assert_eq!((header.state, header.split), (EnvelopeState::Expired, Split::LineCutting));
+            assert_eq!((header.has_terms, header.words(9)), (has_terms, words));
+            assert_eq!(generation_in(words[0]), 1);
+            assert!(!is_free(words[0]) && is_free(0xffff));
+        }
     }
 
     #[test]

@@ -126,9 +126,12 @@ impl Engine {
         out: &mut Vec<u8>,
     ) -> Option<RowsLeft> {
         let id = self.slots.id_of(reference, slot.header.generation)?;
-        self.put_head(Kind::Large, id.0, HEADER_WORDS + COLD_WORDS, position, out);
+        let tail = self.slots.tail_words(slot);
+        let words = HEADER_WORDS + COLD_WORDS + tail.len();
+        self.put_head(Kind::Large, id.0, words, position, out);
         out.extend_from_slice(self.slots.arena.words(slot.at, HEADER_WORDS).as_bytes());
         out.extend_from_slice(self.slots.arena.words(reference.cold_at(), COLD_WORDS).as_bytes());
+        out.extend_from_slice(tail.as_bytes());
         let end = slot.header.claimed;
         (end > 0).then_some(RowsLeft { slot: reference, from: 0, end })
     }

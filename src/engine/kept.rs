@@ -75,6 +75,13 @@ impl Restoring {
         self.engine.rows(envelope, 0)
     }
 
+    /// The bytes of the terms of an envelope that was loaded; none where it has
+    /// none.
+    pub fn kept_terms(&self, envelope: EnvelopeId) -> &[u8] {
+        let slots = &self.engine.slots;
+        slots.get(envelope).map_or(&[], |slot| slots.terms_bytes(&slot))
+    }
+
     /// Up to which position the records of an envelope are in the image. They are
     /// there by whole batches.
     pub fn kept_upto(&self, envelope: EnvelopeId) -> u64 {

@@ -6,8 +6,9 @@
 //! no clock, no source of randomness, no thread and no unsafe code. After
 //! [`Engine::new`] no method allocates.
 //!
-//! An envelope is two sides in one page: the hot one (header and claims) is all
-//! that a claim touches, the cold one is for sending, showing and closing. The
+//! An envelope is two sides in one page: the hot one (header and claims, and
+//! the terms of one that has some) is all that a claim touches, the cold one is
+//! for sending, showing and closing. The
 //! pages are the state; the index of orders, the wheel of expiries, the ring of
 //! closed envelopes and the lists of free slots are derived from them. So an
 //! image of the state is a walk over the pages (`image`), each as of the
@@ -28,6 +29,7 @@ mod decision;
 mod digest;
 mod directory;
 mod due;
+mod eligibility;
 mod hash;
 mod header;
 mod image;
@@ -43,7 +45,9 @@ mod slice;
 mod slots;
 mod sound;
 pub mod split;
+mod staged;
 mod strays;
+mod tail;
 mod totals;
 mod transition;
 mod vacancies;
@@ -52,9 +56,10 @@ mod wheel;
 mod words;
 
 pub use decision::{
-    Cause, Claimed, Closed, Decision, Issued, Misfit, Outcome, Paid, Record, Recycled, Returned,
-    Revealed, Voided,
+    Cause, Claimed, Closed, Decision, Guessed, Issued, Misfit, Outcome, Paid, Record, Recycled,
+    Returned, Revealed, TermsPart, Voided,
 };
+pub use eligibility::{Gate, GuessLimits};
 pub use hash::{mix, partition_of};
 pub use image::{IMAGE_SLICE_BYTES_MAX, ImageCursor};
 pub use kept::Kept;
@@ -69,6 +74,7 @@ use orders::Orders;
 use retained::Retained;
 use senders::Senders;
 use slots::Slots;
+use staged::Staged;
 use vacancies::Vacancies;
 use wheel::Wheel;
 
@@ -120,6 +126,8 @@ pub struct Engine {
     senders: Option<Senders>,
     capacity: Capacity,
     limits: EnvelopeLimits,
+    /// Terms whose order has not come yet.
+    staged: Staged,
     totals: Totals,
     /// What recycled envelopes came to, by partition.
     archived: Vec<Totals>,
@@ -147,6 +155,7 @@ impl Engine {
             slots,
             capacity,
             limits,
+            staged: Staged::new(),
             totals: Totals::default(),
             archived: vec![Totals::default(); usize::from(PARTITIONS)],
             live: 0,
@@ -166,6 +175,7 @@ impl Engine {
             + Wheel::bytes()
             + Retained::bytes(capacity.envelopes)
             + Retained::bytes(arena::Arena::pages_in(capacity.table_bytes))
+            + Staged::BYTES
             + archived
     }
 

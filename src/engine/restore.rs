@@ -6,15 +6,14 @@
 
 use std::hint::black_box;
 
-use zerocopy::IntoBytes;
-
 use super::arena::{Arena, PAGE_WORDS};
-use super::class::{Class, PageKey, SlotRef};
+use super::class::{Class, PageKey, SlotRef, row_words};
 use super::cold::{COLD_WORDS, Cold};
 use super::header::{HEADER_WORDS, Header, is_free};
 use super::slice::{BadImage, COUNTER_WORDS, Head, Kind, word_at};
 use super::slots::{NO_LINK, POSITION_WORD, RUN_WORD, Slot, Vacancy};
 use super::sound::is_sound;
+use super::tail::{Tail, read_words};
 use super::transition::came_to;
 use super::words::{high, index, low, narrow};
 use super::{Capacity, Engine, EnvelopeLimits, Issued, Misfit, Record, Totals};
@@ -148,7 +147,9 @@ impl Restoring {
         let id = slots.id_of(reference, 0).unwrap_or_default();
         let slot = slots.at(reference).ok_or(BadImage::Unsound(id))?;
         let cold = slots.cold(reference).ok_or(BadImage::Unsound(id))?;
-        if !is_sound(&slot.header, &cold, key) || !slots.rows_add_up(&slot, &cold) {
+        let fits =
+            slots.has_sound_tail(&slot) && is_sound(&slot.header, &cold, key, slots.tail(&slot));
+        if !fits || !slots.rows_add_up(&slot, &cold) {
             return Err(BadImage::Unsound(id));
         }
         self.seen = self.seen.max(cold.created_at);
@@ -157,27 +158,36 @@ impl Restoring {
 
     fn load_large(&mut self, head: &Head, body: &[u8]) -> Result<u64, BadImage> {
         let id = EnvelopeId(head.subject);
-        if head.body_words != HEADER_WORDS + COLD_WORDS || self.loading.is_some() {
+        if self.loading.is_some() {
             return Err(BadImage::Torn);
         }
         if !self.is_ours(id.partition()) {
             return Ok(0);
         }
-        let mut words = [0; HEADER_WORDS + COLD_WORDS];
-        words.as_mut_bytes().copy_from_slice(body);
-        let header = words.first_chunk().and_then(Header::load).ok_or(BadImage::Unsound(id))?;
-        let cold = words.last_chunk().map(Cold::load).ok_or(BadImage::Unsound(id))?;
-        let vacancy = self.engine.slots.vacancy(id, header.shares);
+        let words = || (0..).map_while(|n| word_at(body, n));
+        let mut front = [0; HEADER_WORDS + COLD_WORDS];
+        front.iter_mut().zip(words()).for_each(|(to, word)| *to = word);
+        let tail_words: Vec<u64> = words().skip(front.len()).collect();
+        if head.body_words != front.len() + tail_words.len() {
+            return Err(BadImage::Torn);
+        }
+        let header = front.first_chunk().and_then(Header::load).ok_or(BadImage::Unsound(id))?;
+        let cold = front.last_chunk().map(Cold::load).ok_or(BadImage::Unsound(id))?;
+        let tail = tail_of(&header, &tail_words).ok_or(BadImage::Unsound(id))?;
+        let vacancy = self.engine.slots.vacancy(id, header.shares, tail);
         let vacancy = vacancy.map_err(|misfit| match misfit {
             Misfit::Full => BadImage::Full,
             _ => BadImage::Unsound(id),
         })?;
         let key = vacancy.block.page_key(u32::from(id.partition()));
-        let sound = is_sound(&header, &cold, key);
+        let sound = is_sound(&header, &cold, key, tail);
         if !sound || !key.class().is_large() || header.generation != id.generation() {
             return Err(BadImage::Unsound(id));
         }
         self.put_large(&vacancy, &header, &cold, head.position)?;
+        if let Some(slot) = self.engine.slots.get(id) {
+            self.engine.slots.put_tail_words(&slot, &tail_words);
+        }
         self.seen = self.seen.max(cold.created_at);
         self.loading = (header.claimed > 0).then_some((id, 0));
         Ok(1)
@@ -280,6 +290,10 @@ impl Restoring {
 
     fn apply_one(&mut self, end: u64, record: &Record) -> Result<(), Misfit> {
         let id = record.envelope();
+        // Parts and their order lie in one batch, so no image has one of them only.
+        if let Record::TermsPart(part) = record {
+            return self.engine.stage(part);
+        }
         if !self.is_ours(id.partition()) || end <= self.floors[usize::from(id.partition())] {
             return Ok(());
         }
@@ -300,6 +314,8 @@ impl Restoring {
             Record::Paid(paid) => self.engine.slots.pay(paid).map(|_| ()),
             Record::Voided(voided) => self.engine.slots.void(voided).map(|_| ()),
             Record::Returned(returned) => self.engine.slots.give_back(returned),
+            Record::Guessed(guessed) => self.engine.slots.guess(guessed),
+            Record::TermsPart(_) => Ok(()), // staged above
             Record::Recycled(recycled) => {
                 let slot = self.engine.slots.recyclable(recycled)?;
                 self.engine.slots.free(&slot);
@@ -310,13 +326,15 @@ impl Restoring {
     }
 
     fn open(&mut self, record: &Issued) -> Result<(), Misfit> {
-        let vacancy = self.engine.slots.vacancy_for(record)?;
+        let engine = &mut self.engine;
+        let terms = engine.staged.of(record).ok_or(Misfit::Contradiction(record.envelope))?;
+        let (vacancy, tail) = engine.slots.vacancy_for(record, terms)?;
         let key = vacancy.block.page_key(u32::from(record.envelope.partition()));
-        let made = || self.engine.slots.make_page(key).ok_or(Misfit::Full);
+        let made = || engine.slots.make_page(key).ok_or(Misfit::Full);
         let page = vacancy.page.map_or_else(made, Ok)?;
-        self.engine.slots.open(&vacancy, page, record).ok_or(Misfit::Full)?;
+        engine.slots.open(&vacancy, page, record, (tail, terms)).ok_or(Misfit::Full)?;
         if key.class().is_large() {
-            self.engine.vacancies.saw_large(&vacancy);
+            engine.vacancies.saw_large(&vacancy);
         }
         self.seen = self.seen.max(record.at);
         Ok(())
@@ -403,6 +421,16 @@ impl Engine {
         }
         orders.add(self, reference)
     }
+}
+
+/// The tail of a large envelope, whose words these are; without terms there are
+/// none.
+fn tail_of(header: &Header, words: &[u64]) -> Option<Tail> {
+    if !header.has_terms {
+        return words.is_empty().then_some(Tail::NONE);
+    }
+    let tail = read_words(words, header.shares)?;
+    (words.len() == row_words(tail.rows())).then_some(tail)
 }
 
 fn sums_of(slot: &Slot, cold: &Cold) -> Totals {

@@ -7,7 +7,7 @@ use super::senders::SenderLimits;
 use super::{Issued, split};
 use crate::limits::{LINE_CUTTING_SHARES_MAX, PAY_WITHIN_S_MAX, TOTAL_FEN_MAX};
 use crate::units::{Fen, MoneySource, Split, Time, UnixSeconds};
-use crate::wire::{BadRequest, SendOrder};
+use crate::wire::{BadRequest, SendOrder, Terms};
 
 /// The operator's limits for one envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,18 @@ impl EnvelopeLimits {
             (may_name(order.source, order.payment), BadRequest::Payment),
         ];
         rules.into_iter().find(|&(kept, _)| !kept).map_or(Ok(()), |(_, broken)| Err(broken))
+    }
+
+    /// Whether there can be a moment in the life of an order's envelope at which
+    /// its terms let somebody claim. Until when it lives is not known before it
+    /// is paid, so the latest counts.
+    pub(super) fn allow_terms(&self, order: &SendOrder, terms: &[u8], now: Time) -> bool {
+        let Some(terms) = Terms::read(terms) else { return false };
+        let at = now.seconds();
+        let over = end_of_days(at, self.wait_of(order), order.lifetime_s).unwrap_or(u32::MAX);
+        terms.not_before.is_none_or(|from| from < over)
+            && terms.not_after.is_none_or(|until| at < until)
+            && !(terms.not_sender && terms.seed_user == Some(order.sender))
     }
 
     fn allows_lifetime(&self, order: &SendOrder, now: Time) -> bool {

@@ -27,7 +27,7 @@ pub(super) enum Kind {
     Counters,
     /// A page of small envelopes; the subject is its key.
     Page,
-    /// Header and cold side of a large envelope; the subject is its id.
+    /// Header, cold side and tail of a large envelope; the subject is its id.
     Large,
     /// Claims of a large envelope from a rank on, a user and a meta word each.
     Rows,

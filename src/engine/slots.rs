@@ -11,6 +11,7 @@ use super::class::{Block, Class, PageKey, SlotRef, index_words, row_words, run_p
 use super::cold::{COLD_WORDS, Cold, PREVIOUS_WORD};
 use super::directory::Directory;
 use super::header::{HEADER_WORDS, Header, NEXT_WORD, generation_in, is_free};
+use super::tail::Tail;
 use super::words::{high, index, low, narrow, pair};
 use crate::units::{Cell, EnvelopeId};
 
@@ -234,18 +235,25 @@ impl Slots {
         self.arena.put(at, Cold::relinked(self.arena.word(at), previous));
     }
 
-    /// The place that an id names for so many shares: its slot is free, its
-    /// generation was never given out, and there is room for its claims.
-    pub(super) fn vacancy(&self, envelope: EnvelopeId, shares: u32) -> Result<Vacancy, Misfit> {
+    /// The place that an id names for so many shares and such a tail: its slot is
+    /// free, its generation was never given out, and there is room for both.
+    pub(super) fn vacancy(
+        &self,
+        envelope: EnvelopeId,
+        shares: u32,
+        tail: Tail,
+    ) -> Result<Vacancy, Misfit> {
         let out_of_turn = Misfit::EnvelopeOutOfTurn(envelope);
         let block = Class::block_of(envelope.slot()).ok_or(out_of_turn)?;
-        let fits = envelope.cell() == self.cell && block.class == Class::of_shares(shares);
+        let class = Class::of(shares, tail.rows());
+        let fits = envelope.cell() == self.cell && block.class == class;
         let page = self.directory.find(block.page_key(u32::from(envelope.partition())));
         let before = page.map_or(0, |page| self.arena.word(Arena::page_at(page) + block.offset));
         if !fits || !is_free(before) || envelope.generation() <= generation_in(before) {
             return Err(out_of_turn);
         }
-        let run_order = block.class.is_large().then(|| Buddy::order_for(run_pages(shares)));
+        let run_order =
+            block.class.is_large().then(|| Buddy::order_for(run_pages(shares, tail.rows())));
         if !self.has_pages(page.is_none(), run_order) {
             return Err(Misfit::Full);
         }
@@ -286,7 +294,7 @@ impl Slots {
 
     /// Gives back the run of a large envelope.
     pub(super) fn free_run(&mut self, slot: &Slot) {
-        let order = Buddy::order_for(run_pages(slot.header.shares));
+        let order = Buddy::order_for(run_pages(slot.header.shares, self.tail(slot).rows()));
         self.pages.free(low(self.arena.word(slot.at + RUN_WORD)), order);
     }
 

@@ -9,19 +9,20 @@ use super::header::Header;
 use super::marks::Marks;
 use super::rules::is_drawable_total;
 use super::slots::{Slot, Slots};
+use super::tail::Tail;
 use super::{partition_of, split};
 use crate::limits::PAY_WITHIN_S_MAX;
 use crate::units::{EnvelopeState, MoneySource, VoidCause};
 
-/// Whether an envelope's header and cold side fit each other and their page.
-/// Its claims must add up, too: [`Slots::rows_add_up`].
-pub(super) fn is_sound(header: &Header, cold: &Cold, key: PageKey) -> bool {
+/// Whether an envelope's header, cold side and tail fit each other and their
+/// page. Its claims must add up, too: [`Slots::rows_add_up`].
+pub(super) fn is_sound(header: &Header, cold: &Cold, key: PageKey, tail: Tail) -> bool {
     let &Header { generation, shares, claimed, unclaimed, share_max, .. } = header;
     generation > 0
         && claimed <= shares
         && unclaimed <= cold.total
         && header.expires_at >= cold.created_at
-        && Class::of_shares(shares) == key.class()
+        && Class::of(shares, tail.rows()) == key.class()
         && partition_of(cold.sender) == key.partition()
         && is_drawable_total(cold.total, shares, share_max, header.split)
         && match header.state {

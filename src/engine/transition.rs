@@ -11,6 +11,7 @@ use super::header::Header;
 use super::marks::Marks;
 use super::rules::is_sound;
 use super::slots::{NO_LINK, RUN_WORD, Slot, Slots, Vacancy};
+use super::tail::Tail;
 use super::{
     Cause, Claimed, Closed, Issued, Misfit, Paid, Recycled, Returned, Voided, partition_of, split,
 };
@@ -19,8 +20,13 @@ use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, UnixSeconds, Voi
 use crate::wire::Row;
 
 impl Slots {
-    /// The place that an order names, if it can have it.
-    pub(super) fn vacancy_for(&self, record: &Issued) -> Result<Vacancy, Misfit> {
+    /// The place that an order with these terms names, if it can have it, and
+    /// its tail.
+    pub(super) fn vacancy_for(
+        &self,
+        record: &Issued,
+        terms: &[u8],
+    ) -> Result<(Vacancy, Tail), Misfit> {
         let envelope = record.envelope;
         if !is_sound(record) {
             return Err(Misfit::Contradiction(envelope));
@@ -28,7 +34,8 @@ impl Slots {
         if envelope.partition() != partition_of(record.sender) {
             return Err(Misfit::EnvelopeOutOfTurn(envelope));
         }
-        self.vacancy(envelope, record.shares)
+        let tail = Tail::of(terms, record.shares).ok_or(Misfit::Contradiction(envelope))?;
+        Ok((self.vacancy(envelope, record.shares, tail)?, tail))
     }
 
     /// Puts the envelope into a vacancy that was found just before and whose
@@ -38,6 +45,7 @@ impl Slots {
         vacancy: &Vacancy,
         page: u32,
         record: &Issued,
+        (tail, terms): (Tail, &[u8]),
     ) -> Option<SlotRef> {
         let slot = SlotRef::new(page, vacancy.block.slot());
         let run = match vacancy.run_order {
@@ -50,6 +58,9 @@ impl Slots {
         if let Some(run) = run {
             // The position word beside it is only used while images are loaded.
             self.arena.put_chunk(at + RUN_WORD, &[u64::from(run), 0]);
+        }
+        if let Some(opened) = self.at(slot).filter(|opened| opened.header.has_terms) {
+            self.put_terms(&opened, tail, terms);
         }
         Some(slot)
     }
@@ -242,6 +253,7 @@ fn header_of(record: &Issued) -> Header {
     Header {
         generation: record.envelope.generation(),
         state: if is_open { EnvelopeState::Open } else { EnvelopeState::Reserved },
+        has_terms: record.terms_parts > 0,
         split: record.split,
         marks: Marks::of(record.source),
         shares: record.shares,

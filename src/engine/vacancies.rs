@@ -8,6 +8,7 @@
 use super::class::{Class, PageKey, SMALL_CLASSES, SlotRef};
 use super::header::generation_in;
 use super::slots::{NO_LINK, Slots, Vacancy};
+use super::tail::Tail;
 use super::words::{high, index, low, pair};
 use crate::units::{EnvelopeId, PARTITIONS};
 
@@ -45,17 +46,23 @@ impl Vacancies {
         }
     }
 
-    /// The place that the next envelope of this partition and size gets, if
+    /// The place that the next envelope of this partition, size and tail gets, if
     /// there is room for it: a free slot or a page for one, and a run for the
     /// claims. Changes nothing.
-    pub(super) fn find(&self, slots: &Slots, partition: u8, shares: u32) -> Option<Vacancy> {
-        let class = Class::of_shares(shares);
+    pub(super) fn find(
+        &self,
+        slots: &Slots,
+        partition: u8,
+        shares: u32,
+        tail: Tail,
+    ) -> Option<Vacancy> {
+        let class = Class::of(shares, tail.rows());
         let envelope = if class.is_large() {
             self.next_large_id(slots, partition)?
         } else {
             self.next_small_id(slots, partition, class)?
         };
-        slots.vacancy(envelope, shares).ok()
+        slots.vacancy(envelope, shares, tail).ok()
     }
 
     fn next_small_id(&self, slots: &Slots, partition: u8, class: Class) -> Option<EnvelopeId> {

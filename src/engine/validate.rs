@@ -5,20 +5,22 @@
 
 use super::class::SlotRef;
 use super::cold::Cold;
+use super::eligibility::{Asking, Gate};
 use super::header::Header;
 use super::paying::voided;
 use super::senders::Senders;
 use super::slots::{Slot, Slots, Vacancy};
+use super::tail::Tail;
 use super::transition::rank_check;
 use super::{
     Cause, Claimed, Closed, Decision, Engine, Issued, Outcome, Record, partition_of, split,
 };
-use crate::limits::DETAIL_ROWS_MAX;
+use crate::limits::{DETAIL_ROWS_MAX, TERMS_PART_BYTES};
 use crate::planted::{Bug, is_planted};
 use crate::units::{
     EnvelopeId, EnvelopeState, MoneySource, Seed, Time, UnixSeconds, UserId, VoidCause,
 };
-use crate::wire::{Row, SendOrder, Summary};
+use crate::wire::{BadRequest, Evidence, Ineligible, Row, SendOrder, Summary};
 
 impl Decision {
     /// Something to tell that changes nothing.
@@ -32,22 +34,36 @@ impl Engine {
     /// new; `now` is when its lifetime begins or, where its money must come
     /// first, its wait for it.
     pub fn issue(&self, order: &SendOrder, seed: Seed, now: Time) -> Decision {
+        self.issue_with(order, &[], seed, now)
+    }
+
+    /// Decides about an order with terms, in the form in which they are kept.
+    /// Its record must be applied after the parts of the terms.
+    pub fn issue_with(&self, order: &SendOrder, terms: &[u8], seed: Seed, now: Time) -> Decision {
         if let Some(earlier) = self.orders.find(&self.slots, order.sender, order.order) {
-            return Decision::only(self.issued_before(earlier, order).unwrap_or(Outcome::Conflict));
+            let before = self.issued_before(earlier, order, terms);
+            return Decision::only(before.unwrap_or(Outcome::Conflict));
         }
         if let Err(broken) = self.limits.check(order, now) {
             return Decision::only(Outcome::Invalid(broken));
         }
+        let tail = Tail::of(terms, order.shares);
+        let Some(tail) = tail.filter(|_| self.limits.allow_terms(order, terms, now)) else {
+            return Decision::only(Outcome::Invalid(BadRequest::Terms));
+        };
         let at = now.seconds();
         let allows = |senders: &Senders| senders.allow(order.sender, order.total, at);
         if !self.senders.as_ref().is_none_or(allows) {
             return Decision::only(Outcome::LimitReached);
         }
-        let Some(vacancy) = self.vacancy(order.sender, order.shares) else {
+        let Some(vacancy) = self.vacancy(order.sender, order.shares, tail) else {
             return Decision::only(Outcome::Full);
         };
         let envelope = vacancy.envelope;
-        let record = Record::Issued(self.issued(envelope, order, seed, at));
+        let terms_parts = terms.len().div_ceil(TERMS_PART_BYTES);
+        let terms_parts = u8::try_from(terms_parts).unwrap_or(u8::MAX); // they were read
+        let issued = Issued { terms_parts, ..self.issued(envelope, order, seed, at) };
+        let record = Record::Issued(issued);
         let is_open = order.source == MoneySource::Vouched;
         let state = if is_open { EnvelopeState::Open } else { EnvelopeState::Reserved };
         let outcome = Outcome::Issued { envelope, state, repeated: false };
@@ -76,12 +92,13 @@ impl Engine {
             at,
             split: order.split,
             source: order.source,
+            terms_parts: 0,
         }
     }
 
     /// What an order is told whose number was used before: the same envelope
     /// if it asks for the same.
-    fn issued_before(&self, earlier: SlotRef, order: &SendOrder) -> Option<Outcome> {
+    fn issued_before(&self, earlier: SlotRef, order: &SendOrder, terms: &[u8]) -> Option<Outcome> {
         let (slot, cold) = (self.slots.at(earlier)?, self.slots.cold(earlier)?);
         let header = &slot.header;
         let waits = header.is_reserved();
@@ -103,29 +120,36 @@ impl Engine {
         };
         let envelope = self.slots.id_of(earlier, header.generation)?;
         let state = header.state;
-        (ordered == *order).then_some(Outcome::Issued { envelope, state, repeated: true })
+        let same = ordered == *order && self.slots.terms_bytes(&slot) == terms;
+        same.then_some(Outcome::Issued { envelope, state, repeated: true })
     }
 
     /// The place that a sender's next envelope of this size gets, if there is
     /// room in all tables.
-    fn vacancy(&self, sender: UserId, shares: u32) -> Option<Vacancy> {
+    fn vacancy(&self, sender: UserId, shares: u32, tail: Tail) -> Option<Vacancy> {
         if self.live >= self.capacity.envelopes {
             return None;
         }
-        self.vacancies.find(&self.slots, partition_of(sender), shares)
+        self.vacancies.find(&self.slots, partition_of(sender), shares, tail)
     }
 
     /// The cheap look: is anything left for this user? Nothing is won by it.
     #[inline]
-    pub fn grab(&self, envelope: EnvelopeId, user: UserId) -> Outcome {
+    pub fn grab(&self, envelope: EnvelopeId, user: UserId, now: Time) -> Outcome {
         let Some(slot) = self.slots.get(envelope) else {
             return Outcome::NotFound;
         };
         if let Some(held) = self.share_of(&slot, user) {
             return held;
         }
-        refusal(&slot.header)
-            .unwrap_or(Outcome::Winnable { shares_left: slot.header.shares_left() })
+        if let Some(refusal) = refusal(&slot.header) {
+            return refusal;
+        }
+        let winnable = Outcome::Winnable { shares_left: slot.header.shares_left() };
+        if !slot.header.has_terms {
+            return winnable;
+        }
+        self.looks_kept_out(&slot, user, now).unwrap_or(winnable)
     }
 
     /// Decides about one share. A user who has one is told its amount again,
@@ -143,25 +167,55 @@ impl Engine {
         if let Some(refusal) = refusal_now(&slot.header, now_or_then) {
             return Decision::only(refusal);
         }
-        let header = &slot.header;
-        let (rank, left) = (header.claimed, header.unclaimed);
-        let amount = split::draw(
-            header.split,
-            header.seed,
-            rank,
-            left,
-            header.shares_left(),
-            header.share_max,
-        );
-        let record = Record::Claimed(Claimed {
-            envelope,
-            user,
-            // Lossless: the cap of every share is within 32 bits.
-            amount: u32::try_from(amount).unwrap_or(u32::MAX),
-            rank: rank_check(rank),
-            at: now.seconds(),
-        });
-        Decision { outcome: Outcome::Claimed { amount }, record: Some(record) }
+        if slot.header.has_terms {
+            return self.claim_by_terms(&slot, envelope, user, now);
+        }
+        won(&slot, envelope, user, now)
+    }
+
+    /// Decides about one share like [`Engine::claim`], with what the claimer
+    /// shows. Of an envelope without terms it is the same.
+    pub fn claim_with(
+        &self,
+        envelope: EnvelopeId,
+        user: UserId,
+        evidence: &Evidence<'_>,
+        gate: &Gate,
+        now: Time,
+    ) -> Decision {
+        let slot = match self.claimable(envelope, user, now) {
+            Ok(slot) => slot,
+            Err(told) => return Decision::only(told),
+        };
+        let asking = Asking { envelope, user, evidence, now };
+        let kept_out =
+            if slot.header.has_terms { self.kept_out(&slot, &asking, gate) } else { None };
+        kept_out.unwrap_or_else(|| won(&slot, envelope, user, now))
+    }
+
+    /// A claim that shows nothing, of an envelope that may ask for something.
+    #[cold]
+    fn claim_by_terms(
+        &self,
+        slot: &Slot,
+        envelope: EnvelopeId,
+        user: UserId,
+        now: Time,
+    ) -> Decision {
+        let evidence = Evidence::default();
+        let asking = Asking { envelope, user, evidence: &evidence, now };
+        let kept_out = self.kept_out(slot, &asking, &Gate::default());
+        kept_out.unwrap_or_else(|| won(slot, envelope, user, now))
+    }
+
+    /// The envelope, if it still has shares for anybody and this user has none.
+    /// A plain claim says the same in its own words, for it copies nothing.
+    fn claimable(&self, envelope: EnvelopeId, user: UserId, now: Time) -> Result<Slot, Outcome> {
+        let slot = self.slots.get(envelope).ok_or(Outcome::NotFound)?;
+        if let Some(held) = self.share_of(&slot, user) {
+            return Err(held);
+        }
+        refusal_now(&slot.header, now).map_or(Ok(slot), Err)
     }
 
     #[inline]
@@ -202,6 +256,9 @@ impl Engine {
         let Some(slot) = self.slots.get(envelope) else {
             return Outcome::NotFound;
         };
+        if self.is_hidden(&slot) {
+            return Outcome::NotEligible(Ineligible::Hidden);
+        }
         let (shares, claimed) = (slot.header.shares, slot.header.claimed);
         let count = claimed.saturating_sub(from).min(rows_max).min(DETAIL_ROWS_MAX);
         Outcome::Detail { shares, claimed, from, count }
@@ -284,6 +341,24 @@ pub(super) fn refusal_now(header: &Header, now: Time) -> Option<Outcome> {
         true => Some(Outcome::NeverPaid),
         false => refusal(header),
     }
+}
+
+/// The next share, for a user who may have it.
+#[inline]
+fn won(slot: &Slot, envelope: EnvelopeId, user: UserId, now: Time) -> Decision {
+    let header = &slot.header;
+    let (rank, left) = (header.claimed, header.unclaimed);
+    let amount =
+        split::draw(header.split, header.seed, rank, left, header.shares_left(), header.share_max);
+    let record = Record::Claimed(Claimed {
+        envelope,
+        user,
+        // Lossless: the cap of every share is within 32 bits.
+        amount: u32::try_from(amount).unwrap_or(u32::MAX),
+        rank: rank_check(rank),
+        at: now.seconds(),
+    });
+    Decision { outcome: Outcome::Claimed { amount }, record: Some(record) }
 }
 
 fn closed(envelope: EnvelopeId, sender: UserId, slot: &Slot, cause: Cause, now: Time) -> Record {

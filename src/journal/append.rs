@@ -7,13 +7,18 @@ use std::io;
 
 use super::batch::{self, BATCH_HEADER_BYTES, BatchHeader};
 use super::checkpoint::CheckpointStart;
+use super::record::RECORD_BYTES_MAX;
 use super::scan::Chain;
 use super::storage::{NextError, Segment, SegmentBytes, Storage};
 use super::{Committed, Position, Sequence, page_up, record, widen};
 use crate::checksum::seed_of;
 use crate::engine::Record;
+use crate::limits::{SEGMENT_BYTES_MIN, TERMS_PARTS_MAX};
 use crate::planted::{Bug, is_planted};
 use crate::units::{Durability, Time};
+
+// What is appended together fits the smallest segment.
+const _: () = assert!((TERMS_PARTS_MAX + 1) * RECORD_BYTES_MAX <= SEGMENT_BYTES_MIN / 2);
 
 /// A recovered journal. One shard owns it and is the only one to write.
 pub struct Journal<S: Storage> {
@@ -169,6 +174,20 @@ impl<S: Storage> Journal<S> {
         self.records += 1;
         self.stats.records += 1;
         Ok(Position::of(self.base, end))
+    }
+
+    /// Appends records that must be in the same batch, and so are committed all
+    /// or none: there is room for all of them before the first is written.
+    pub fn append_together(
+        &mut self,
+        records: impl Iterator<Item = Record> + Clone,
+        now: Time,
+    ) -> Result<(), AppendError> {
+        let bytes: usize = records.clone().map(|record| record::encoded_bytes(&record)).sum();
+        if self.at + bytes > self.limit {
+            self.roll(now)?;
+        }
+        records.into_iter().try_for_each(|record| self.append(&record, now).map(|_| ()))
     }
 
     /// The position after the last appended record.

@@ -164,12 +164,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Recycled, Returned, Voided};
+    use crate::engine::{
+        Cause, Claimed, Closed, Guessed, Issued, Paid, Record, Recycled, Returned, TermsPart,
+        Voided,
+    };
     use crate::journal::record;
     use crate::units::{EnvelopeId, MoneySource, Seed, Split, UserId, VoidCause};
 
-    fn a_record_of_each_kind() -> [Record; 7] {
+    fn a_record_of_each_kind() -> [Record; 9] {
         let envelope = EnvelopeId::new(7, 3, 9, 1);
+        let mut bytes = [0; 64];
+        bytes[..7].copy_from_slice(b"\x0b\x04\x00luck");
         [
             Record::Issued(Issued {
                 envelope,
@@ -186,6 +191,7 @@ mod tests {
                 at: 1_700_000_000,
                 split: Split::DoubleMean,
                 source: MoneySource::Payment,
+                terms_parts: 0,
             }),
             Record::Claimed(Claimed {
                 envelope,
@@ -231,6 +237,13 @@ mod tests {
                 amount: 8888,
                 at: 1_700_000_006,
             }),
+            Record::TermsPart(TermsPart { envelope, number: 0, length: 7, bytes }),
+            Record::Guessed(Guessed {
+                envelope,
+                user: UserId(3003),
+                guesses: 9,
+                at: 1_700_000_007,
+            }),
         ]
     }
 
@@ -246,7 +259,7 @@ mod tests {
             body_checksum: 0,
             previous: 0x1122_3344,
             body_bytes: u32::try_from(bytes.len() - BATCH_HEADER_BYTES).unwrap(),
-            records: 7,
+            records: 9,
             epoch: 2,
             sequence: 5,
             unsynced: false,

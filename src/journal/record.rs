@@ -7,6 +7,10 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::record_terms::{
+    GuessedBytes, TermsPartBytes, decode_guessed, decode_terms_part, guessed_bytes,
+    terms_part_bytes,
+};
 use crate::checksum::crc32c_seeded;
 use crate::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Recycled, Returned, Voided};
 use crate::units::{EnvelopeId, MoneySource, Seed, Split, UserId, VoidCause};
@@ -18,6 +22,8 @@ const KIND_RECYCLED: u8 = 4;
 const KIND_PAID: u8 = 5;
 const KIND_VOIDED: u8 = 6;
 const KIND_RETURNED: u8 = 7;
+pub(super) const KIND_TERMS_PART: u8 = 8;
+pub(super) const KIND_GUESSED: u8 = 9;
 
 /// The length of the longest record.
 pub const RECORD_BYTES_MAX: usize = size_of::<IssuedBytes>();
@@ -44,7 +50,7 @@ struct ClaimedBytes {
     at: U32,
 }
 
-/// `crc 4 | kind 1, split 1, source 1, reserved 1 | envelope | sender | order |
+/// `crc 4 | kind 1, split 1, source 1, terms parts 1 | envelope | sender | order |
 /// payment | total, 8 each | seed 16 | shares | share_max | lifetime_s |
 /// pay_within_s | at | nonce, 4 each`.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -54,7 +60,7 @@ struct IssuedBytes {
     kind: u8,
     split: u8,
     source: u8,
-    reserved: u8,
+    terms_parts: u8,
     envelope: U64,
     sender: U64,
     order: U64,
@@ -174,6 +180,8 @@ pub(super) fn encoded_bytes(record: &Record) -> usize {
         Record::Paid(_) => size_of::<PaidBytes>(),
         Record::Voided(_) => size_of::<VoidedBytes>(),
         Record::Returned(_) => size_of::<ReturnedBytes>(),
+        Record::TermsPart(_) => size_of::<TermsPartBytes>(),
+        Record::Guessed(_) => size_of::<GuessedBytes>(),
     }
 }
 
@@ -189,6 +197,8 @@ pub(super) fn encode(record: &Record, seed: u32, out: &mut [u8]) {
         Record::Paid(p) => paid_bytes(p).write_to(out).is_ok(),
         Record::Voided(v) => voided_bytes(v).write_to(out).is_ok(),
         Record::Returned(r) => returned_bytes(r).write_to(out).is_ok(),
+        Record::TermsPart(p) => terms_part_bytes(p).write_to(out).is_ok(),
+        Record::Guessed(g) => guessed_bytes(g).write_to(out).is_ok(),
     };
     debug_assert!(fits, "a record's slot is as long as the record");
     if let Some((crc, rest)) = out.split_first_chunk_mut::<4>() {
@@ -215,7 +225,7 @@ fn issued_bytes(f: &Issued) -> IssuedBytes {
         kind: KIND_ISSUED,
         split: f.split.code(),
         source: f.source.code(),
-        reserved: 0,
+        terms_parts: f.terms_parts,
         envelope: U64::new(f.envelope.0),
         sender: U64::new(f.sender.0),
         order: U64::new(f.order),
@@ -316,6 +326,8 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreada
         KIND_PAID => size_of::<PaidBytes>(),
         KIND_VOIDED => size_of::<VoidedBytes>(),
         KIND_RETURNED => size_of::<ReturnedBytes>(),
+        KIND_TERMS_PART => size_of::<TermsPartBytes>(),
+        KIND_GUESSED => size_of::<GuessedBytes>(),
         _ => return Err(Unreadable),
     };
     let bytes = bytes.get(..length).ok_or(Unreadable)?;
@@ -329,6 +341,8 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreada
         KIND_PAID => Record::Paid(decode_paid(bytes)?),
         KIND_VOIDED => Record::Voided(decode_voided(bytes)?),
         KIND_RETURNED => Record::Returned(decode_returned(bytes)?),
+        KIND_TERMS_PART => Record::TermsPart(decode_terms_part(bytes)?),
+        KIND_GUESSED => Record::Guessed(decode_guessed(bytes)?),
         _ => Record::Recycled(decode_recycled(bytes)?),
     };
     Ok((length, record))
@@ -352,9 +366,6 @@ fn decode_claimed(bytes: &[u8]) -> Result<Claimed, Unreadable> {
 
 fn decode_issued(bytes: &[u8]) -> Result<Issued, Unreadable> {
     let f = IssuedBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
-    if f.reserved != 0 {
-        return Err(Unreadable);
-    }
     Ok(Issued {
         envelope: EnvelopeId(f.envelope.get()),
         sender: UserId(f.sender.get()),
@@ -370,6 +381,7 @@ fn decode_issued(bytes: &[u8]) -> Result<Issued, Unreadable> {
         at: f.at.get(),
         split: Split::from_code(f.split).ok_or(Unreadable)?,
         source: MoneySource::from_code(f.source).ok_or(Unreadable)?,
+        terms_parts: f.terms_parts,
     })
 }
 

@@ -3,9 +3,11 @@
 
 use super::connection::Connection;
 use super::gate::Gate;
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{ATTACHED_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::units::Stamp;
-use crate::wire::{BadRequest, Broken, Decoded, Denial, Request, decode_allowed, reply_bytes_max};
+use crate::wire::{
+    BadRequest, Broken, Decoded, Denial, Op, Request, decode_allowed, reply_bytes_max,
+};
 
 /// Requests that are decided together; small enough to stay in the first-level
 /// cache, large enough to overlap the cache misses of their envelopes.
@@ -45,15 +47,19 @@ pub(super) struct Origin {
     pub(super) received: Stamp,
 }
 
-/// The requests of one round, in order of arrival.
+/// The requests of one round, in order of arrival, and what is attached to them.
 pub struct Inbox {
     pub(super) asked: Vec<Asked>,
+    attached: Vec<u8>,
 }
 
 impl Inbox {
     /// An empty inbox; it never grows.
     pub fn new() -> Self {
-        Self { asked: Vec::with_capacity(INBOX_REQUESTS) }
+        Self {
+            asked: Vec::with_capacity(INBOX_REQUESTS),
+            attached: Vec::with_capacity(ATTACHED_BYTES_MAX),
+        }
     }
 
     /// The requests.
@@ -61,15 +67,38 @@ impl Inbox {
         &self.asked
     }
 
-    /// Takes the requests out, to be given back with [`Inbox::give_back`]:
-    /// they are read where they lie while replies are written.
-    pub fn take(&mut self) -> Vec<Asked> {
-        std::mem::take(&mut self.asked)
+    /// Takes the requests out, and what is attached to them, to be given back
+    /// with [`Inbox::give_back`]: they are read where they lie while replies are
+    /// written.
+    pub fn take(&mut self) -> (Vec<Asked>, Vec<u8>) {
+        (std::mem::take(&mut self.asked), std::mem::take(&mut self.attached))
     }
 
     /// Takes back what [`Inbox::take`] gave.
-    pub fn give_back(&mut self, asked: Vec<Asked>) {
-        self.asked = asked;
+    pub fn give_back(&mut self, (asked, attached): (Vec<Asked>, Vec<u8>)) {
+        (self.asked, self.attached) = (asked, attached);
+    }
+
+    /// Makes room for the next round.
+    pub(super) fn clear(&mut self) {
+        self.asked.clear();
+        self.attached.clear();
+    }
+
+    /// Whether what may be attached to a frame of so many bytes has room.
+    #[inline]
+    fn has_room_beside(&self, op: u8, bytes: usize) -> bool {
+        !Op::attaches(op) || self.attached.len() + bytes <= ATTACHED_BYTES_MAX
+    }
+
+    /// Takes along what is attached to the last request, which lies in this
+    /// frame; nothing is, where the request is none.
+    #[cold]
+    fn take_along(&mut self, frame: &[u8]) {
+        let last = self.asked.last_mut().and_then(|asked| asked.request.as_mut().ok());
+        if let Some(attached) = last.and_then(Request::attached_mut) {
+            attached.take_along(frame, &mut self.attached);
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -132,9 +161,15 @@ fn step(
     if !connection.has_room(reply_bytes) {
         return Step::Stop(Stopped::NoRoom(0));
     }
+    if !inbox.has_room_beside(op, bytes) {
+        return Step::Stop(Stopped::InboxFull(0));
+    }
     connection.promised += reply_bytes;
     let Origin { connection, received } = origin;
     inbox.asked.push(Asked { connection, received, budget_us, op, tag, request });
+    if Op::attaches(op) {
+        inbox.take_along(stream);
+    }
     Step::Took(bytes)
 }
 
@@ -208,15 +243,17 @@ fn read_carried(
 pub fn read_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Asked>, bool) {
     let origin = Origin { connection: 0, received: Stamp(0) };
     let (mut connection, mut inbox, mut all) = (Connection::vacant(), Inbox::new(), Vec::new());
+    let mut gate = Gate::new(super::gate::Entry::default(), [0; 32]);
+    connection.allowed = crate::wire::Operations::EVERYTHING;
     for mut piece in pieces {
         loop {
-            let stopped = read_frames(&mut connection, origin, piece, &mut inbox);
+            let stopped = read_frames(&mut gate, &mut connection, origin, piece, &mut inbox);
             all.append(&mut inbox.asked);
             connection.promised = 0; // as if every reply had been sent
             match stopped {
                 Stopped::Used => break,
                 Stopped::InboxFull(used) | Stopped::NoRoom(used) => piece = &piece[used..],
-                Stopped::Broken(_) => return (all, true),
+                Stopped::Broken(_) | Stopped::TurnedAway => return (all, true),
             }
         }
     }
@@ -293,7 +330,7 @@ mod tests {
         loop {
             let stopped = read_frames(&mut gate, &mut connection, ORIGIN, rest, &mut inbox);
             frames += inbox.asked.len();
-            inbox.asked.clear();
+            inbox.clear();
             connection.promised = 0;
             match stopped {
                 Stopped::InboxFull(used) => rest = &rest[used..],

@@ -392,7 +392,7 @@ impl<K: Kernel> Net<K> {
     /// Decodes requests into the inbox until it is full or nothing is left;
     /// says whether there is anything in it.
     pub fn fill(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
-        inbox.asked.clear();
+        inbox.clear();
         while !inbox.is_full() {
             let Some(piece) = self.ready.pop_front() else { break };
             if self.read(piece, inbox)? == Round::Over {

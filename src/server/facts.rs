@@ -73,6 +73,12 @@ impl Facts {
         self
     }
 
+    /// With some lines more.
+    pub(super) fn with(mut self, lines: Vec<String>) -> Self {
+        self.rest.extend(lines);
+        self
+    }
+
     /// All lines, with what recovery has found in each shard.
     pub(super) fn lines(self, recovered: &[Recovered]) -> Vec<String> {
         let mut lines = vec![self.data];

@@ -13,7 +13,7 @@ use super::refusal::StartError;
 use super::replica::{Restored, rearrange, show};
 use super::{EXIT_FATAL, ShardThread, machine};
 use crate::config::{Config, LedgerPlace};
-use crate::engine::{Capacity, Engine, EnvelopeLimits, IMAGE_SLICE_BYTES_MAX, SenderLimits};
+use crate::engine::{Capacity, Engine, EnvelopeLimits, Gate, IMAGE_SLICE_BYTES_MAX, SenderLimits};
 use crate::journal::{
     self, Arrangement, Building, CheckpointSettings, CheckpointWriter, Identity, Journal,
     MmapStorage, Position, Recovered, Recovering, RecoveryError,
@@ -71,6 +71,7 @@ pub(super) struct Launch {
     pub(super) covers: Covers,
     pub(super) payment_keys: PaymentKeys,
     pub(super) net: NetSettings,
+    pub(super) gate: Gate,
     pub(super) waker: Waker,
     pub(super) board: Arc<Board>,
     /// Shared with the follower of the journal.
@@ -246,6 +247,7 @@ impl Launch {
             quiet: self.quiet,
             payment_keys: self.payment_keys,
             has_balances: config.ledger != LedgerPlace::Nowhere,
+            gate: self.gate,
             covers: self.covers,
             bell: self.bell,
             board: self.board,

@@ -7,6 +7,7 @@
 mod books;
 mod entry;
 mod facts;
+mod gate;
 mod launch;
 mod machine;
 mod receivers;
@@ -26,7 +27,7 @@ pub use refusal::{ServerError, StartError};
 
 use crate::admin::{Admin, AdminSettings, BoundAdmin, Drawn, Watched};
 use crate::config::{Config, MaybeListen};
-use crate::engine::Engine;
+use crate::engine::{Engine, Gate};
 use crate::follow::settle::Settlement;
 use crate::journal::{Arrangement, Directory, Recovered, mmap};
 use crate::net::{BoundListener, Listener, NetSettings, Waker};
@@ -105,6 +106,7 @@ struct Shared {
     covers: Vec<Covers>,
     payment_keys: PaymentKeys,
     net: NetSettings,
+    gate: Gate,
     followed: Vec<Arc<Followed>>,
 }
 
@@ -113,11 +115,12 @@ impl Shared {
         stopper: &Stopper,
         payment_keys: PaymentKeys,
         net: NetSettings,
+        gate: Gate,
         followed: Vec<Arc<Followed>>,
     ) -> Self {
         let bells: Vec<_> = stopper.wakers.iter().cloned().map(Bell::new).collect();
         let covers = bells.iter().cloned().map(Covers::new).collect();
-        Self { bells, covers, payment_keys, net, followed }
+        Self { bells, covers, payment_keys, net, gate, followed }
     }
 }
 
@@ -167,6 +170,7 @@ impl Starting {
         let keys = config.payment_keys.as_deref().map(payment_keys::read).transpose()?;
         let (payment_keys, key_ids) = keys.unwrap_or_default();
         let keyring = entry::keyring(&config)?;
+        let (gate, gate_facts) = gate::of(&config)?;
         let placement = machine::place(&config)?;
         let shards = placement.count();
         let (capacity, limits) = (launch::capacity(&config, shards), launch::limits(&config));
@@ -190,7 +194,8 @@ impl Starting {
             stopper.wakers.iter().map(|waker| Arc::new(Board::new(waker.clone()))).collect();
         let facts = Facts::of(&config, &doors, &directory, tables, &placement, admin.as_ref())
             .with_payment_keys(&key_ids)
-            .with_access(keyring.as_deref());
+            .with_access(keyring.as_deref())
+            .with(gate_facts);
         let (books, followed) = books::of(&config, shards);
         let settling = Settling::new(settlement, &config, keyring.clone(), followed.clone());
         let ledger = books.as_ref().map(|books| books.desk.clone());
@@ -203,7 +208,7 @@ impl Starting {
         });
         let admin = admin.transpose()?;
         let net = entry::net_settings(&config, keyring);
-        let shared = Shared::of(&stopper, payment_keys, net, followed);
+        let shared = Shared::of(&stopper, payment_keys, net, gate, followed);
         let config = Arc::new(config);
         let shards = spawn(&config, doors, &lies, &stopper, &boards, &placement, &shared)?;
         let covers = shared.covers;
@@ -391,6 +396,7 @@ fn spawn(
             covers: covers.clone(),
             payment_keys: shared.payment_keys.clone(),
             net: shared.net.clone(),
+            gate: shared.gate.clone(),
             waker: waker.clone(),
             board: Arc::clone(board),
             followed: Arc::clone(followed),

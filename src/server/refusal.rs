@@ -19,7 +19,7 @@ pub enum StartError {
     /// A setting is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// No payment keys where some are wanted.
+    /// No keys in a file of keys.
     #[error(transparent)]
     PaymentKeys(#[from] KeyFileError),
     /// No keys of principals where some are wanted.

@@ -2,8 +2,8 @@
 
 use crate::engine::{Engine, Outcome, Revealed};
 use crate::limits::{PROTOCOL_VERSION, RETRY_AFTER_MS_MAX};
-use crate::units::{Cell, Durability, EnvelopeId, EnvelopeState};
-use crate::wire::{Confirmed, Denial, NotOpen, Ordered, ReplyWriter, Reveal, Status};
+use crate::units::{Cell, Durability, EnvelopeId, EnvelopeState, UserId};
+use crate::wire::{Confirmed, Denial, NotOpen, Ordered, RateLimit, ReplyWriter, Reveal, Status};
 
 /// `detail` of a repeated `send`, `cancel` or `void`.
 const REPEATED: u32 = 1;
@@ -25,6 +25,8 @@ pub(super) enum Verdict {
     Summary(EnvelopeId),
     /// Or what this envelope's draws come from.
     Revealed(EnvelopeId),
+    /// Or the terms of this envelope, as this user may see them.
+    Terms(EnvelopeId, UserId),
     /// It asked for the server's facts.
     Hello,
     /// Who asks may not.
@@ -48,6 +50,7 @@ pub(super) fn answer(
         Verdict::Decided(outcome, envelope) => tell(reply, outcome, engine, *envelope),
         Verdict::Summary(envelope) => tell_summary(reply, engine, *envelope),
         Verdict::Revealed(envelope) => tell_revealed(reply, engine, *envelope),
+        Verdict::Terms(envelope, user) => tell_terms(reply, engine, *envelope, *user),
         Verdict::Hello => {
             let durability = facts.durability.code();
             reply.hello(PROTOCOL_VERSION, facts.cell, durability, &facts.ports);
@@ -101,10 +104,13 @@ fn tell(
         Outcome::Cancelled => (Status::NotOpen, NotOpen::Cancelled.code()),
         Outcome::NotPaid => (Status::NotOpen, NotOpen::NotPaid.code()),
         Outcome::NeverPaid => (Status::NotOpen, NotOpen::NeverPaid.code()),
+        Outcome::NotEligible(broken) => (Status::NotEligible, broken.code()),
+        Outcome::WrongPassword(wrong) => (Status::WrongPassword, wrong.code()),
+        Outcome::TooManyGuesses(limit) => (Status::RateLimited, limit.code()),
         Outcome::NotFound => (Status::NotFound, 0),
         Outcome::Denied => (Status::Denied, Denial::Sender.code()),
         // For the day, or until envelopes close: no retry-after is true.
-        Outcome::LimitReached => (Status::RateLimited, 0),
+        Outcome::LimitReached => (Status::RateLimited, RateLimit::Daily.code()),
         Outcome::Conflict => (Status::Conflict, 0),
         // About the time in which a segment becomes ready or an operator
         // makes room.
@@ -144,6 +150,22 @@ fn tell_revealed(reply: ReplyWriter<'_>, engine: &Engine, envelope: EnvelopeId) 
         return Status::NotFound;
     };
     reply.reveal(&Reveal { commitment, seed, nonce });
+    Status::Ok
+}
+
+/// Tells the terms of an envelope, as far as a user may see them.
+#[cold]
+fn tell_terms(
+    reply: ReplyWriter<'_>,
+    engine: &Engine,
+    envelope: EnvelopeId,
+    user: UserId,
+) -> Status {
+    let Some(terms) = engine.terms(envelope, user) else {
+        reply.bare(Status::NotFound, 0);
+        return Status::NotFound;
+    };
+    reply.terms(|out| terms.append_to(out));
     Status::Ok
 }
 

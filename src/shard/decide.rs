@@ -27,13 +27,14 @@ const MESH_RETRY_MS: u32 = 10;
 impl<S: Storage, K: Kernel> Shard<S, K> {
     /// Decides the requests of our own connections that are in the inbox.
     pub(super) fn decide_inbox(&mut self, now: Time) -> Result<(), Fatal> {
-        let round = self.inbox.take();
+        let (round, attached) = self.inbox.take();
+        self.attached = attached;
         self.begin_round(&round);
         let decided = round.chunks(TOUCH_GROUP).try_for_each(|group| {
             self.touch(group);
             group.iter().try_for_each(|asked| self.decide_own(asked, now))
         });
-        self.inbox.give_back(round);
+        self.inbox.give_back((round, std::mem::take(&mut self.attached)));
         decided
     }
 
@@ -41,6 +42,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     pub(super) fn decide_carried(&mut self, now: Time) -> Result<(), Fatal> {
         while let Some((peer, mut parcel)) = self.mesh.next_asked() {
             let round = std::mem::take(&mut parcel.asked);
+            self.attached = std::mem::take(&mut parcel.attached);
             self.begin_round(&round);
             self.counters.carried_in += wide(round.len());
             for group in round.chunks(TOUCH_GROUP) {
@@ -50,6 +52,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
                 }
             }
             parcel.asked = round;
+            parcel.attached = std::mem::take(&mut self.attached);
             self.mesh.hold(peer, parcel, self.journal.appended());
         }
         Ok(())
@@ -137,7 +140,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     /// on that way that nobody should wait behind it.
     fn pass_on(&mut self, asked: &Asked, partition: u8) {
         let owner = self.mesh.owner(partition);
-        if self.mesh.carry(owner, asked) {
+        if self.mesh.carry(owner, asked, &self.attached) {
             self.net.carry(asked);
             self.counters.carried_out += 1;
             return;
@@ -174,6 +177,12 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
                 self.claim_within_limits(envelope, user, now)
             }
             Request::Fund { .. } | Request::Void { .. } => self.decide_paying(request, now),
+            Request::SendWith { .. } | Request::ClaimWith { .. } => {
+                self.decide_with_terms(request, now)
+            }
+            Request::Terms { envelope, user } => {
+                self.look(Verdict::Terms(envelope, user), request, now)
+            }
             Request::Show { envelope } => self.look(Verdict::Summary(envelope), request, now),
             Request::Reveal { envelope } => self.look(Verdict::Revealed(envelope), request, now),
             _ => {
@@ -254,13 +263,13 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         let looked = |outcome| Decision { outcome, record: None };
         match *request {
             Request::Claim { envelope, user } => self.engine.claim(envelope, user, now),
-            Request::Grab { envelope, user } => looked(self.engine.grab(envelope, user)),
+            Request::Grab { envelope, user } => looked(self.engine.grab(envelope, user, now)),
             Request::Detail { envelope, from, rows_max } => {
                 looked(self.engine.detail(envelope, from, rows_max))
             }
             Request::Send(ref order) => {
                 let seed = Seed([self.seeds.next_u64(), self.seeds.next_u64()]);
-                self.issue(order, seed, now)
+                self.issue(order, &[], seed, now)
             }
             Request::Cancel { envelope, sender } => self.engine.cancel(envelope, sender, now),
             // These have been answered before they come here.
@@ -268,6 +277,9 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             | Request::Void { .. }
             | Request::Show { .. }
             | Request::Reveal { .. }
+            | Request::SendWith { .. }
+            | Request::ClaimWith { .. }
+            | Request::Terms { .. }
             | Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),
         }
     }
@@ -301,7 +313,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
 fn partition_asked(asked: &Asked) -> Option<u8> {
     let request = asked.request.as_ref().ok()?;
     match request {
-        Request::Send(order) => Some(partition_of(order.sender)),
+        Request::Send(order) | Request::SendWith { order, .. } => Some(partition_of(order.sender)),
         _ => request.envelope().map(EnvelopeId::partition),
     }
 }

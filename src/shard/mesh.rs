@@ -13,15 +13,20 @@ use crossbeam::queue::ArrayQueue;
 
 use super::bell::Bell;
 use crate::journal::{Committed, Position};
-use crate::limits::{PARCEL_REPLY_BYTES, PARCEL_REQUESTS, PARCELS_PER_PAIR_MIN, PARCELS_PER_SHARD};
+use crate::limits::{
+    PARCEL_ATTACHED_BYTES, PARCEL_REPLY_BYTES, PARCEL_REQUESTS, PARCELS_PER_PAIR_MIN,
+    PARCELS_PER_SHARD,
+};
 use crate::net::Asked;
 use crate::planted::{Bug, is_planted};
-use crate::wire::{ReplyWriter, reply_bytes_max};
+use crate::wire::{Op, ReplyWriter, Request, reply_bytes_max};
 
 /// Requests of one shard's connections for another shard, and its replies.
 pub(super) struct Parcel {
     /// The requests, in order.
     pub(super) asked: Vec<Asked>,
+    /// What is attached to them.
+    pub(super) attached: Vec<u8>,
     /// Their replies, in the same order, each a whole frame.
     replies: Vec<u8>,
     /// What the replies may take at most.
@@ -32,6 +37,7 @@ impl Parcel {
     fn empty() -> Self {
         Self {
             asked: Vec::with_capacity(PARCEL_REQUESTS),
+            attached: Vec::with_capacity(PARCEL_ATTACHED_BYTES),
             replies: Vec::with_capacity(PARCEL_REPLY_BYTES),
             promised: 0,
         }
@@ -40,11 +46,26 @@ impl Parcel {
     fn has_room(&self, asked: &Asked) -> bool {
         self.asked.len() < PARCEL_REQUESTS
             && self.promised + reply_bytes_max(asked.op) <= PARCEL_REPLY_BYTES
+            && self.attached.len() + attached_bytes(asked) <= PARCEL_ATTACHED_BYTES
     }
 
-    fn put(&mut self, asked: &Asked) {
+    /// Puts in a request for which there is room; `attached` is where it has
+    /// come with what is attached to it.
+    fn put(&mut self, asked: &Asked, attached: &[u8]) {
         self.promised += reply_bytes_max(asked.op);
         self.asked.push(*asked);
+        if Op::attaches(asked.op) {
+            self.take_along(attached);
+        }
+    }
+
+    /// Takes along what is attached to the last request.
+    #[cold]
+    fn take_along(&mut self, attached: &[u8]) {
+        let last = self.asked.last_mut().and_then(|asked| asked.request.as_mut().ok());
+        if let Some(bytes) = last.and_then(Request::attached_mut) {
+            bytes.take_along(attached, &mut self.attached);
+        }
     }
 
     /// The place for the reply to the next request.
@@ -67,9 +88,20 @@ impl Parcel {
 
     fn clear(&mut self) {
         self.asked.clear();
+        self.attached.clear();
         self.replies.clear();
         self.promised = 0;
     }
+}
+
+/// How many bytes are attached to a request.
+#[inline]
+fn attached_bytes(asked: &Asked) -> usize {
+    if !Op::attaches(asked.op) {
+        return 0;
+    }
+    let attached = asked.request.as_ref().ok().and_then(Request::attached);
+    attached.map_or(0, |attached| attached.bytes.into())
 }
 
 type Lane = Arc<ArrayQueue<Parcel>>;
@@ -147,7 +179,8 @@ impl Mesh {
 
     /// The bytes that [`Mesh::between`] reserves for so many shards.
     pub fn memory_bytes(shards: usize) -> usize {
-        let parcel = PARCEL_REQUESTS * size_of::<Asked>() + PARCEL_REPLY_BYTES;
+        let asked = PARCEL_REQUESTS * size_of::<Asked>() + PARCEL_ATTACHED_BYTES;
+        let parcel = asked + PARCEL_REPLY_BYTES;
         shards * shards.saturating_sub(1) * parcels_per_pair(shards) * parcel
     }
 
@@ -174,9 +207,9 @@ impl Mesh {
         self.peers.len() == 1 || self.owner(partition) == self.own
     }
 
-    /// Puts a request into a parcel for its owner; false when all parcels to
-    /// it are away.
-    pub(super) fn carry(&mut self, owner: usize, asked: &Asked) -> bool {
+    /// Puts a request, and what is attached to it, into a parcel for its owner;
+    /// false when all parcels to it are away.
+    pub(super) fn carry(&mut self, owner: usize, asked: &Asked, attached: &[u8]) -> bool {
         let Some(Some(peer)) = self.peers.get_mut(owner) else { return false };
         if peer.open.as_ref().is_some_and(|open| !open.has_room(asked)) {
             peer.send();
@@ -185,7 +218,7 @@ impl Mesh {
             peer.open = peer.free.pop();
         }
         let Some(open) = &mut peer.open else { return false };
-        open.put(asked);
+        open.put(asked, attached);
         true
     }
 

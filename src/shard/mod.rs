@@ -20,6 +20,7 @@ mod pressure;
 mod receive;
 mod receivers;
 mod sleeper;
+mod terms;
 mod turn;
 
 pub use bell::Bell;

@@ -10,10 +10,10 @@ use crate::units::{MoneySource, Seed, Time};
 use crate::wire::{BadRequest, Denial, Payment, Request, SendOrder};
 
 impl<S: Storage, K: Kernel> Shard<S, K> {
-    /// Decides about an order. One whose money nobody could bring is not taken;
+    /// Decides about an order with such terms. One whose money nobody could bring is not taken;
     /// one that was taken earlier is told as ever.
-    pub(super) fn issue(&self, order: &SendOrder, seed: Seed, now: Time) -> Decision {
-        let decision = self.engine.issue(order, seed, now);
+    pub(super) fn issue(&self, order: &SendOrder, terms: &[u8], seed: Seed, now: Time) -> Decision {
+        let decision = self.engine.issue_with(order, terms, seed, now);
         match self.never_paid(order.source) {
             Some(reason) if decision.record.is_some() => looked(Outcome::Invalid(reason)),
             _ => decision,

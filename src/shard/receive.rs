@@ -87,7 +87,20 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         user: UserId,
         now: Time,
     ) -> Result<Verdict, Fatal> {
-        let Decision { mut outcome, record } = self.engine.claim(envelope, user, now);
+        let decision = self.engine.claim(envelope, user, now);
+        self.settle_claim(decision, &Request::Claim { envelope, user }, now)
+    }
+
+    /// Counts what a claim was decided to receive, where that is limited, and
+    /// makes it true.
+    pub(super) fn settle_claim(
+        &mut self,
+        decision: Decision,
+        request: &Request,
+        now: Time,
+    ) -> Result<Verdict, Fatal> {
+        let Decision { mut outcome, record } = decision;
+        let envelope = request.envelope().unwrap_or_default();
         if let Some(record) = record {
             match self.count_share(&record) {
                 Counting::Counted if self.make_true(&record, now)? => {}
@@ -99,8 +112,8 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
                 Counting::Unsettled => return Ok(Verdict::Overloaded(UNSETTLED_RETRY_MS)),
                 Counting::NoRoom => outcome = Outcome::Full,
             }
-        } else if outcome == Outcome::Expired
-            && !self.expire_touched(&Request::Claim { envelope, user }, now)?
+        } else if matches!(outcome, Outcome::Expired | Outcome::NeverPaid)
+            && !self.expire_touched(request, now)?
         {
             outcome = Outcome::Full;
         }

@@ -19,9 +19,9 @@ use super::followed::Outlook;
 use super::mesh::Mesh;
 use super::pressure::Pressure;
 use super::receive::Receiving;
-use crate::engine::{Engine, Misfit};
+use crate::engine::{Engine, Gate, Misfit};
 use crate::journal::{CheckpointInfo, CommitFailed, Committed, Journal, Storage};
-use crate::limits::IDLE_MARK_AFTER;
+use crate::limits::{FRAME_BYTES_MAX, IDLE_MARK_AFTER};
 use crate::net::{Inbox, Kernel, Net, Uring};
 use crate::units::{Cell, Durability, Stamp, Time};
 use crate::wire::PaymentKeys;
@@ -77,6 +77,8 @@ pub struct ShardSettings {
     pub payment_keys: PaymentKeys,
     /// Whether anybody says by `covers` what balances hold.
     pub has_balances: bool,
+    /// What the terms of envelopes are checked with.
+    pub gate: Gate,
     /// Where the ledger's verdicts come in.
     pub covers: Covers,
     /// The bell of this shard.
@@ -134,6 +136,11 @@ pub struct Shard<S: Storage, K = Uring> {
     pub(super) seeds: ChaCha12Rng,
     pub(super) payment_keys: PaymentKeys,
     pub(super) has_balances: bool,
+    pub(super) gate: Gate,
+    /// What is attached to the requests of the round that is decided.
+    pub(super) attached: Vec<u8>,
+    /// The terms of the order that is decided, as they are kept.
+    pub(super) kept_terms: Vec<u8>,
     pub(super) covers: Arrived,
     pub(super) counters: ShardCounters,
     /// When the round that is decided was begun.
@@ -184,6 +191,9 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             seeds,
             payment_keys: settings.payment_keys,
             has_balances: settings.has_balances,
+            gate: settings.gate,
+            attached: Vec::new(),
+            kept_terms: Vec::with_capacity(FRAME_BYTES_MAX), // longer ones do not come
             covers: Arrived::by(settings.covers),
             counters,
             round_at: now,

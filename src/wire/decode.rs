@@ -8,9 +8,9 @@ use super::bodies::{
 };
 use super::frame::HEADER_BYTES;
 use super::handshake::{Challenged, ChallengedBody};
-use super::request::Op;
+use super::op::Op;
 use super::status::Status;
-use super::told::{DetailPage, Hello, Ordered, Reveal, Row, Summary};
+use super::told::{DetailPage, Hello, Ordered, Reveal, Row, Summary, ToldTerms};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, UserId};
 
@@ -48,6 +48,8 @@ pub enum ReplyBody {
     Reveal(Reveal),
     /// The server's half of a handshake.
     Challenged(Challenged),
+    /// The terms of an envelope, if it has some to tell.
+    Terms(ToldTerms),
 }
 
 /// Bytes that are no reply of this protocol version.
@@ -99,7 +101,8 @@ pub fn peek_reply(stream: &[u8]) -> Result<Option<ReplyHead>, DecodeReplyError> 
     let status = Status::from_code(header.status).ok_or(DecodeReplyError::Unknown)?;
     let first = || NumberBody::ref_from_prefix(body).ok().map(|(first, _)| first.number.get());
     let number = match Op::from_code(header.op) {
-        Some(Op::Send) => first(),
+        Some(Op::Send | Op::SendWith) => first(),
+        Some(Op::Terms) => None,
         _ if body.len() == size_of::<NumberBody>() => first(),
         _ => None,
     };
@@ -126,8 +129,11 @@ fn decode_body(op: u8, body: &[u8]) -> Result<ReplyBody, DecodeReplyError> {
     };
     match Op::from_code(op).ok_or(DecodeReplyError::Unknown)? {
         Op::Hello => decode_hello(body).map(ReplyBody::Hello),
-        Op::Send => decode_ordered(body).map(ReplyBody::Ordered),
-        Op::Grab | Op::Claim | Op::Cancel | Op::Fund => number().map(ReplyBody::Amount),
+        Op::Send | Op::SendWith => decode_ordered(body).map(ReplyBody::Ordered),
+        Op::Grab | Op::Claim | Op::ClaimWith | Op::Cancel | Op::Fund => {
+            number().map(ReplyBody::Amount)
+        }
+        Op::Terms => ToldTerms::of(body).map(ReplyBody::Terms).ok_or(DecodeReplyError::Body),
         Op::Void | Op::Authenticate => Err(DecodeReplyError::Body),
         Op::Challenge => decode_challenged(body).map(ReplyBody::Challenged),
         Op::Reveal => decode_reveal(body).map(ReplyBody::Reveal),

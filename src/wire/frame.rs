@@ -3,7 +3,8 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::request::{Operations, Request};
+use super::op::Operations;
+use super::request::Request;
 use crate::limits::FRAME_BYTES_MAX;
 
 /// Bytes of a request's or a reply's header.
@@ -74,12 +75,28 @@ pub enum BadRequest {
         "an order from the balance has payment 0; a confirmation names a payment that is not 0"
     )]
     Payment = 14,
+    /// Fields that are no terms, out of order, or impossible together or with
+    /// the order.
+    #[error(
+        "the terms are not fields in order, too long, or impossible: a window that is never \
+         open, a seed user who may not claim"
+    )]
+    Terms = 15,
+    /// Fields that are no evidence, or out of order.
+    #[error("the evidence of a claim is not fields in order, or too long")]
+    Evidence = 16,
+    /// A rule that this server cannot check.
+    #[error(
+        "this server has no keys for such a rule: set ticket_keys or password_keys to a file of \
+         keys"
+    )]
+    NoRuleKeys = 17,
     /// The order waits for a balance that nobody keeps.
     #[error(
         "this server has no ledger, so no balance can pay; set ledger to embedded or a PostgreSQL, \
          or send with another source of money"
     )]
-    NoLedger = 15,
+    NoLedger = 18,
     /// A handshake where nobody has to prove anything, or has done so already.
     #[error("this connection needs no handshake: it has had its own, or the server has no keys")]
     Handshake = 32,
@@ -103,7 +120,10 @@ impl BadRequest {
             Self::Source => 12,
             Self::NoPaymentKeys => 13,
             Self::Payment => 14,
-            Self::NoLedger => 15,
+            Self::Terms => 15,
+            Self::Evidence => 16,
+            Self::NoRuleKeys => 17,
+            Self::NoLedger => 18,
             Self::Handshake => 32,
         }
     }
@@ -125,7 +145,10 @@ impl BadRequest {
             12 => Self::Source,
             13 => Self::NoPaymentKeys,
             14 => Self::Payment,
-            15 => Self::NoLedger,
+            15 => Self::Terms,
+            16 => Self::Evidence,
+            17 => Self::NoRuleKeys,
+            18 => Self::NoLedger,
             32 => Self::Handshake,
             _ => return None,
         })

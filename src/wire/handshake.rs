@@ -5,7 +5,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::frame::{BadRequest, Broken, HEADER_BYTES, RequestHeader};
-use super::request::Op;
+use super::op::Op;
 use crate::limits::STRANGER_FRAME_BYTES_MAX;
 
 /// Bytes of the longest name of a principal.

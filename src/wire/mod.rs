@@ -3,24 +3,35 @@
 //! The only room that knows the offsets of a frame. It does no I/O, keeps no
 //! state and never looks at what a request is about.
 
+mod attached;
 mod bodies;
 mod decode;
+mod evidence;
+mod fields;
 mod frame;
 mod handshake;
+mod keys;
+mod op;
 mod reply;
 mod request;
 mod seal;
 mod status;
+mod terms;
 mod told;
 
+pub use attached::Attached;
 pub use decode::{DecodeReplyError, Reply, ReplyBody, ReplyHead, decode_reply, peek_reply};
+pub use evidence::{Evidence, Ticket};
 pub use frame::{BadRequest, Broken, Decoded, HEADER_BYTES, decode_allowed, decode_request};
 pub use handshake::{
     Challenge, Challenged, Heard, Nonce, PRINCIPAL_BYTES, Proof, Said, decode_stranger,
     encode_authenticate, encode_challenge,
 };
+pub use keys::{BadKey, Keys, PasswordKeys, SECRET_BYTES_MIN, Salt, TicketKeys};
+pub use op::{Op, Operations};
 pub use reply::{ReplyWriter, reply_bytes_max};
-pub use request::{Op, Operations, Payment, Request, SendOrder, encode_request};
-pub use seal::{BadKey, PaymentKeys, SECRET_BYTES_MIN, Seal};
-pub use status::{Confirmed, Denial, NotOpen, Status};
-pub use told::{DetailPage, Hello, Ordered, Reveal, Row, Summary};
+pub use request::{Payment, Request, SendOrder, encode_request, encode_with};
+pub use seal::{PaymentKeys, Seal};
+pub use status::{Confirmed, Denial, Ineligible, NotOpen, RateLimit, Status, WrongPassword};
+pub use terms::{Password, Terms};
+pub use told::{DetailPage, Hello, Ordered, Reveal, Row, Summary, ToldTerms};

@@ -8,10 +8,10 @@ use super::bodies::{
 };
 use super::frame::HEADER_BYTES;
 use super::handshake::{Challenged, ChallengedBody};
-use super::request::Op;
+use super::op::Op;
 use super::status::Status;
 use super::told::{Ordered, Reveal, Row, Summary};
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, TERMS_BYTES_MAX};
 use crate::units::Cell;
 
 /// Appends replies to an outbox; the server's side of the codec.
@@ -30,7 +30,8 @@ pub fn reply_bytes_max(op: u8) -> usize {
         // The ports of at most 256 shards follow the head.
         Some(Op::Hello) => HEADER_BYTES + size_of::<HelloHead>() + 2 * 256,
         Some(Op::Show) => HEADER_BYTES + size_of::<SummaryBody>(),
-        Some(Op::Send) => HEADER_BYTES + size_of::<OrderedBody>(),
+        Some(Op::Send | Op::SendWith) => HEADER_BYTES + size_of::<OrderedBody>(),
+        Some(Op::Terms) => HEADER_BYTES + TERMS_BYTES_MAX,
         Some(Op::Reveal) => HEADER_BYTES + size_of::<RevealBody>(),
         Some(Op::Challenge) => HEADER_BYTES + size_of::<ChallengedBody>(),
         _ => HEADER_BYTES + size_of::<NumberBody>(),
@@ -95,6 +96,18 @@ impl<'a> ReplyWriter<'a> {
         let &Challenged { nonce, proof } = challenged;
         self.header(Status::Ok, 0, size_of::<ChallengedBody>());
         self.out.extend_from_slice(ChallengedBody { nonce, proof }.as_bytes());
+    }
+
+    /// The reply to `terms`, of which `put` appends the bytes.
+    pub fn terms(mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.out.len();
+        self.header(Status::Ok, 0, 0);
+        put(self.out);
+        // It is known only now how long they are.
+        let length = u16::try_from(self.out.len() - start).unwrap_or(u16::MAX);
+        if let Some(field) = self.out.get_mut(start..start + 2) {
+            field.copy_from_slice(&length.to_le_bytes());
+        }
     }
 
     /// The reply to `hello`.

@@ -3,111 +3,12 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::attached::Attached;
+use super::evidence::Evidence;
 use super::frame::{BadRequest, HEADER_BYTES, RequestHeader};
-use crate::limits::OPS;
+use super::op::Op;
+use super::terms::{Password, Terms};
 use crate::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
-
-/// The operation byte of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Op {
-    /// What server is this?
-    Hello = 1,
-    /// Order an envelope.
-    Send = 2,
-    /// Is anything left for me?
-    Grab = 3,
-    /// Take one share.
-    Claim = 4,
-    /// The summary of an envelope.
-    Show = 5,
-    /// Who got what, a page of it.
-    Detail = 6,
-    /// Take the rest back.
-    Cancel = 7,
-    /// A payment is confirmed.
-    Fund = 8,
-    /// An order that is not paid is withdrawn.
-    Void = 9,
-    /// What the draws came from.
-    Reveal = 10,
-    /// Who is there, on both sides?
-    Challenge = 19,
-    /// The proof of who asks.
-    Authenticate = 20,
-}
-
-impl Op {
-    /// The byte in the frame.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Hello => 1,
-            Self::Send => 2,
-            Self::Grab => 3,
-            Self::Claim => 4,
-            Self::Show => 5,
-            Self::Detail => 6,
-            Self::Cancel => 7,
-            Self::Fund => 8,
-            Self::Void => 9,
-            Self::Reveal => 10,
-            Self::Challenge => 19,
-            Self::Authenticate => 20,
-        }
-    }
-
-    /// The operation of a byte.
-    pub const fn from_code(code: u8) -> Option<Self> {
-        Some(match code {
-            1 => Self::Hello,
-            2 => Self::Send,
-            3 => Self::Grab,
-            4 => Self::Claim,
-            5 => Self::Show,
-            6 => Self::Detail,
-            7 => Self::Cancel,
-            8 => Self::Fund,
-            9 => Self::Void,
-            10 => Self::Reveal,
-            19 => Self::Challenge,
-            20 => Self::Authenticate,
-            _ => return None,
-        })
-    }
-}
-
-/// A set of operations: what one connection may ask for. One bit for each code,
-/// so that looking costs nothing beside the frame's header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Operations(u64);
-
-const _: () = assert!(OPS <= 64, "every operation has a bit of its own");
-
-impl Operations {
-    /// None at all.
-    pub const NOTHING: Self = Self(0);
-    /// Whatever there is.
-    pub const EVERYTHING: Self = Self(u64::MAX);
-
-    /// The set with one more.
-    #[must_use]
-    pub const fn with(self, op: Op) -> Self {
-        Self(self.0 | 1 << (op.code() & 63))
-    }
-
-    /// Whether nothing may be asked.
-    #[inline]
-    pub const fn is_nothing(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether the operation of this byte may be asked. Bytes above 63 share the
-    /// bits of others; they name no operation, and are refused as such.
-    #[inline]
-    pub const fn has(self, code: u8) -> bool {
-        self.0 >> (code & 63) & 1 != 0
-    }
-}
 
 /// An order for an envelope: what the sender wants, and where the money comes
 /// from. Idempotent by (sender, order).
@@ -218,6 +119,29 @@ pub enum Request {
         /// Which envelope.
         envelope: EnvelopeId,
     },
+    /// Orders an envelope whose terms say more than its money.
+    SendWith {
+        /// The order.
+        order: SendOrder,
+        /// Its [`Terms`].
+        terms: Attached,
+    },
+    /// A claim that shows what the terms ask for.
+    ClaimWith {
+        /// Which envelope.
+        envelope: EnvelopeId,
+        /// Who claims.
+        user: UserId,
+        /// The [`Evidence`].
+        evidence: Attached,
+    },
+    /// The terms, as far as a user may see them.
+    Terms {
+        /// Which envelope.
+        envelope: EnvelopeId,
+        /// Who looks.
+        user: UserId,
+    },
 }
 
 const _: () = assert!(size_of::<Request>() <= 64, "a request fits a line of the cache");
@@ -308,6 +232,9 @@ impl Request {
             Self::Fund { .. } => Op::Fund,
             Self::Void { .. } => Op::Void,
             Self::Reveal { .. } => Op::Reveal,
+            Self::SendWith { .. } => Op::SendWith,
+            Self::ClaimWith { .. } => Op::ClaimWith,
+            Self::Terms { .. } => Op::Terms,
         }
     }
 
@@ -315,7 +242,7 @@ impl Request {
     #[inline]
     pub fn envelope(&self) -> Option<EnvelopeId> {
         match *self {
-            Self::Hello { .. } | Self::Send(_) => None,
+            Self::Hello { .. } | Self::Send(_) | Self::SendWith { .. } => None,
             Self::Grab { envelope, .. }
             | Self::Claim { envelope, .. }
             | Self::Show { envelope }
@@ -323,7 +250,39 @@ impl Request {
             | Self::Cancel { envelope, .. }
             | Self::Fund { envelope, .. }
             | Self::Void { envelope, .. }
+            | Self::ClaimWith { envelope, .. }
+            | Self::Terms { envelope, .. }
             | Self::Reveal { envelope } => Some(envelope),
+        }
+    }
+
+    /// The order in it, with terms or without.
+    #[inline]
+    pub fn order(&self) -> Option<&SendOrder> {
+        match self {
+            Self::Send(order) | Self::SendWith { order, .. } => Some(order),
+            _ => None,
+        }
+    }
+
+    /// What lies beside it.
+    #[inline]
+    pub fn attached(&self) -> Option<Attached> {
+        match *self {
+            Self::SendWith { terms: attached, .. } | Self::ClaimWith { evidence: attached, .. } => {
+                Some(attached)
+            }
+            _ => None,
+        }
+    }
+
+    /// Where that is, to be changed when it is taken elsewhere.
+    pub fn attached_mut(&mut self) -> Option<&mut Attached> {
+        match self {
+            Self::SendWith { terms: attached, .. } | Self::ClaimWith { evidence: attached, .. } => {
+                Some(attached)
+            }
+            _ => None,
         }
     }
 
@@ -331,7 +290,7 @@ impl Request {
     pub(super) fn decode(op: u8, body: &[u8]) -> Result<Self, BadRequest> {
         match Op::from_code(op).ok_or(BadRequest::UnknownOp)? {
             Op::Hello => decode_hello(body_of(body)?),
-            Op::Send => decode_send(body_of(body)?),
+            Op::Send => order_of(body_of(body)?).map(Self::Send),
             Op::Grab => {
                 let (envelope, user) = body_of::<PairBody>(body)?.parts();
                 Ok(Self::Grab { envelope, user })
@@ -365,9 +324,41 @@ impl Request {
                 let body = body_of::<ShowBody>(body)?;
                 Ok(Self::Reveal { envelope: EnvelopeId(body.envelope.get()) })
             }
+            Op::SendWith => decode_send_with(body),
+            Op::ClaimWith => decode_claim_with(body),
+            Op::Terms => {
+                let (envelope, user) = body_of::<PairBody>(body)?.parts();
+                Ok(Self::Terms { envelope, user })
+            }
             Op::Challenge | Op::Authenticate => Err(BadRequest::Handshake),
         }
     }
+}
+
+/// What follows the first part of a body, and where in the frame it does.
+fn attached(body: &[u8], first: usize) -> Option<(&[u8], Attached)> {
+    let rest = body.get(first..)?;
+    let at = u16::try_from(HEADER_BYTES + first).ok()?;
+    Some((rest, Attached { at, bytes: u16::try_from(rest.len()).ok()? }))
+}
+
+/// The terms of a request are what a sender may say: a password as such.
+fn decode_send_with(body: &[u8]) -> Result<Request, BadRequest> {
+    let (order, _) = SendBody::ref_from_prefix(body).map_err(|_| BadRequest::BodyLength)?;
+    let order = order_of(order)?;
+    let (bytes, terms) = attached(body, size_of::<SendBody>()).ok_or(BadRequest::BodyLength)?;
+    match Terms::read(bytes).ok_or(BadRequest::Terms)?.password {
+        None | Some(Password::Said(_)) => Ok(Request::SendWith { order, terms }),
+        Some(Password::Kept { .. } | Password::Wanted) => Err(BadRequest::Terms),
+    }
+}
+
+fn decode_claim_with(body: &[u8]) -> Result<Request, BadRequest> {
+    let (pair, _) = PairBody::ref_from_prefix(body).map_err(|_| BadRequest::BodyLength)?;
+    let (envelope, user) = pair.parts();
+    let (bytes, evidence) = attached(body, size_of::<PairBody>()).ok_or(BadRequest::BodyLength)?;
+    Evidence::read(bytes).ok_or(BadRequest::Evidence)?;
+    Ok(Request::ClaimWith { envelope, user, evidence })
 }
 
 fn decode_hello(body: &HelloBody) -> Result<Request, BadRequest> {
@@ -377,11 +368,11 @@ fn decode_hello(body: &HelloBody) -> Result<Request, BadRequest> {
     Ok(Request::Hello { version: body.version.get() })
 }
 
-fn decode_send(body: &SendBody) -> Result<Request, BadRequest> {
+fn order_of(body: &SendBody) -> Result<SendOrder, BadRequest> {
     if body.reserved != [0; 2] {
         return Err(BadRequest::Reserved);
     }
-    Ok(Request::Send(SendOrder {
+    Ok(SendOrder {
         nonce: body.nonce.get(),
         source: MoneySource::from_code(body.source).ok_or(BadRequest::Source)?,
         sender: UserId(body.sender.get()),
@@ -392,7 +383,7 @@ fn decode_send(body: &SendBody) -> Result<Request, BadRequest> {
         lifetime_s: body.lifetime_s.get(),
         share_max: body.share_max.get(),
         split: Split::from_code(body.split).ok_or(BadRequest::Split)?,
-    }))
+    })
 }
 
 fn decode_fund(body: &FundBody) -> Result<Request, BadRequest> {
@@ -408,7 +399,7 @@ fn decode_fund(body: &FundBody) -> Result<Request, BadRequest> {
     })
 }
 
-/// Appends the frame of `request` to `out`.
+/// Appends the frame of a `request` without anything beside it to `out`.
 #[inline]
 pub fn encode_request(
     out: &mut impl for<'a> Extend<&'a u8>,
@@ -416,8 +407,22 @@ pub fn encode_request(
     budget_us: u32,
     request: &Request,
 ) {
+    encode_with(out, tag, budget_us, request, &[]);
+}
+
+/// Appends the frame of `request` and of the terms or the evidence that belong
+/// to it.
+#[inline]
+pub fn encode_with(
+    out: &mut impl for<'a> Extend<&'a u8>,
+    tag: u64,
+    budget_us: u32,
+    request: &Request,
+    beside: &[u8],
+) {
     let mut put = |body: &[u8]| {
-        let length = U16::new(u16::try_from(HEADER_BYTES + body.len()).unwrap_or(u16::MAX));
+        let bytes = HEADER_BYTES + body.len() + beside.len();
+        let length = U16::new(u16::try_from(bytes).unwrap_or(u16::MAX));
         let op = request.op().code();
         let header = RequestHeader {
             length,
@@ -428,13 +433,19 @@ pub fn encode_request(
         };
         out.extend(header.as_bytes());
         out.extend(body);
+        out.extend(beside);
     };
     match *request {
         Request::Hello { version } => {
             put(HelloBody { version: U32::new(version), reserved: U32::new(0) }.as_bytes());
         }
-        Request::Send(order) => put(send_body(&order).as_bytes()),
-        Request::Grab { envelope, user } | Request::Claim { envelope, user } => {
+        Request::Send(order) | Request::SendWith { order, .. } => {
+            put(send_body(&order).as_bytes());
+        }
+        Request::Grab { envelope, user }
+        | Request::Claim { envelope, user }
+        | Request::ClaimWith { envelope, user, .. }
+        | Request::Terms { envelope, user } => {
             put(PairBody::of(envelope, user).as_bytes());
         }
         Request::Cancel { envelope, sender } | Request::Void { envelope, sender } => {

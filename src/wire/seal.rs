@@ -5,11 +5,10 @@
 //! another that has the same key. Nothing here reads a file, and checking a
 //! seal allocates nothing.
 
-use std::fmt;
-
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use super::keys::{BadKey, Keys};
 use super::request::Payment;
 use crate::units::Cell;
 
@@ -17,49 +16,28 @@ use crate::units::Cell;
 /// other words gives no seal.
 const USE: &[u8] = b"hongbao fund 1";
 
-/// The shortest secret, in bytes: as much as the MAC's own length.
-pub const SECRET_BYTES_MIN: usize = 32;
-
 /// The 32 bytes of a seal.
 pub type Seal = [u8; 32];
 
-/// A secret that cannot be a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadKey {
-    /// It could be guessed.
-    #[error("the secret of key {0} is too short: make it 32 bytes (64 hex digits) or longer")]
-    Short(u32),
-    /// Two secrets under one id.
-    #[error("key {0} is there twice: give every key its own id")]
-    Twice(u32),
-}
+/// The keys whose seals a server believes.
+#[derive(Clone, Debug, Default)]
+pub struct PaymentKeys(Keys);
 
-/// The keys whose seals a server believes: more than one while they are changed.
-#[derive(Clone, Default)]
-pub struct PaymentKeys {
-    keys: Vec<(u32, Hmac<Sha256>)>,
+impl From<Keys> for PaymentKeys {
+    fn from(keys: Keys) -> Self {
+        Self(keys)
+    }
 }
 
 impl PaymentKeys {
     /// Adds a key; the payment system names it by `id` in what it seals.
     pub fn add(&mut self, id: u32, secret: &[u8]) -> Result<(), BadKey> {
-        if self.keys.iter().any(|key| key.0 == id) {
-            return Err(BadKey::Twice(id));
-        }
-        let fit = secret.len() >= SECRET_BYTES_MIN;
-        let keyed = fit.then(|| Hmac::new_from_slice(secret).ok()).flatten();
-        self.keys.push((id, keyed.ok_or(BadKey::Short(id))?));
-        Ok(())
+        self.0.add(id, secret)
     }
 
     /// Whether there is no key, so that no payment can be believed.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// How many keys there are.
-    pub fn len(&self) -> usize {
-        self.keys.len()
+        self.0.is_empty()
     }
 
     /// The seal of key `id` on a payment; `None` where there is no such key.
@@ -74,20 +52,12 @@ impl PaymentKeys {
     }
 
     fn mac(&self, id: u32, cell: Cell, payment: &Payment) -> Option<Hmac<Sha256>> {
-        let mut mac = self.keys.iter().find(|key| key.0 == id)?.1.clone();
-        mac.update(USE);
+        let mut mac = self.0.begin(id, USE)?;
         mac.update(&[cell]);
         mac.update(&payment.envelope.0.to_le_bytes());
         mac.update(&payment.payment.to_le_bytes());
         mac.update(&payment.amount.to_le_bytes());
         Some(mac)
-    }
-}
-
-impl fmt::Debug for PaymentKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids = self.keys.iter().map(|key| key.0); // a secret in a log would open envelopes
-        f.debug_list().entries(ids).finish()
     }
 }
 
@@ -125,14 +95,5 @@ mod tests {
             forged[bit / 8] ^= 1 << (bit % 8);
             assert!(!keys.is_sealed(1, 3, &PAYMENT, &forged), "bit {bit}");
         }
-    }
-
-    #[test]
-    fn keys_are_long_and_have_ids_of_their_own() {
-        let mut keys = keys();
-        assert_eq!(keys.add(1, &[9; 32]), Err(BadKey::Twice(1)));
-        assert_eq!(keys.add(3, &[9; 31]), Err(BadKey::Short(3)));
-        assert_eq!((keys.len(), keys.is_empty()), (2, false));
-        assert_eq!(format!("{keys:?}"), "[1, 2]", "no secret is shown");
     }
 }

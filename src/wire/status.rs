@@ -18,11 +18,16 @@ pub enum Status {
     NotOpen = 4,
     /// No such envelope here.
     NotFound = 5,
+    /// A rule of the envelope's keeps this user out, now or for good; `detail`
+    /// is an [`Ineligible`] code.
+    NotEligible = 6,
+    /// The envelope has a password, and this is not it; `detail` is a
+    /// [`WrongPassword`] code.
+    WrongPassword = 7,
     /// Who asks may not do this; `detail` is a [`Denial`] code.
     Denied = 8,
-    /// A limit of the sender's, or for a claim of the user's, was reached;
-    /// nothing was applied. It holds for the day or until envelopes close, so
-    /// there is no retry-after.
+    /// A limit was reached; nothing was applied; `detail` is a [`RateLimit`]
+    /// code. None of them is over after some time, so there is no retry-after.
     RateLimited = 9,
     /// Too much work; nothing was applied; `detail` is a retry-after in ms.
     Overloaded = 10,
@@ -44,6 +49,8 @@ impl Status {
             Self::Expired => 3,
             Self::NotOpen => 4,
             Self::NotFound => 5,
+            Self::NotEligible => 6,
+            Self::WrongPassword => 7,
             Self::Denied => 8,
             Self::RateLimited => 9,
             Self::Overloaded => 10,
@@ -62,6 +69,8 @@ impl Status {
             3 => Self::Expired,
             4 => Self::NotOpen,
             5 => Self::NotFound,
+            6 => Self::NotEligible,
+            7 => Self::WrongPassword,
             8 => Self::Denied,
             9 => Self::RateLimited,
             10 => Self::Overloaded,
@@ -93,6 +102,122 @@ impl NotOpen {
             Self::Cancelled => 0,
             Self::NotPaid => 1,
             Self::NeverPaid => 2,
+        }
+    }
+}
+
+/// Which rule keeps a user out: the `detail` of [`Status::NotEligible`]. The
+/// rules are checked in this order, and the first that is broken is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Ineligible {
+    /// It has not begun.
+    TooEarly = 0,
+    /// Its window is over.
+    TooLate = 1,
+    /// The sender may not claim.
+    Sender = 2,
+    /// Only the named users may.
+    NotNamed = 3,
+    /// The seed user must take a share first.
+    SeedFirst = 4,
+    /// No ticket was shown.
+    NoTicket = 5,
+    /// The ticket is of a key that the server does not have.
+    UnknownTicketKey = 6,
+    /// The ticket is not for this, or forged.
+    WrongTicket = 7,
+    /// The ticket's time is over.
+    TicketExpired = 8,
+    /// No position was shown.
+    NoPosition = 9,
+    /// The position is outside the place.
+    TooFar = 10,
+    /// Who got what is hidden until the envelope is over.
+    Hidden = 11,
+}
+
+impl Ineligible {
+    /// The number that travels in `detail`.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::TooEarly => 0,
+            Self::TooLate => 1,
+            Self::Sender => 2,
+            Self::NotNamed => 3,
+            Self::SeedFirst => 4,
+            Self::NoTicket => 5,
+            Self::UnknownTicketKey => 6,
+            Self::WrongTicket => 7,
+            Self::TicketExpired => 8,
+            Self::NoPosition => 9,
+            Self::TooFar => 10,
+            Self::Hidden => 11,
+        }
+    }
+
+    /// The meaning of a number.
+    pub const fn from_code(code: u32) -> Option<Self> {
+        Some(match code {
+            0 => Self::TooEarly,
+            1 => Self::TooLate,
+            2 => Self::Sender,
+            3 => Self::NotNamed,
+            4 => Self::SeedFirst,
+            5 => Self::NoTicket,
+            6 => Self::UnknownTicketKey,
+            7 => Self::WrongTicket,
+            8 => Self::TicketExpired,
+            9 => Self::NoPosition,
+            10 => Self::TooFar,
+            11 => Self::Hidden,
+            _ => return None,
+        })
+    }
+}
+
+/// What is wrong with a password: the `detail` of [`Status::WrongPassword`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum WrongPassword {
+    /// Not the one; the guess was counted.
+    Guessed = 0,
+    /// None was said; nothing was counted.
+    NotSaid = 1,
+    /// The server does not have the key any more under which it was kept.
+    KeyGone = 2,
+}
+
+impl WrongPassword {
+    /// The number that travels in `detail`.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Guessed => 0,
+            Self::NotSaid => 1,
+            Self::KeyGone => 2,
+        }
+    }
+}
+
+/// Which limit was reached: the `detail` of [`Status::RateLimited`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum RateLimit {
+    /// What a sender sends, or a user receives, a day, or has open.
+    Daily = 0,
+    /// The wrong guesses of this user at this envelope.
+    UserGuesses = 1,
+    /// The wrong guesses of all users at this envelope.
+    EnvelopeGuesses = 2,
+}
+
+impl RateLimit {
+    /// The number that travels in `detail`.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Daily => 0,
+            Self::UserGuesses => 1,
+            Self::EnvelopeGuesses => 2,
         }
     }
 }

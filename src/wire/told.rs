@@ -1,5 +1,6 @@
 //! What a reply tells, once it is decoded; and before it is written.
 
+use super::terms::Terms;
 use crate::units::{
     Cell, EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, UnixSeconds, UserId,
 };
@@ -78,6 +79,29 @@ pub struct Ordered {
     pub state: EnvelopeState,
     /// The hash that its draws are bound to.
     pub commitment: [u8; 32],
+}
+
+/// What `terms` tells: the terms of an envelope, without what the asker may not
+/// see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToldTerms(Vec<u8>);
+
+impl From<&Terms<'_>> for ToldTerms {
+    fn from(terms: &Terms<'_>) -> Self {
+        Self(terms.to_bytes())
+    }
+}
+
+impl ToldTerms {
+    /// The terms in these bytes, if they are that.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        Terms::read(bytes).map(|_| Self(bytes.to_vec()))
+    }
+
+    /// The terms.
+    pub fn terms(&self) -> Terms<'_> {
+        Terms::read(&self.0).unwrap_or_default() // they were read before
+    }
 }
 
 /// What `reveal` tells: the commitment, and what opens it once no coming amount

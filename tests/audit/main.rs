@@ -9,11 +9,12 @@ mod server;
 mod speed;
 
 use hongbao::audit::{Settings, Turnover};
-use hongbao::engine::{Cause, Claimed, Closed, Issued, Paid, Record};
+use hongbao::engine::{Cause, Claimed, Closed, Guessed, Issued, Paid, Record, TermsPart};
 use hongbao::units::{MoneySource, UserId};
+use hongbao::wire::Terms;
 use rig::{
-    AT, Writer, audit_of, claim, close, difference, envelope, order, paid, recycled, returned,
-    voided,
+    AT, SENDER, Writer, audit_of, claim, close, difference, envelope, order, paid, recycled,
+    returned, voided,
 };
 
 const SEGMENT: usize = 64 << 10;
@@ -149,6 +150,52 @@ fn a_draw_that_the_seed_does_not_give_is_found_where_asked_for() {
     audit_of(&writer.data(), OFFLINE).unwrap();
     let found = difference(audit_of(&writer.data(), Settings { draws: true, ..OFFLINE }));
     assert!(found.words.contains("the share is 32 fen, and its draw gives 33"), "{found}");
+}
+
+/// An order with terms, behind their parts.
+fn ordered_with(n: u32, terms: &Terms<'_>) -> Vec<Record> {
+    let parts: Vec<_> = TermsPart::cut(envelope(n), &terms.to_bytes()).collect();
+    let terms_parts = u8::try_from(parts.len()).unwrap();
+    let issued = Record::Issued(Issued { terms_parts, ..order(n, Vouched) });
+    parts.into_iter().map(Record::TermsPart).chain([issued]).collect()
+}
+
+#[test]
+fn shares_for_whom_the_terms_keep_out_are_found() {
+    let named: Vec<_> = (20..90_u64).map(u64::to_le_bytes).collect();
+    let nothing = Terms::default();
+    let guess = Record::Guessed(Guessed {
+        envelope: envelope(50),
+        user: UserId(22),
+        guesses: 0,
+        at: AT + 1,
+    });
+    let cases = [
+        (Terms { named: &named, ..nothing }, claim(50, 19, 34, 0), "user 19 out (NotNamed)"),
+        (Terms { not_before: Some(AT + 2), ..nothing }, claim(50, 22, 34, 0), "(TooEarly)"),
+        (Terms { not_after: Some(AT + 1), ..nothing }, claim(50, 22, 34, 0), "(TooLate)"),
+        (Terms { not_sender: true, ..nothing }, claim(50, SENDER, 34, 0), "(Sender)"),
+        (Terms { seed_user: Some(UserId(3)), ..nothing }, claim(50, 22, 34, 0), "(SeedFirst)"),
+        (Terms { greeting: b"luck", ..nothing }, guess, "the envelope has none"),
+    ];
+    for (terms, lie, words) in cases {
+        let mut records = ordered_with(50, &terms);
+        audit_of(&with(&records).data(), OFFLINE).unwrap();
+        records.push(lie);
+        let found = difference(audit_of(&with(&records).data(), OFFLINE));
+        assert!(found.words.contains(words), "{found} is not {words}");
+        assert_eq!(found.records.last().unwrap().1, lie);
+    }
+    let seeded = Terms { seed_user: Some(UserId(3)), named: &[], ..nothing };
+    let fair = [claim(50, 3, 34, 0), claim(50, 22, 33, 1)];
+    audit_of(&with(&[&ordered_with(50, &seeded)[..], &fair].concat()).data(), OFFLINE).unwrap();
+    let whole = ordered_with(50, &Terms { named: &named, ..nothing });
+    for missing in 0..whole.len() - 1 {
+        let mut cut = whole.clone();
+        cut.remove(missing);
+        let found = difference(audit_of(&with(&cut).data(), OFFLINE));
+        assert!(found.words.contains("terms of the order are missing"), "{found}");
+    }
 }
 
 #[test]

@@ -81,6 +81,7 @@ pub fn order(n: u32, source: MoneySource) -> Issued {
         at: AT,
         split: Split::Equal,
         source,
+        terms_parts: 0,
     }
 }
 

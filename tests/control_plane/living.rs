@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Gate, SenderLimits};
 use hongbao::journal::simulated::Disk;
 use hongbao::journal::{Identity, Position, Recovering};
 use hongbao::net::{Net, NetSettings, Waker};
@@ -75,6 +75,7 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),
         has_balances: false,
+        gate: Gate::default(),
         covers: Covers::new(Arc::clone(&bell)),
         bell: Arc::clone(&bell),
         board,

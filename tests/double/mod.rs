@@ -14,8 +14,8 @@ use hongbao::engine::partition_of;
 use hongbao::limits::DETAIL_ROWS_MAX;
 use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, UserId};
 use hongbao::wire::{
-    Confirmed, Decoded, Denial, NotOpen, Ordered, Payment, PaymentKeys, ReplyWriter, Request,
-    Reveal, Row, SendOrder, Status, Summary, decode_request,
+    BadRequest, Confirmed, Decoded, Denial, NotOpen, Ordered, Payment, PaymentKeys, ReplyWriter,
+    Request, Reveal, Row, SendOrder, Status, Summary, decode_request,
 };
 
 /// The seed of every envelope; equal shares do not need one.
@@ -186,6 +186,9 @@ impl Model {
                 }
             }
             Request::Void { envelope, sender } => self.void(writer, envelope, sender),
+            Request::SendWith { .. } | Request::ClaimWith { .. } | Request::Terms { .. } => {
+                writer.bare(Status::BadRequest, BadRequest::UnknownOp.code()); // an older server
+            }
             Request::Reveal { envelope } => match self.envelopes.get(&envelope.0) {
                 Some(found) => writer.reveal(&found.reveal(envelope)),
                 None => writer.bare(Status::NotFound, 0),

@@ -1,8 +1,8 @@
 //! What fits and what does not: records against the state, one at a time.
 
 use hongbao::engine::{
-    Cause, Claimed, Closed, Decision, Engine, Issued, Misfit, Outcome, Paid, Record, Recycled,
-    Returned, Voided, partition_of,
+    Cause, Claimed, Closed, Decision, Engine, Guessed, Issued, Misfit, Outcome, Paid, Record,
+    Recycled, Returned, TermsPart, Voided, partition_of,
 };
 use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId, VoidCause};
 use hongbao::wire::SendOrder;
@@ -77,7 +77,7 @@ fn last_share_takes_exactly_what_is_left() {
     assert_eq!(decision.outcome, Outcome::Claimed { amount: 60 });
     engine.apply(&Record::Claimed(last)).expect("fits");
     assert_refused(&mut engine, Record::Claimed(last), Misfit::NotOpen(envelope));
-    assert_eq!(engine.grab(envelope, UserId(77)), Outcome::SoldOut);
+    assert_eq!(engine.grab(envelope, UserId(77), Time(START)), Outcome::SoldOut);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn wild_record(dice: &mut Dice, first: &Issued) -> Record {
     let total = if dice.one_in(2) { first.total } else { wild(dice) };
     let sources = [MoneySource::Vouched, MoneySource::Balance, MoneySource::Payment];
     let source = dice.pick(&sources).expect("three sources");
-    match dice.below(7) {
+    match dice.below(9) {
         0 => Record::Issued(wild_issued(dice, envelope, sender, source)),
         1 => Record::Claimed(Claimed {
             envelope,
@@ -234,11 +234,29 @@ fn wild_record(dice: &mut Dice, first: &Issued) -> Record {
             let cause = dice.pick(&causes).expect("three causes");
             Record::Voided(Voided { envelope, sender, total, at, source, cause })
         }
-        _ => {
+        6 => {
             let payment = dice.below(3);
             Record::Returned(Returned { envelope, sender, payment, amount: total, at })
         }
+        7 => {
+            let (user, guesses) = (UserId(wild(dice)), dice.below_32(3));
+            Record::Guessed(Guessed { envelope, user, guesses, at })
+        }
+        _ => wild_part(dice, envelope),
     }
+}
+
+/// A part of terms, half of the time whole and good ones.
+fn wild_part(dice: &mut Dice, envelope: EnvelopeId) -> Record {
+    let mut part = TermsPart { envelope, number: 0, length: 7, bytes: [0; 64] };
+    part.bytes[..7].copy_from_slice(b"\x0b\x04\x00luck");
+    if dice.one_in(2) {
+        let at = usize::try_from(dice.below(9)).expect("a place");
+        part.bytes[at] = dice.word().to_le_bytes()[0];
+        part.number = dice.below_32(3).to_le_bytes()[0];
+        part.length = dice.below_32(70).to_le_bytes()[0];
+    }
+    Record::TermsPart(part)
 }
 
 fn wild_issued(
@@ -263,6 +281,7 @@ fn wild_issued(
         at: wild_32(dice),
         split: dice.pick(&splits).expect("three splits"),
         source,
+        terms_parts: u8::from(dice.one_in(2)),
     }
 }
 
@@ -305,7 +324,7 @@ fn a_stale_generation_is_not_found() {
     for generation in [0, 2, 3, u16::MAX] {
         let (partition, slot) = (envelope.partition(), envelope.slot());
         let stale = EnvelopeId::new(CELL, partition, slot, generation);
-        assert_eq!(engine.grab(stale, UserId(1)), Outcome::NotFound);
+        assert_eq!(engine.grab(stale, UserId(1), Time(START)), Outcome::NotFound);
         assert_eq!(engine.show(stale), None);
     }
 }

@@ -236,7 +236,7 @@ fn every_state_answers_every_operation_for_every_source() {
             None => assert!(matches!(claim.outcome, Outcome::Claimed { .. })),
         }
         let looked = refused(way).unwrap_or(Outcome::Winnable { shares_left: left });
-        assert_eq!(engine.grab(envelope, UserId(77)), looked);
+        assert_eq!(engine.grab(envelope, UserId(77), now), looked);
         let repeat = Outcome::Issued { envelope, state, repeated: true };
         only(engine.issue(&order(source, 1), Seed([7, 7]), now), repeat);
         let Some(revealed) = engine.reveal(envelope) else { panic!("it is there") };

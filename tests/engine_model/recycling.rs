@@ -66,7 +66,7 @@ fn a_closed_envelope_is_kept_for_its_retention_and_then_not_found() {
     let anew = fund(&mut engine, &order, ripe).expect("the order is forgotten");
     assert_eq!(anew, EnvelopeId(envelope.0 + 1), "the same slot in its next generation");
     assert_eq!(engine.show(envelope), None);
-    assert_eq!(engine.grab(anew, UserId(0)), Outcome::Winnable { shares_left: 3 });
+    assert_eq!(engine.grab(anew, UserId(0), ripe), Outcome::Winnable { shares_left: 3 });
 }
 
 #[test]

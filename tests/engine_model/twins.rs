@@ -309,7 +309,7 @@ impl Twins {
             .map(|amount| Outcome::AlreadyClaimed { amount })
             .or(plain.closed())
             .unwrap_or(Outcome::Winnable { shares_left: plain.shares_left() });
-        assert_eq!(self.engine.grab(envelope, user), expected);
+        assert_eq!(self.engine.grab(envelope, user, self.now), expected);
     }
 
     fn look(&mut self) {
@@ -444,7 +444,7 @@ impl Twins {
             return;
         }
         let (user, now, nothing) = (UserId(1), self.now, Outcome::NotFound);
-        assert_eq!(self.engine.grab(id, user), nothing);
+        assert_eq!(self.engine.grab(id, user, now), nothing);
         assert_eq!(self.engine.show(id), None);
         assert_eq!(self.engine.detail(id, 0, 9), nothing);
         assert_eq!(self.engine.rows(id, 0).count(), 0);

@@ -42,6 +42,7 @@ fn order(n: u32, sender: u64, total: u64, source: MoneySource) -> Record {
         at: 1_700_000_000,
         split: Split::Equal,
         source,
+        terms_parts: 0,
     })
 }
 

@@ -55,6 +55,7 @@ pub(crate) fn issued(id: u64, sender: u64, total: Fen, shares: u32, source: Mone
         at: 1000,
         split: Split::Equal,
         source,
+        terms_parts: 0,
     })
 }
 

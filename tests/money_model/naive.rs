@@ -258,6 +258,7 @@ impl Naive {
             }
             Record::Recycled(_) => return None,
             Record::Issued(_) => unreachable!("done above"),
+            Record::TermsPart(_) | Record::Guessed(_) => unreachable!("no order here has terms"),
         }
         Some(plain)
     }
@@ -346,7 +347,7 @@ impl Purses {
                 give(r.sender, r.amount);
                 self.outside -= i128::from(r.amount);
             }
-            Record::Recycled(_) => {}
+            Record::Recycled(_) | Record::TermsPart(_) | Record::Guessed(_) => {}
         }
     }
 }

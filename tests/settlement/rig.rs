@@ -76,6 +76,7 @@ pub fn some_record(choice: &mut Choice) -> Record {
         at,
         split: Split::Equal,
         source,
+        terms_parts: 0,
     })
 }
 

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Misfit, Record, Restoring, SenderLimits};
+use hongbao::engine::{
+    Capacity, Engine, EnvelopeLimits, Gate, Misfit, Record, Restoring, SenderLimits,
+};
 use hongbao::journal::simulated::{Disk, SimulatedStorage};
 use hongbao::journal::{
     Identity, Position, Recovered, Recovering, RecoveryError, Replica, SimulatedBackground, Unfit,
@@ -147,6 +149,7 @@ impl Server {
                     quiet: Arc::clone(&quiet),
                     payment_keys: keys(),
                     has_balances: true,
+                    gate: Gate::default(),
                     covers: Covers::new(Arc::clone(&bell)),
                     bell,
                     board: Arc::clone(&board),

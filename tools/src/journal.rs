@@ -276,6 +276,15 @@ pub(crate) fn record_words(record: &Record) -> String {
             let (amount, payment) = (yuan(r.amount), r.payment);
             format!("returned envelope {}: {amount} of payment {payment}", r.envelope)
         }
+        Record::TermsPart(p) => {
+            format!("terms    envelope {}: {} bytes, part {}", p.envelope, p.length, p.number)
+        }
+        Record::Guessed(g) => {
+            format!(
+                "guessed  envelope {} by user {}: wrong, after {}",
+                g.envelope, g.user, g.guesses
+            )
+        }
     }
 }
 
@@ -286,7 +295,8 @@ fn record_json(position: Position, batch: &BatchHeader, record: &Record) -> Valu
     json
 }
 
-/// What a record says. The seed stays out: it would tell the coming amounts.
+/// What a record says. The seed stays out, it would tell the coming amounts; and
+/// so do terms, which have a password's hash in them.
 pub(crate) fn record_fields(record: &Record) -> Value {
     match record {
         Record::Issued(f) => json!({
@@ -294,6 +304,7 @@ pub(crate) fn record_fields(record: &Record) -> Value {
             "payment": id(f.payment), "total_fen": f.total, "shares": f.shares,
             "share_max_fen": f.share_max, "lifetime_s": f.lifetime_s, "at": f.at,
             "split": f.split.code(), "source": f.source.code(), "pay_within_s": f.pay_within_s,
+            "terms_parts": f.terms_parts,
         }),
         Record::Claimed(c) => json!({
             "type": "claimed", "envelope": id(c.envelope), "user": id(c.user),
@@ -319,6 +330,13 @@ pub(crate) fn record_fields(record: &Record) -> Value {
         Record::Returned(r) => json!({
             "type": "returned", "envelope": id(r.envelope), "sender": id(r.sender),
             "payment": id(r.payment), "amount_fen": r.amount, "at": r.at,
+        }),
+        Record::TermsPart(p) => json!({
+            "type": "terms_part", "envelope": id(p.envelope), "number": p.number, "bytes": p.length,
+        }),
+        Record::Guessed(g) => json!({
+            "type": "guessed", "envelope": id(g.envelope), "user": id(g.user),
+            "guesses_before": g.guesses, "at": g.at,
         }),
     }
 }

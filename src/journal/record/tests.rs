@@ -1,6 +1,8 @@
 //! Any record and its bytes, both ways.
 
 use super::*;
+use crate::engine::{Guessed, TermsPart};
+use crate::limits::TERMS_PART_BYTES;
 use proptest::prelude::*;
 
 fn records() -> impl Strategy<Value = Record> {
@@ -23,6 +25,7 @@ fn records() -> impl Strategy<Value = Record> {
             pay_within_s: b[4],
             at: b[3],
             source: source(a[6]),
+            terms_parts: b[0].to_le_bytes()[0],
             split: [Split::Equal, Split::DoubleMean, Split::LineCutting]
                 [usize::try_from(b[3] % 3).unwrap()],
         })
@@ -36,7 +39,23 @@ fn records() -> impl Strategy<Value = Record> {
         let (envelope, [shares_claimed, at]) = (EnvelopeId(e), b);
         Record::Recycled(Recycled { envelope, shares_claimed, claimed, total, at })
     });
-    prop_oneof![claimed, issued, closed, recycled, payments()]
+    prop_oneof![claimed, issued, closed, recycled, payments(), with_terms()]
+}
+
+fn with_terms() -> impl Strategy<Value = Record> {
+    let part = any::<(u64, u8, [u8; 32], [u8; 32])>().prop_map(|(e, number, a, b)| {
+        let mut bytes = [0; TERMS_PART_BYTES];
+        bytes[..32].copy_from_slice(&a);
+        bytes[32..].copy_from_slice(&b);
+        let length = 1 + number % 64;
+        bytes[usize::from(length)..].fill(0);
+        Record::TermsPart(TermsPart { envelope: EnvelopeId(e), number, length, bytes })
+    });
+    let guessed = any::<(u64, u64, u32, u32)>().prop_map(|(e, user, guesses, at)| {
+        let (envelope, user) = (EnvelopeId(e), UserId(user));
+        Record::Guessed(Guessed { envelope, user, guesses, at })
+    });
+    prop_oneof![part, guessed]
 }
 
 fn payments() -> impl Strategy<Value = Record> {
