@@ -155,6 +155,7 @@ fn record(choice: &mut Choice) -> Record {
             at,
             split: Split::LineCutting,
             source,
+            terms_parts: 0,
         }),
         1 => Record::Closed(Closed { envelope, sender, refunded: a, cause: Cause::Expired, at }),
         2 => Record::Recycled(Recycled {

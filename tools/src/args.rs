@@ -20,6 +20,7 @@ use crate::money;
 use crate::settle::SettleCommand;
 use crate::stats::StatsArgs;
 use crate::target::TargetArgs;
+use crate::terms::{ClaimArgs, TermsArgs, TicketArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -57,7 +58,11 @@ pub(crate) enum Command {
     /// Look whether something is left; wins nothing
     Grab(PairArgs),
     /// Take one share
-    Claim(PairArgs),
+    Claim(ClaimArgs),
+    /// Make a ticket for a user, as the gateway of the user's group
+    Ticket(TicketArgs),
+    /// Show the terms of an envelope, as far as a user may see them
+    Terms(PairArgs),
     /// Show the summary of an envelope
     Show(EnvelopeArgs),
     /// List who got what
@@ -137,6 +142,8 @@ pub(crate) struct SendArgs {
     /// Your part of the commitment to the draws: any number
     #[arg(long, default_value_t = 0)]
     pub(crate) nonce: u32,
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
 }
 
 /// The sources of money, as a user names them.
@@ -249,7 +256,7 @@ pub(crate) struct CancelArgs {
     pub(crate) sender: UserId,
 }
 
-fn envelope(text: &str) -> Result<EnvelopeId, String> {
+pub(crate) fn envelope(text: &str) -> Result<EnvelopeId, String> {
     text.parse().map(EnvelopeId).map_err(|_| "an envelope is a whole number".into())
 }
 

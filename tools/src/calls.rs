@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use hongbao::client::Look;
 use hongbao::units::{EnvelopeState, MoneySource, Split};
-use hongbao::wire::{Row, Summary};
+use hongbao::wire::{Evidence, Row, Summary};
 use serde_json::{Value, json};
 
 use crate::args::{CancelArgs, EnvelopeArgs, PairArgs};
@@ -13,6 +13,7 @@ use crate::ledger;
 use crate::money::yuan;
 use crate::output::{Output, id};
 use crate::target::Target;
+use crate::terms::ClaimArgs;
 
 /// `hb grab`.
 pub(crate) fn grab(target: &Target, pair: &PairArgs, output: Output) -> Result<()> {
@@ -30,8 +31,14 @@ pub(crate) fn grab(target: &Target, pair: &PairArgs, output: Output) -> Result<(
 }
 
 /// `hb claim`.
-pub(crate) fn claim(target: &Target, pair: &PairArgs, output: Output) -> Result<()> {
-    let claimed = target.connect()?.claim(pair.envelope, pair.user)?;
+pub(crate) fn claim(target: &Target, args: &ClaimArgs, output: Output) -> Result<()> {
+    let (pair, evidence) = (&args.pair, args.evidence());
+    let mut client = target.connect()?;
+    let claimed = if evidence == Evidence::default() {
+        client.claim(pair.envelope, pair.user)?
+    } else {
+        client.claim_with(pair.envelope, pair.user, &evidence)?
+    };
     let json = json!({
         "envelope": id(pair.envelope), "user": id(pair.user),
         "amount_fen": claimed.amount, "repeated": claimed.repeated,

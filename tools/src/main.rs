@@ -26,6 +26,7 @@ mod settle;
 mod stats;
 mod stats_table;
 mod target;
+mod terms;
 mod verify;
 
 use std::process::ExitCode;
@@ -51,7 +52,9 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Fund(payment) => paying::fund(&target, &payment, output),
         Command::Void(by) => paying::void(&target, &by, output),
         Command::Grab(pair) => calls::grab(&target, &pair, output),
-        Command::Claim(pair) => calls::claim(&target, &pair, output),
+        Command::Claim(claim) => calls::claim(&target, &claim, output),
+        Command::Ticket(args) => terms::ticket(&target, &args, output),
+        Command::Terms(pair) => terms::show(&target, &pair, output),
         Command::Show(one) => calls::show(&target, &one, output),
         Command::Detail(one) => calls::detail(&target, &one, output),
         Command::Verify(args) => verify::run(&target, &args, output),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use hongbao::client::{ClientError, Funded, Refusal, Sent};
 use hongbao::payment_keys;
 use hongbao::units::{EnvelopeId, EnvelopeState, Fen, MoneySource};
-use hongbao::wire::{NotOpen, Payment, SendOrder, Status};
+use hongbao::wire::{NotOpen, Payment, SendOrder, Status, Terms};
 use serde_json::json;
 
 use crate::args::{CancelArgs, FundArgs, SendArgs};
@@ -15,6 +15,7 @@ use crate::exit::Usage;
 use crate::money::yuan;
 use crate::output::{Output, id};
 use crate::target::Target;
+use crate::terms;
 
 /// How long `hb send` waits for the ledger's word.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
@@ -23,7 +24,11 @@ const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) fn send(target: &Target, args: &SendArgs, output: Output) -> Result<()> {
     let order = order_of(args)?;
     let mut client = target.connect()?;
-    let sent = client.send(&order)?;
+    let terms_bytes = args.terms.bytes()?;
+    let sent = match Terms::read(&terms_bytes) {
+        Some(terms) if terms != Terms::default() => client.send_with(&order, &terms)?,
+        _ => client.send(&order)?,
+    };
     let waits = order.source == MoneySource::Balance && sent.state == EnvelopeState::Reserved;
     let state =
         if waits { client.await_money(sent.envelope, LEDGER_PATIENCE)?.state } else { sent.state };
@@ -92,19 +97,12 @@ fn order_of(args: &SendArgs) -> Result<SendOrder> {
 pub(crate) fn fund(target: &Target, args: &FundArgs, output: Output) -> Result<()> {
     let (keys, ids) =
         payment_keys::read(&args.key_file).map_err(|error| Usage(error.to_string()))?;
-    let key_id = match (args.key_id, &ids[..]) {
-        (Some(wanted), _) => wanted,
-        (None, &[only]) => only,
-        (None, _) => {
-            return Err(Usage(format!("{ids:?} are in the file: pick one with --key-id")).into());
-        }
-    };
+    let key_id = terms::one_of(&ids, args.key_id)?;
     let mut client = target.connect()?;
     let FundArgs { envelope, payment, amount, .. } = *args;
     let confirmed = Payment { envelope, payment, amount };
     let seal = keys.seal(key_id, client.hello().cell, &confirmed);
-    let seal =
-        seal.ok_or_else(|| Usage(format!("key {key_id} is not in the file: it has {ids:?}")))?;
+    let seal = seal.ok_or_else(|| terms::no_such_key(key_id, &ids))?;
     let funded = client.fund(&confirmed, key_id, seal)?;
     let (returned, repeated) = match funded {
         Funded::Opened { repeated } => (0, repeated),

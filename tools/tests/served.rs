@@ -163,3 +163,34 @@ fn the_demo_survives_its_crash_and_passes_its_audit() {
         "{told}"
     );
 }
+
+#[test]
+fn an_envelope_with_terms_is_sent_claimed_and_shown() {
+    let served = Served::start();
+    let send = ["send", "--sender", "7", "--order", "1", "--payment", "1", "--total", "88.00"];
+    let send = [&send[..], &["--shares", "2"]].concat();
+    let terms = ["--named", "12,11", "--place", "39.9087,116.3975,500", "--coupon", "C-1"];
+    let ordered = served.hb(&[&send[..], &terms, &["--greeting", "恭喜发财"]].concat());
+    let envelope = ordered["envelope"].as_str().unwrap();
+    let no = |code, words: &str, args: &[&str]| {
+        let output = hb(&[&["--addr", &served.addr], args].concat());
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(words), "{told}");
+    };
+    let here = ["--position", "39.9090,116.3970"];
+    no(1, "it is for others", &[&["claim", envelope, "13"], &here[..]].concat());
+    no(1, "at a place only", &["claim", envelope, "11"]);
+    no(1, "too far", &["claim", envelope, "11", "--position", "39.9,116.3975"]);
+    no(1, "conflict", &send);
+    served.hb(&[&["claim", envelope, "11"], &here[..]].concat());
+    let told = served.hb(&["terms", envelope, "11"]);
+    assert_eq!((&told["coupon"], &told["greeting"]), (&"C-1".into(), &"恭喜发财".into()));
+    assert_eq!((&told["named"][0], &told["place"]["radius_m"]), (&"11".into(), &500.into()));
+    assert_eq!(served.hb(&["terms", envelope, "12"])["coupon"], Value::Null);
+    let again = ["send", "--sender", "7", "--order", "2", "--payment", "1", "--total", "88.00"];
+    let again = [&again[..], &["--shares", "2"]].concat();
+    no(2, "impossible", &[&again[..], &["--not-before", "9", "--not-after", "9"]].concat());
+    no(1, "password_keys", &[&again[..], &["--password", "open sesame"]].concat());
+    no(2, "a place is", &[&again[..], &["--place", "39.9"]].concat());
+}
