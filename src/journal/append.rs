@@ -427,9 +427,10 @@ impl<S: Storage> Journal<S> {
             batch: self.chain.batch + 1,
             position: Position::of(self.base, self.start),
             time: self.chain.time.max(now),
-            durable_upto: match is_planted(Bug::CommittedAhead) {
-                true => Position::of(self.base, self.at),
-                false => self.synced,
+            durable_upto: if is_planted(Bug::CommittedAhead) {
+                Position::of(self.base, self.at)
+            } else {
+                self.synced
             },
         };
         let bytes = self.segment.bytes_mut().get_mut(self.start..self.at).unwrap_or_default();

@@ -123,10 +123,8 @@ impl Outlook {
     /// Before which position segments may go, if that is worth a look: both a
     /// restart, the follower and every subscriber must be past it.
     pub(super) fn may_free(&mut self) -> Option<Position> {
-        let keep_from = match is_planted(Bug::FreedEarly) {
-            true => Position(u64::MAX),
-            false => self.keep_from,
-        };
+        let keep_from =
+            if is_planted(Bug::FreedEarly) { Position(u64::MAX) } else { self.keep_from };
         let before = keep_from.min(self.followed.passed()).min(self.followed.held());
         let step = before.0.saturating_sub(self.freed.0);
         let worth = step >= FREE_STEP_BYTES || step > 0 && before == self.keep_from;
