@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hongbao::client::{Client, ClientError, Look, Refusal};
+use hongbao::config::LedgerPlace;
 use hongbao::units::{EnvelopeId, EnvelopeState, Place, Point, UserId};
 use hongbao::wire::{
     BadRequest, Evidence, Ineligible, Keys, NotOpen, Password, RateLimit, SendOrder, Status, Terms,
@@ -32,6 +33,7 @@ fn with_keys(dir: &Path) -> Config {
         ticket_keys: Some(keys(dir)),
         password_keys: Some(keys(dir)),
         guesses_per_user_max: 3,
+        ledger: LedgerPlace::Program, // whose word a test says itself
         ..config(&dir.join("data"))
     }
 }
