@@ -84,6 +84,30 @@ pub const PREPARE_WAIT_S: u64 = 30;
 /// How soon a segment that met a full disk is tried again, in milliseconds.
 pub const PREPARE_RETRY_MS: u64 = 500;
 
+/// Kinds of prizes in one campaign: what a page about it can list.
+pub const CAMPAIGN_KINDS_MAX: usize = 16;
+
+/// Slots of one campaign's plan: with prizes and seconds its status still fits
+/// one frame.
+pub const CAMPAIGN_SLOTS_MAX: usize = 64;
+
+/// Prizes of one campaign. Each takes 24 bytes of the tables from the start.
+pub const CAMPAIGN_PRIZES_MAX: u32 = 10_000_000;
+
+/// The longest campaign, in seconds.
+pub const CAMPAIGN_LIFETIME_S_MAX: u32 = 31 * 24 * 3600;
+
+/// Campaigns that one shard takes; each has a plan of about a page beside the
+/// tables of envelopes.
+pub const CAMPAIGNS_PER_SHARD_MAX: usize = 64;
+
+/// Campaigns of all shards that a shake is decided for where it arrives.
+/// Beyond them it is carried to the owner like any other request.
+pub const CAMPAIGNS_SHOWN_MAX: usize = 256;
+
+/// Seconds that the report of a campaign reaches back.
+pub const CAMPAIGN_SECONDS: usize = 60;
+
 /// Room for operation codes in tables by operation; codes are from 1.
 pub const OPS: usize = 24;
 

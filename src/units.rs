@@ -127,6 +127,9 @@ pub enum Split {
     DoubleMean = 1,
     /// Line cutting: the shares are the gaps between distinct random cuts.
     LineCutting = 2,
+    /// Prizes: the envelope is a campaign, its shares are prizes of a plan, and
+    /// they are won by shaking.
+    Prizes = 3,
 }
 
 impl Split {
@@ -136,6 +139,7 @@ impl Split {
             0 => Some(Self::Equal),
             1 => Some(Self::DoubleMean),
             2 => Some(Self::LineCutting),
+            3 => Some(Self::Prizes),
             _ => None,
         }
     }
@@ -146,6 +150,7 @@ impl Split {
             Self::Equal => 0,
             Self::DoubleMean => 1,
             Self::LineCutting => 2,
+            Self::Prizes => 3,
         }
     }
 }
@@ -348,7 +353,7 @@ mod tests {
 
     #[test]
     fn codes_go_both_ways() {
-        for split in [Split::Equal, Split::DoubleMean, Split::LineCutting] {
+        for split in [Split::Equal, Split::DoubleMean, Split::LineCutting, Split::Prizes] {
             assert_eq!(Split::from_code(split.code()), Some(split));
         }
         for code in 1..=6 {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use hongbao::client::Client;
 use hongbao::shard::Cover;
-use hongbao::units::{EnvelopeId, MoneySource, UserId};
-use hongbao::wire::{Payment, Request, SendOrder};
+use hongbao::units::{EnvelopeId, MoneySource, Split, UserId};
+use hongbao::wire::{Command, Payment, PlanPart, PlanTerms, Prize, Request, SendOrder, Slot};
 use hongbao::{Config, Server};
 use rig::{config, confirm, connect, key_file, order};
 
@@ -101,6 +101,36 @@ fn pay(server: &Server, client: &mut Client, number: u64) {
     }
 }
 
+/// A campaign of a slot that lasts, with its plan.
+fn sponsor(client: &mut Client) -> EnvelopeId {
+    let wanted = SendOrder { split: Split::Prizes, ..order(5, 77_777, 50_000, 10_000) };
+    let campaign = client.send(&wanted).unwrap().envelope;
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let start = u32::try_from(since).unwrap();
+    for part in [
+        PlanPart::Terms(PlanTerms { wins_max: 1, opens_at: start, fallback: 0 }),
+        PlanPart::Prize(0, Prize { amount: 5, count: 10_000 }),
+        PlanPart::Slot(0, Slot { start, length_s: 600, quota: 10_000 }),
+    ] {
+        client.campaign_plan(campaign, UserId(5), part).unwrap();
+    }
+    client.campaign_command(campaign, UserId(5), Command::Start).unwrap();
+    campaign
+}
+
+/// Shakes that win and that lose, and looks at the campaign.
+fn shake(client: &mut Client, campaign: EnvelopeId, number: u64) {
+    for user in 0..20 {
+        client.submit(&Request::Shake { campaign, user: UserId(number * 10 + user) });
+    }
+    client.submit(&Request::CampaignStatus { campaign });
+    client.submit(&Request::CampaignWins { campaign, user: UserId(number * 10) });
+    client.flush().unwrap();
+    while client.waiting() > 0 {
+        client.receive().unwrap();
+    }
+}
+
 #[test]
 fn the_loop_allocates_nothing_and_an_idle_server_sleeps() {
     let data = tempfile::tempdir().unwrap();
@@ -116,6 +146,7 @@ fn the_loop_allocates_nothing_and_an_idle_server_sleeps() {
     let server = Server::start(config).unwrap();
     let mut client = connect(&server);
     WATCHED.store(shard_thread(), Ordering::Relaxed);
+    let campaign = sponsor(&mut client);
 
     // Sends, wins, losses, repeats, looks, lists, refunds, payments and bad
     // requests, through several segments of 256 KiB.
@@ -138,7 +169,10 @@ fn the_loop_allocates_nothing_and_an_idle_server_sleeps() {
         let half = client.send(&order(n % 17, n + 1_000_000, 5000, 50)).unwrap().envelope;
         client.cancel(half, UserId(n % 17)).unwrap();
         pay(&server, &mut client, n + 10_000_000);
+        shake(&mut client, campaign, n);
     }
+    assert!(client.campaign_status(campaign).unwrap().head.won > 0);
+    client.cancel(campaign, UserId(5)).unwrap();
     drop(connect(&server)); // a connection that comes and goes
     client.show(EnvelopeId(0)).unwrap_err();
     let asked = ASKED.load(Ordering::Relaxed);

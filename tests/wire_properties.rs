@@ -5,14 +5,19 @@
 
 use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, Split, UserId};
 use hongbao::wire::{
-    Attached, Decoded, Evidence, HEADER_BYTES, Ordered, ReplyBody, ReplyWriter, Request, Reveal,
-    Row, SendOrder, Status, Summary, Terms, decode_reply, decode_request, encode_request,
-    encode_with, peek_reply,
+    Attached, Command, Decoded, Evidence, HEADER_BYTES, Ordered, PlanPart, ReplyBody, ReplyWriter,
+    Request, Reveal, Row, SendOrder, Status, Summary, Terms, decode_reply, decode_request,
+    encode_request, encode_with, peek_reply,
 };
 use proptest::prelude::*;
 
 fn a_split() -> impl Strategy<Value = Split> {
-    prop_oneof![Just(Split::Equal), Just(Split::DoubleMean), Just(Split::LineCutting)]
+    prop_oneof![
+        Just(Split::Equal),
+        Just(Split::DoubleMean),
+        Just(Split::LineCutting),
+        Just(Split::Prizes)
+    ]
 }
 
 fn a_source() -> impl Strategy<Value = MoneySource> {
@@ -39,6 +44,33 @@ prop_compose! {
     }
 }
 
+fn a_part() -> impl Strategy<Value = PlanPart> {
+    let parts = any::<(u8, u8, [u32; 3])>();
+    let part = |(part, number, numbers): (u8, u8, [u32; 3])| {
+        let [a, b, _] = numbers;
+        let numbers = if part % 3 == 1 { [a, b, 0] } else { numbers };
+        let number = if part % 3 == 0 { 0 } else { number % 16 };
+        PlanPart::of_numbers(part % 3, number, numbers).ok()
+    };
+    parts.prop_filter_map("no part of a plan", part)
+}
+
+fn about_a_campaign() -> impl Strategy<Value = Request> {
+    let pair = || (any::<u64>().prop_map(EnvelopeId), any::<u64>().prop_map(UserId));
+    prop_oneof![
+        pair().prop_map(|(campaign, user)| Request::Shake { campaign, user }),
+        (pair(), a_part()).prop_map(|((campaign, sponsor), part)| {
+            Request::CampaignPlan { campaign, sponsor, part }
+        }),
+        (pair(), any::<bool>()).prop_map(|((campaign, sponsor), start)| {
+            let command = if start { Command::Start } else { Command::Pause };
+            Request::CampaignCommand { campaign, sponsor, command }
+        }),
+        pair().prop_map(|(campaign, _)| Request::CampaignStatus { campaign }),
+        pair().prop_map(|(campaign, user)| Request::CampaignWins { campaign, user }),
+    ]
+}
+
 fn a_request() -> impl Strategy<Value = Request> {
     let pair = || (any::<u64>().prop_map(EnvelopeId), any::<u64>().prop_map(UserId));
     prop_oneof![
@@ -55,6 +87,7 @@ fn a_request() -> impl Strategy<Value = Request> {
         pair().prop_map(|(envelope, sender)| Request::Void { envelope, sender }),
         pair().prop_map(|(envelope, _)| Request::Reveal { envelope }),
         pair().prop_map(|(envelope, user)| Request::Terms { envelope, user }),
+        about_a_campaign(),
     ]
 }
 

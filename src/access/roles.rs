@@ -36,6 +36,11 @@ pub const TABLE: &[(Op, &[Role])] = &[
     (Op::SendWith, &[Issuer]),
     (Op::ClaimWith, &[Claimer]),
     (Op::Terms, &[Issuer, Claimer, Admin]),
+    (Op::Shake, &[Claimer]),
+    (Op::CampaignPlan, &[Issuer]),
+    (Op::CampaignCommand, &[Issuer]),
+    (Op::CampaignStatus, &[Issuer, Claimer, Admin]),
+    (Op::CampaignWins, &[Issuer, Claimer, Admin]),
     (Op::Challenge, &[]),
     (Op::Authenticate, &[]),
 ];

@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn names_of_operations_and_statuses_are_those_of_the_wire() {
-        assert_eq!([op_name(1), op_name(4), op_name(15)], ["hello", "claim", "op_15"]);
+        assert_eq!([op_name(1), op_name(4), op_name(23)], ["hello", "claim", "op_23"]);
         assert_eq!(
             [status_name(0), status_name(1), status_name(11), status_name(23)],
             ["ok", "already_claimed", "unavailable", "status_23"]

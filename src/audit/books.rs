@@ -55,7 +55,9 @@ impl Turnover {
             | Record::Voided(_)
             | Record::Recycled(_)
             | Record::TermsPart(_)
-            | Record::Guessed(_) => {}
+            | Record::Guessed(_)
+            | Record::Planned(_)
+            | Record::Commanded(_) => {}
         }
     }
 }
@@ -174,6 +176,8 @@ impl Books {
             Record::Voided(record) => account.void(record)?,
             Record::Returned(record) => account.give_back(record)?,
             Record::Guessed(record) => account.guess(record)?,
+            Record::Planned(record) => account.plan(record)?,
+            Record::Commanded(record) => account.command(record)?,
             Record::Issued(_) | Record::Recycled(_) | Record::TermsPart(_) => {}
         }
         Ok(())
@@ -240,5 +244,7 @@ pub(super) fn at(record: &Record) -> UnixSeconds {
         Record::Paid(r) => r.at,
         Record::Voided(r) => r.at,
         Record::Returned(r) => r.at,
+        Record::Planned(r) => r.at,
+        Record::Commanded(r) => r.at,
     }
 }

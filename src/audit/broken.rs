@@ -163,4 +163,44 @@ pub enum Broken {
         /// What its records come to.
         ours: (u32, Fen, Fen),
     },
+    /// A plan for an envelope that is no campaign.
+    #[error("the envelope is no campaign")]
+    NoCampaign,
+    /// A part of a plan that was started.
+    #[error("the plan was changed after the campaign had been started")]
+    PlanChanged,
+    /// The plan promises something else than was funded.
+    #[error(
+        "the campaign was started, and its prizes do not come to {shares} shares of {total} fen"
+    )]
+    PlanUnfunded {
+        /// The shares.
+        shares: u32,
+        /// The money, in fen.
+        total: Fen,
+    },
+    /// Started while it ran, or paused while it did not.
+    #[error("the campaign was told what it did already")]
+    CommandedTwice,
+    /// A win of a campaign that gave out nothing.
+    #[error("a prize was won before the campaign was started, or while it paused")]
+    NotRunning,
+    /// A win between slots.
+    #[error("a prize was won at {0}, in no slot of the plan")]
+    OutsideSlots(UnixSeconds),
+    /// More than the slots up to there allow.
+    #[error("a prize was won after all {planned} that were planned up to the end of its slot")]
+    OverPlan {
+        /// The quotas of the slots up to there.
+        planned: u64,
+    },
+    /// More than one user may win.
+    #[error("user {0} has won more than once in a slot, or more than the plan allows")]
+    OverCap(UserId),
+    /// A prize that is not there, or not any more.
+    #[error("a prize of {amount} fen was won, and none is left in the plan")]
+    NoSuchPrize {
+        /// The amount, in fen.
+        amount: Fen,
+    },
 }

@@ -6,9 +6,11 @@
 use std::collections::HashSet;
 
 use super::broken::{Broken, When};
+use super::campaign::Campaign;
 use super::rules::Rules;
 use crate::engine::{
-    Cause, Claimed, Closed, Guessed, Issued, Paid, Recycled, Returned, Voided, split,
+    Cause, Claimed, Closed, Commanded, Guessed, Issued, Paid, Planned, Recycled, Returned, Voided,
+    split,
 };
 use crate::limits::SHARE_FEN_MAX;
 use crate::units::{Fen, MoneySource, Seed, Split, UnixSeconds, UserId, VoidCause};
@@ -63,6 +65,8 @@ pub(super) struct Account {
     pub(super) claimed: Fen,
     pub(super) refunded: Fen,
     pub(super) holders: Holders,
+    /// What is promised beside, if its shares are prizes.
+    pub(super) campaign: Option<Box<Campaign>>,
 }
 
 /// Who has a share, as long as anybody else may get one.
@@ -127,6 +131,7 @@ impl Account {
             claimed: 0,
             refunded: 0,
             holders: Holders::nobody(),
+            campaign: (terms.split == Split::Prizes).then(Box::default),
         })
     }
 
@@ -161,7 +166,10 @@ impl Account {
             let drawn = self.draw();
             keep(drawn == amount, Broken::OtherDraw { amount, drawn })?;
         }
-        keep(self.holders.add(record.user), Broken::SecondShare(record.user))?;
+        match &mut self.campaign {
+            Some(campaign) => campaign.win(record, self.claims)?,
+            None => keep(self.holders.add(record.user), Broken::SecondShare(record.user))?,
+        }
         self.claims += 1;
         self.claimed += amount;
         if others == 0 {
@@ -178,7 +186,10 @@ impl Account {
     }
 
     fn draw(&self) -> Fen {
-        let Terms { split, seed, share_max, .. } = self.terms;
+        let Terms { split, seed, share_max, shares, .. } = self.terms;
+        if let Some(campaign) = &self.campaign {
+            return campaign.prize_at(seed, shares, self.claims);
+        }
         split::draw(split, seed, self.claims, self.left(), self.shares_left(), share_max)
     }
 
@@ -232,6 +243,18 @@ impl Account {
         keep(self.is_payment(record.payment), Broken::OtherPayment(record.payment))?;
         self.life = Life::Returned;
         Ok(())
+    }
+
+    /// A part of a campaign's plan was written.
+    pub(super) fn plan(&mut self, record: &Planned) -> Result<(), Broken> {
+        self.campaign.as_mut().ok_or(Broken::NoCampaign)?.plan(record)
+    }
+
+    /// A campaign was started or paused.
+    pub(super) fn command(&mut self, record: &Commanded) -> Result<(), Broken> {
+        keep(self.life == Life::Open, Broken::NotOpen(self.when()))?;
+        let (shares, total) = (self.terms.shares, self.terms.total);
+        self.campaign.as_mut().ok_or(Broken::NoCampaign)?.command(record, shares, total)
     }
 
     /// It is forgotten; the record says what it came to.

@@ -8,6 +8,7 @@
 mod against;
 mod books;
 mod broken;
+mod campaign;
 mod compare;
 mod envelope;
 mod opening;

@@ -5,9 +5,10 @@
 
 use super::AuditError;
 use super::books::Books;
+use super::campaign::Campaign;
 use super::envelope::{Account, Holders, Life, Terms};
 use super::rules::Rules;
-use crate::engine::{BadImage, Capacity, EnvelopeLimits, Kept, Restoring, SenderLimits};
+use crate::engine::{BadImage, Capacity, EnvelopeLimits, Kept, Record, Restoring, SenderLimits};
 use crate::journal::{RecoveryError, WholeJournal};
 use crate::units::{EnvelopeId, EnvelopeState, Fen};
 
@@ -43,8 +44,12 @@ impl Opening {
     }
 
     /// Whether what a record in this batch did is in the books already.
-    pub(super) fn has(&self, envelope: EnvelopeId, batch: u64) -> bool {
-        self.0.as_ref().is_some_and(|restoring| batch < restoring.kept_upto(envelope))
+    pub(super) fn has(&self, record: &Record, batch: u64) -> bool {
+        let envelope = record.envelope();
+        self.0.as_ref().is_some_and(|restoring| match record {
+            Record::Planned(_) | Record::Commanded(_) => batch < restoring.kept_plan_upto(envelope),
+            _ => batch < restoring.kept_upto(envelope),
+        })
     }
 }
 
@@ -76,6 +81,7 @@ fn open(restoring: &Restoring, books: &mut Books) {
         // The image was found sound, so its terms can be read.
         let rules = Rules::read(restoring.kept_terms(kept.envelope), kept.sender);
         account.rules = rules.unwrap_or_default();
+        account.campaign = campaign(restoring, kept.envelope);
         if account.life == Life::Open {
             for row in restoring.kept_rows(kept.envelope) {
                 account.holders.add(row.user);
@@ -83,6 +89,11 @@ fn open(restoring: &Restoring, books: &mut Books) {
         }
         books.open_with(kept.envelope, account);
     }
+}
+
+fn campaign(restoring: &Restoring, envelope: EnvelopeId) -> Option<Box<Campaign>> {
+    let (plan, phase) = restoring.kept_plan(envelope)?;
+    Some(Box::new(Campaign::kept(plan.parts(), phase, restoring.kept_rows(envelope))))
 }
 
 fn account(kept: &Kept) -> Account {
@@ -116,5 +127,6 @@ fn account(kept: &Kept) -> Account {
         claimed,
         refunded: if life == Life::Closed { kept.unclaimed } else { 0 },
         holders: Holders::nobody(),
+        campaign: None,
     }
 }

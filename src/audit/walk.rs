@@ -170,7 +170,7 @@ fn enter(
             return;
         }
         books.count(record);
-        let known = opening.has(record.envelope(), id.batch);
+        let known = opening.has(record, id.batch);
         let entered = if known { Ok(()) } else { books.enter(record) };
         let entered = entered.map_err(|broken| broken.to_string());
         let seen = against.as_mut().map_or(Ok(()), |against| against.see(shard, id, record));

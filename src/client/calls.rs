@@ -286,7 +286,7 @@ fn claimed(reply: &Reply) -> Result<Claimed, ClientError> {
     }
 }
 
-fn refused(reply: &Reply) -> ClientError {
+pub(super) fn refused(reply: &Reply) -> ClientError {
     match reply.status {
         Status::Ok | Status::AlreadyClaimed => ClientError::Unexpected,
         _ => ClientError::refused(reply),

@@ -108,6 +108,7 @@ impl std::fmt::Display for Refusal {
                 "conflict: the order number was used for another envelope, or the payment is not \
                  the order's, or the order is paid already; look at it with `show`"
             }
+            Status::NothingWon => "nothing won",
             Status::BadRequest => "bad request",
             Status::Ok | Status::AlreadyClaimed => "done",
         })?;
@@ -131,6 +132,10 @@ impl Refusal {
             detail if detail == NotOpen::NeverPaid.code() => {
                 "not open: its money never came, and it never will be; send a new order"
             }
+            detail if detail == NotOpen::NotBegun.code() => {
+                "not open: the campaign was not started, or nobody takes part yet"
+            }
+            detail if detail == NotOpen::Paused.code() => "not open: the campaign pauses",
             _ => "not open: the sender took it back",
         }
     }
@@ -208,6 +213,9 @@ impl Refusal {
             detail if detail == Denial::Proof.code() => {
                 "denied: the server does not know this key of yours; see its `keys`"
             }
+            detail if detail == Denial::ByShakingOnly.code() => {
+                "denied: the prizes of a campaign are won by shaking; use `hb campaign shake`"
+            }
             _ => "denied: only the sender may do this",
         }
     }
@@ -215,7 +223,7 @@ impl Refusal {
 
 impl ClientError {
     /// Whether another connection could bring the answer. Safe for every
-    /// operation of the protocol, because each is idempotent.
+    /// operation of the protocol: each is idempotent, but a shake, which is another try.
     pub fn is_broken_connection(&self) -> bool {
         matches!(self, Self::NoServer { .. } | Self::Broken { .. } | Self::Silent { .. })
     }

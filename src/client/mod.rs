@@ -11,6 +11,7 @@
 
 mod address;
 mod calls;
+mod campaigns;
 mod connection;
 mod error;
 mod routed;
@@ -19,6 +20,7 @@ mod stream;
 
 pub use address::{Address, BadAddress};
 pub use calls::{Claimed, Detail, Funded, Look, Refunded, Sent, Voided};
+pub use campaigns::{Shaken, Wins};
 pub use connection::{Connection, Settings};
 pub use error::{ClientError, Refusal};
 pub use routed::Client;

@@ -44,7 +44,7 @@ impl Client {
     /// Leaves all connections and makes the first one new; another server may
     /// listen by now, with another number of shards. What was submitted and
     /// not received is forgotten: the caller submits it again, which is safe
-    /// because every operation is idempotent.
+    /// because every operation is idempotent, but a shake: again, it is another try.
     pub fn reconnect(&mut self) -> Result<(), ClientError> {
         self.routes.clear();
         self.first.reconnect()?;

@@ -4,14 +4,17 @@
 //! decided here; it is checked that the record fits before anything is touched,
 //! and the tables derived from envelopes are kept in step.
 
+use super::campaign::Campaign;
 use super::class::SlotRef;
 use super::slots::Vacancy;
 use super::transition::ends_at;
 use super::{
-    Claimed, Closed, Engine, Issued, Misfit, Paid, Record, Recycled, Returned, TermsPart, Voided,
+    Claimed, Closed, Commanded, Engine, Issued, Misfit, Paid, Planned, Record, Recycled, Returned,
+    TermsPart, Voided,
 };
 use crate::planted::{Bug, is_planted};
-use crate::units::{MoneySource, UnixSeconds};
+use crate::units::{EnvelopeId, MoneySource, Split, UnixSeconds};
+use crate::wire::Row;
 
 impl Engine {
     /// Applies a record. On `Err` nothing has changed; no record whatsoever
@@ -28,6 +31,8 @@ impl Engine {
             Record::Returned(returned) => self.apply_returned(returned),
             Record::TermsPart(part) => self.stage(part),
             Record::Guessed(guessed) => self.slots.guess(guessed),
+            Record::Planned(planned) => self.apply_planned(planned),
+            Record::Commanded(commanded) => self.apply_commanded(commanded),
         }
     }
 
@@ -45,7 +50,9 @@ impl Engine {
         }
         let terms = self.staged.of(record).ok_or(Misfit::Contradiction(record.envelope))?;
         let (vacancy, tail) = self.slots.vacancy_for(record, terms)?;
-        if self.live >= self.capacity.envelopes {
+        let is_campaign = record.split == Split::Prizes;
+        let has_room = !is_campaign || self.campaigns.has_room();
+        if self.live >= self.capacity.envelopes || !has_room {
             return Err(Misfit::Full);
         }
         let page = match vacancy.page {
@@ -71,6 +78,9 @@ impl Engine {
         if let Some(senders) = &mut self.senders {
             senders.ordered(record.sender, record.total, record.at);
         }
+        if is_campaign {
+            self.campaigns.insert(Campaign::ordered(record.envelope));
+        }
         self.live += 1;
         Ok(())
     }
@@ -84,7 +94,11 @@ impl Engine {
 
     #[inline]
     fn apply_claimed(&mut self, record: &Claimed) -> Result<(), Misfit> {
-        let exhausted = self.slots.claim(record)?;
+        let claim = self.slots.claim(record)?;
+        if claim.is_win {
+            self.count_win(record);
+        }
+        let exhausted = claim.exhausted;
         if let Some(slot) = exhausted {
             self.end(slot, record.at);
         }
@@ -107,6 +121,26 @@ impl Engine {
         if let (Some(senders), Some(cold)) = (&mut self.senders, self.slots.cold(slot)) {
             senders.ended(cold.sender);
         }
+    }
+
+    #[cold]
+    fn count_win(&mut self, record: &Claimed) {
+        let &Claimed { envelope, user, amount, at, .. } = record;
+        if let Some(campaign) = self.campaigns.find_mut(envelope) {
+            campaign.count(&Row { user, amount, at });
+        }
+    }
+
+    fn apply_planned(&mut self, record: &Planned) -> Result<(), Misfit> {
+        self.campaign_mut(record.envelope)?.plan(record)
+    }
+
+    fn apply_commanded(&mut self, record: &Commanded) -> Result<(), Misfit> {
+        self.campaign_mut(record.envelope)?.command(record)
+    }
+
+    fn campaign_mut(&mut self, envelope: EnvelopeId) -> Result<&mut Campaign, Misfit> {
+        self.campaigns.find_mut(envelope).ok_or(Misfit::NotOpen(envelope))
     }
 
     fn apply_closed(&mut self, record: &Closed) -> Result<(), Misfit> {
@@ -161,6 +195,9 @@ impl Engine {
         self.retained_of(slot.class).remove(reference);
         if let (Some(senders), Some(cold)) = (&mut self.senders, self.slots.cold(reference)) {
             senders.forgot(cold.sender);
+        }
+        if slot.header.split == Split::Prizes {
+            self.campaigns.remove(record.envelope);
         }
         self.slots.free(&slot);
         self.vacancies.put(&mut self.slots, reference);

@@ -140,6 +140,33 @@ impl Slots {
         }
     }
 
+    /// How many claims of a campaign are this user's, and the latest of them.
+    /// All of a user's are met on the way from the first bucket to an empty one:
+    /// each was put where that way ended then, and none was ever taken out.
+    pub(super) fn wins_of(&self, slot: &Slot, user: UserId) -> Option<(u32, Row)> {
+        let (wins, latest) = if slot.class.is_large() {
+            self.wins_in_index(slot, user)
+        } else {
+            let ranks = 0..slot.header.claimed;
+            let of_user = ranks.filter(|&rank| self.row(slot, rank).user == user);
+            of_user.fold((0, 0), |(wins, _), rank| (wins + 1, rank))
+        };
+        (wins > 0).then(|| (wins, self.row(slot, latest)))
+    }
+
+    fn wins_in_index(&self, slot: &Slot, user: UserId) -> (u32, u32) {
+        let (mut wins, mut latest) = (0, 0);
+        let mut bucket = slot.first_bucket(user);
+        while let Some(rank) = self.bucket(slot, bucket).checked_sub(1) {
+            if self.arena.word(slot.users_at + index(rank)) == user.0 {
+                wins += 1;
+                latest = latest.max(rank);
+            }
+            bucket = slot.after(bucket);
+        }
+        (wins, latest)
+    }
+
     /// Two buckets a word; each holds a rank + 1, or 0 where it is empty.
     #[inline]
     fn bucket(&self, slot: &Slot, bucket: usize) -> u32 {

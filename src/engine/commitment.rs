@@ -18,9 +18,10 @@
 
 use sha2::{Digest, Sha256};
 
+use super::campaign::prizes;
 use super::split;
 use crate::units::{EnvelopeId, Fen, Seed, Split};
-use crate::wire::Row;
+use crate::wire::{Prize, Row};
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
@@ -104,6 +105,33 @@ pub fn verify(
     committed: &Hash,
     rows: impl IntoIterator<Item = Row>,
 ) -> Result<Hash, Unfaithful> {
+    let &Terms { split, shares, share_max, .. } = terms;
+    verify_with(terms, seed, committed, rows, |rank, left| {
+        split::draw(split, seed, rank, left, shares.saturating_sub(rank), share_max)
+    })
+}
+
+/// Like [`verify`], of a campaign: what was won follows from the seed and the
+/// kinds of prizes of its plan.
+pub fn verify_prizes(
+    terms: &Terms,
+    seed: Seed,
+    committed: &Hash,
+    prizes: &[Prize],
+    rows: impl IntoIterator<Item = Row>,
+) -> Result<Hash, Unfaithful> {
+    verify_with(terms, seed, committed, rows, |rank, _| {
+        prizes::amount(prizes, seed, terms.shares, rank)
+    })
+}
+
+fn verify_with(
+    terms: &Terms,
+    seed: Seed,
+    committed: &Hash,
+    rows: impl IntoIterator<Item = Row>,
+    draw: impl Fn(u32, Fen) -> Fen,
+) -> Result<Hash, Unfaithful> {
     if !split::feasible(terms.total, terms.shares, terms.share_max) {
         return Err(Unfaithful::Terms);
     }
@@ -112,14 +140,15 @@ pub fn verify(
     }
     let (mut left, mut last) = (terms.total, *committed);
     for (rank, row) in (0..).zip(rows) {
-        let shares_left = terms.shares.checked_sub(rank).filter(|&shares_left| shares_left > 0);
-        let shares_left = shares_left.ok_or(Unfaithful::Rows)?;
-        let drawn = split::draw(terms.split, seed, rank, left, shares_left, terms.share_max);
+        if rank >= terms.shares {
+            return Err(Unfaithful::Rows);
+        }
+        let drawn = draw(rank, left);
         let found = Fen::from(row.amount);
         if drawn != found {
             return Err(Unfaithful::Amount { rank, drawn, found });
         }
-        left -= drawn;
+        left = left.saturating_sub(drawn);
         last = receipt(&last, rank, &row);
     }
     Ok(last)

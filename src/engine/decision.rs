@@ -7,7 +7,7 @@ use crate::limits::{TERMS_PART_BYTES, TERMS_PARTS_MAX};
 use crate::units::{
     EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, UnixSeconds, UserId, VoidCause,
 };
-use crate::wire::{BadRequest, Ineligible, RateLimit, WrongPassword};
+use crate::wire::{BadRequest, Command, Ineligible, PlanPart, RateLimit, WrongPassword};
 
 /// A decision: what to tell, and what must be journalled first, if anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,41 @@ pub enum Outcome {
         /// How many rows the page has.
         count: u32,
     },
+    /// A prize of this kind was won.
+    Won {
+        /// Its amount.
+        amount: Fen,
+        /// Which kind of the plan.
+        kind: u32,
+    },
+    /// Nothing was won.
+    NothingWon {
+        /// What the plan tells losers.
+        fallback: u32,
+    },
+    /// This user has won what it may, in this slot or at all.
+    CapReached {
+        /// What was won last.
+        amount: Fen,
+    },
+    /// How many prizes a user has won.
+    Wins {
+        /// How many.
+        wins: u32,
+        /// What was won last; 0 where nothing was.
+        amount: Fen,
+    },
+    /// A part of a plan or a command to a campaign was taken.
+    Arranged {
+        /// Whether it was so before.
+        repeated: bool,
+    },
+    /// The campaign was not started, or nobody takes part yet.
+    NotBegun,
+    /// The campaign gives out nothing for the time being.
+    Paused,
+    /// Its shares are prizes: they are won by shaking, not claimed.
+    ByShakingOnly,
     /// No such envelope.
     NotFound,
     /// Only the sender may do this.
@@ -145,6 +180,10 @@ pub enum Record {
     TermsPart(TermsPart),
     /// A password was guessed wrong.
     Guessed(Guessed),
+    /// A part of a campaign's plan was written.
+    Planned(Planned),
+    /// A campaign was started or paused.
+    Commanded(Commanded),
 }
 
 impl Record {
@@ -161,6 +200,8 @@ impl Record {
             Self::Returned(returned) => returned.envelope,
             Self::TermsPart(part) => part.envelope,
             Self::Guessed(guessed) => guessed.envelope,
+            Self::Planned(planned) => planned.envelope,
+            Self::Commanded(commanded) => commanded.envelope,
         }
     }
 }
@@ -294,6 +335,28 @@ pub struct Returned {
     pub payment: u64,
     /// The money, in fen.
     pub amount: Fen,
+    /// When.
+    pub at: UnixSeconds,
+}
+
+/// See [`Record::Planned`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The campaign's envelope.
+    pub envelope: EnvelopeId,
+    /// What takes its place in the plan.
+    pub part: PlanPart,
+    /// When.
+    pub at: UnixSeconds,
+}
+
+/// See [`Record::Commanded`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commanded {
+    /// The campaign's envelope.
+    pub envelope: EnvelopeId,
+    /// What it was told to do.
+    pub command: Command,
     /// When.
     pub at: UnixSeconds,
 }

@@ -34,6 +34,8 @@ const _: () = assert!(256 * COUNTER_WORDS <= PAGE_WORDS);
 #[must_use = "large envelopes are not recycled until the image is ended"]
 pub struct ImageCursor {
     counters_done: bool,
+    /// Places of campaigns that were passed.
+    campaigns: usize,
     page: u32,
     slot: u32,
     rows: Option<RowsLeft>,
@@ -51,7 +53,7 @@ impl Engine {
     /// Begins a walk over the state.
     pub fn begin_image(&mut self) -> ImageCursor {
         self.images += 1;
-        ImageCursor { counters_done: false, page: 0, slot: 0, rows: None }
+        ImageCursor { counters_done: false, campaigns: 0, page: 0, slot: 0, rows: None }
     }
 
     /// The walk is done, or was given up.
@@ -81,6 +83,9 @@ impl Engine {
             self.copy_counters(position, out);
             return true;
         }
+        if self.copy_campaign(&mut cursor.campaigns, position, out) {
+            return true;
+        }
         if let Some(rows) = cursor.rows {
             cursor.rows = self.copy_rows(rows, position, out);
             return true;
@@ -90,6 +95,20 @@ impl Engine {
                 return true;
             }
             (cursor.page, cursor.slot) = (cursor.page + 1, 0);
+        }
+        false
+    }
+
+    /// The next campaign, if there is one.
+    fn copy_campaign(&self, place: &mut usize, position: u64, out: &mut Vec<u8>) -> bool {
+        while *place < self.campaigns.places() {
+            *place += 1;
+            if let Some(campaign) = self.campaigns.at(*place - 1) {
+                let (id, words) = (campaign.envelope.0, campaign.words());
+                self.put_head(Kind::Campaign, id, campaign.words().count(), position, out);
+                words.for_each(|word| out.extend_from_slice(word.as_bytes()));
+                return true;
+            }
         }
         false
     }

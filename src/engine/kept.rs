@@ -1,9 +1,9 @@
 //! What an image holds, envelope by envelope, for a reader that keeps accounts
 //! of its own and applies nothing.
 
-use super::Restoring;
+use super::{Plan, Restoring};
 use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, UnixSeconds, UserId};
-use crate::wire::Row;
+use crate::wire::{CampaignPhase, Row};
 
 /// An envelope as it was when its part of the image was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,19 @@ impl Restoring {
     pub fn kept_terms(&self, envelope: EnvelopeId) -> &[u8] {
         let slots = &self.engine.slots;
         slots.get(envelope).map_or(&[], |slot| slots.terms_bytes(&slot))
+    }
+
+    /// The plan of a campaign that was loaded, and where it was between its order
+    /// and its end.
+    pub fn kept_plan(&self, envelope: EnvelopeId) -> Option<(&Plan, CampaignPhase)> {
+        let campaign = self.engine.campaigns.find(envelope)?;
+        Some((&campaign.plan, campaign.phase))
+    }
+
+    /// Up to which position the plan of a campaign is in the image.
+    pub fn kept_plan_upto(&self, envelope: EnvelopeId) -> u64 {
+        let began = self.floors[usize::from(envelope.partition())];
+        self.engine.campaigns.find(envelope).map_or(began, |kept| began.max(kept.copied_at))
     }
 
     /// Up to which position the records of an envelope are in the image. They are

@@ -21,6 +21,7 @@ mod apply;
 mod arena;
 mod bits;
 mod buddy;
+pub mod campaign;
 mod claims;
 mod class;
 mod cold;
@@ -55,9 +56,10 @@ mod validate;
 mod wheel;
 mod words;
 
+pub use campaign::{CampaignView, Plan};
 pub use decision::{
-    Cause, Claimed, Closed, Decision, Guessed, Issued, Misfit, Outcome, Paid, Record, Recycled,
-    Returned, Revealed, TermsPart, Voided,
+    Cause, Claimed, Closed, Commanded, Decision, Guessed, Issued, Misfit, Outcome, Paid, Planned,
+    Record, Recycled, Returned, Revealed, TermsPart, Voided,
 };
 pub use eligibility::{Gate, GuessLimits};
 pub use hash::{mix, partition_of};
@@ -70,6 +72,7 @@ pub use slice::BadImage;
 pub use totals::Totals;
 pub use words::index;
 
+use campaign::Campaigns;
 use orders::Orders;
 use retained::Retained;
 use senders::Senders;
@@ -122,6 +125,7 @@ pub struct Engine {
     wheel: Wheel,
     retained: Retained,
     retained_large: Retained,
+    campaigns: Campaigns,
     /// Only where a sender has limits.
     senders: Option<Senders>,
     capacity: Capacity,
@@ -151,6 +155,7 @@ impl Engine {
             retained: Retained::new(capacity.envelopes),
             // Each has a page of its own at least.
             retained_large: Retained::new(slots.page_count()),
+            campaigns: Campaigns::new(),
             senders: Senders::new(capacity.envelopes, limits.senders),
             slots,
             capacity,
@@ -170,6 +175,7 @@ impl Engine {
         let archived = usize::from(PARTITIONS) * size_of::<Totals>();
         Slots::bytes(capacity.table_bytes)
             + Vacancies::BYTES
+            + Campaigns::BYTES
             + Orders::bytes(capacity.envelopes)
             + Senders::bytes(capacity.envelopes, &limits.senders)
             + Wheel::bytes()

@@ -18,7 +18,7 @@ use super::transition::came_to;
 use super::words::{high, index, low, narrow};
 use super::{Capacity, Engine, EnvelopeLimits, Issued, Misfit, Record, Totals};
 use crate::planted::{Bug, is_planted};
-use crate::units::{Cell, EnvelopeId, EnvelopeState, PARTITIONS, UnixSeconds, UserId};
+use crate::units::{Cell, EnvelopeId, EnvelopeState, PARTITIONS, Split, UnixSeconds, UserId};
 use crate::wire::Row;
 
 /// Records whose lines are loaded together, and orders that are entered
@@ -58,7 +58,7 @@ impl Restoring {
         Self { engine, shard, shards, positions, floors, seen: 0, loading: None }
     }
 
-    fn is_ours(&self, partition: u8) -> bool {
+    pub(super) fn is_ours(&self, partition: u8) -> bool {
         u16::from(partition).checked_rem(self.shards).is_some_and(|owner| owner == self.shard)
     }
 
@@ -74,6 +74,7 @@ impl Restoring {
             Kind::Page => self.load_page(&head, body),
             Kind::Large => self.load_large(&head, body),
             Kind::Rows => self.load_rows(&head, body),
+            Kind::Campaign => self.load_campaign(&head, body),
         }
     }
 
@@ -297,6 +298,7 @@ impl Restoring {
         if !self.is_ours(id.partition()) || end <= self.floors[usize::from(id.partition())] {
             return Ok(());
         }
+        self.plan_one(end, record)?;
         // The archive is as of the beginning of the image, whenever the page
         // was copied.
         self.engine.archived[usize::from(id.partition())].note(record);
@@ -315,7 +317,8 @@ impl Restoring {
             Record::Voided(voided) => self.engine.slots.void(voided).map(|_| ()),
             Record::Returned(returned) => self.engine.slots.give_back(returned),
             Record::Guessed(guessed) => self.engine.slots.guess(guessed),
-            Record::TermsPart(_) => Ok(()), // staged above
+            // Staged above, or part of a plan.
+            Record::TermsPart(_) | Record::Planned(_) | Record::Commanded(_) => Ok(()),
             Record::Recycled(recycled) => {
                 let slot = self.engine.slots.recyclable(recycled)?;
                 self.engine.slots.free(&slot);
@@ -372,6 +375,7 @@ impl Restoring {
             }
         }
         orders.enter(&mut self.engine)?;
+        self.engine.check_campaigns()?;
         self.engine.retained.sort();
         self.engine.retained_large.sort();
         for archived in &self.engine.archived {
@@ -405,6 +409,9 @@ impl Engine {
         self.totals.add(&sums_of(&slot, &cold));
         if class.is_large() {
             self.slots.arena.put(slot.at + POSITION_WORD, 0);
+        }
+        if slot.header.split == Split::Prizes {
+            self.recount(reference, &slot)?;
         }
         if slot.header.is_live() {
             self.wheel.link(&mut self.slots, reference, slot.header.expires_at, seen);

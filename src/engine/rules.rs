@@ -5,7 +5,10 @@
 
 use super::senders::SenderLimits;
 use super::{Issued, split};
-use crate::limits::{LINE_CUTTING_SHARES_MAX, PAY_WITHIN_S_MAX, TOTAL_FEN_MAX};
+use crate::limits::{
+    CAMPAIGN_LIFETIME_S_MAX, CAMPAIGN_PRIZES_MAX, LINE_CUTTING_SHARES_MAX, PAY_WITHIN_S_MAX,
+    TOTAL_FEN_MAX,
+};
 use crate::units::{Fen, MoneySource, Split, Time, UnixSeconds};
 use crate::wire::{BadRequest, SendOrder, Terms};
 
@@ -31,6 +34,9 @@ impl EnvelopeLimits {
     /// The first rule that the order breaks, if it breaks one. The lifetime
     /// must end before the seconds do.
     pub(super) fn check(&self, order: &SendOrder, now: Time) -> Result<(), BadRequest> {
+        if order.split == Split::Prizes {
+            return check_campaign(order, self.wait_of(order), now);
+        }
         let shares = u64::from(order.shares);
         let rules = [
             (self.allows_shares(order), BadRequest::Shares),
@@ -44,14 +50,16 @@ impl EnvelopeLimits {
 
     /// Whether there can be a moment in the life of an order's envelope at which
     /// its terms let somebody claim. Until when it lives is not known before it
-    /// is paid, so the latest counts.
-    pub(super) fn allow_terms(&self, order: &SendOrder, terms: &[u8], now: Time) -> bool {
-        let Some(terms) = Terms::read(terms) else { return false };
+    /// is paid, so the latest counts. A campaign has a plan in their place: who
+    /// shakes shows nothing.
+    pub(super) fn allow_terms(&self, order: &SendOrder, said: &[u8], now: Time) -> bool {
+        let Some(terms) = Terms::read(said) else { return false };
         let at = now.seconds();
         let over = end_of_days(at, self.wait_of(order), order.lifetime_s).unwrap_or(u32::MAX);
         terms.not_before.is_none_or(|from| from < over)
             && terms.not_after.is_none_or(|until| at < until)
             && !(terms.not_sender && terms.seed_user == Some(order.sender))
+            && (said.is_empty() || order.split != Split::Prizes)
     }
 
     fn allows_lifetime(&self, order: &SendOrder, now: Time) -> bool {
@@ -72,6 +80,22 @@ impl EnvelopeLimits {
         let by_mean = shares.saturating_mul(self.share_mean_fen_max);
         by_mean.min(self.total_fen_max).min(TOTAL_FEN_MAX)
     }
+}
+
+/// A campaign has bounds of its own: it is for a sponsor's crowd, not for a
+/// chat. Its prizes are capped by the plan alone.
+fn check_campaign(order: &SendOrder, wait_s: u32, now: Time) -> Result<(), BadRequest> {
+    let prizes = u64::from(order.shares);
+    let lifetime = (1..=CAMPAIGN_LIFETIME_S_MAX).contains(&order.lifetime_s)
+        && end_of_days(now.seconds(), wait_s, order.lifetime_s).is_some();
+    let rules = [
+        ((1..=CAMPAIGN_PRIZES_MAX).contains(&order.shares), BadRequest::Shares),
+        ((prizes..=TOTAL_FEN_MAX).contains(&order.total), BadRequest::Total),
+        (order.share_max == 0 && order.total <= prizes * split::cap(0), BadRequest::ShareMax),
+        (lifetime, BadRequest::Lifetime),
+        (may_name(order.source, order.payment), BadRequest::Payment),
+    ];
+    rules.into_iter().find(|&(kept, _)| !kept).map_or(Ok(()), |(_, broken)| Err(broken))
 }
 
 /// Line cutting is for groups, not for crowds.

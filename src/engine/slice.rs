@@ -31,6 +31,8 @@ pub(super) enum Kind {
     Large,
     /// Claims of a large envelope from a rank on, a user and a meta word each.
     Rows,
+    /// What is kept of a campaign beside its envelope; the subject is its id.
+    Campaign,
 }
 
 /// Words of a partition in a slice of counters: `partition | next large index`,
@@ -63,6 +65,7 @@ impl Head {
             Kind::Page => 2,
             Kind::Large => 3,
             Kind::Rows => 4,
+            Kind::Campaign => 8,
         };
         let first = u32::from_le_bytes([kind, VERSION, self.cell, 0]);
         let body_words = narrow(self.body_words);
@@ -82,6 +85,7 @@ impl Head {
             2 => Kind::Page,
             3 => Kind::Large,
             4 => Kind::Rows,
+            8 => Kind::Campaign,
             _ => return Err(BadImage::Version(version)),
         };
         let body_words = index(high(word(0)?));
@@ -129,7 +133,7 @@ mod tests {
 
     #[test]
     fn heads_come_back_from_their_words() {
-        for kind in [Kind::Counters, Kind::Page, Kind::Large, Kind::Rows] {
+        for kind in [Kind::Counters, Kind::Page, Kind::Large, Kind::Rows, Kind::Campaign] {
             let head =
                 Head { kind, cell: 7, body_words: 2, position: 1 << 40, subject: 9, first_rank: 3 };
             let words = head.words().into_iter().chain([5, 6]);

@@ -59,6 +59,8 @@ pub fn draw(
         Split::Equal => left.div_ceil(u64::from(shares_left)),
         Split::DoubleMean => double_mean(&mut draws, left, u64::from(shares_left)),
         Split::LineCutting => line_cutting(&mut draws, left, u64::from(shares_left)),
+        // A prize follows from its plan (`campaign`); without it there is no draw.
+        Split::Prizes => 1,
     };
     let (least, most) = bounds(left, shares_left, share_max);
     amount.min(most).max(least)

@@ -16,8 +16,16 @@ use super::{
     Cause, Claimed, Closed, Issued, Misfit, Paid, Recycled, Returned, Voided, partition_of, split,
 };
 use crate::planted::{Bug, is_planted};
-use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, UnixSeconds, VoidCause};
+use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, Split, UnixSeconds, VoidCause};
 use crate::wire::Row;
+
+/// What a claim led to.
+pub(super) struct Added {
+    /// The slot of an envelope that is exhausted by it.
+    pub(super) exhausted: Option<SlotRef>,
+    /// Whether it is a win of a campaign.
+    pub(super) is_win: bool,
+}
 
 impl Slots {
     /// The place that an order with these terms names, if it can have it, and
@@ -65,9 +73,9 @@ impl Slots {
         Some(slot)
     }
 
-    /// Adds a claim; gives the slot of an envelope that is exhausted by it.
+    /// Adds a claim. Only of a campaign a user may have several.
     #[inline]
-    pub(super) fn claim(&mut self, record: &Claimed) -> Result<Option<SlotRef>, Misfit> {
+    pub(super) fn claim(&mut self, record: &Claimed) -> Result<Added, Misfit> {
         let &Claimed { envelope, user, amount, rank, at } = record;
         let mut slot = self.get(envelope).ok_or(Misfit::NotOpen(envelope))?;
         if !slot.header.is_open() {
@@ -77,7 +85,8 @@ impl Slots {
         let fen = u64::from(amount);
         let (least, most) = split::bounds(header.unclaimed, header.shares_left(), header.share_max);
         let in_step = rank == rank_check(header.claimed) && (least..=most).contains(&fen);
-        if !in_step || self.rank_of(&slot, user).is_some() {
+        let is_win = header.split == Split::Prizes;
+        if !in_step || !is_win && self.rank_of(&slot, user).is_some() {
             return Err(Misfit::Contradiction(envelope));
         }
         self.seat(&slot, Row { user, amount, at });
@@ -88,7 +97,7 @@ impl Slots {
             slot.header.state = EnvelopeState::Exhausted;
         }
         self.put_progress(&slot);
-        Ok(exhausted.then(|| slot.reference()))
+        Ok(Added { exhausted: exhausted.then(|| slot.reference()), is_win })
     }
 
     /// Closes an envelope with money left.

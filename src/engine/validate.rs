@@ -18,7 +18,7 @@ use super::{
 use crate::limits::{DETAIL_ROWS_MAX, TERMS_PART_BYTES};
 use crate::planted::{Bug, is_planted};
 use crate::units::{
-    EnvelopeId, EnvelopeState, MoneySource, Seed, Time, UnixSeconds, UserId, VoidCause,
+    EnvelopeId, EnvelopeState, MoneySource, Seed, Split, Time, UnixSeconds, UserId, VoidCause,
 };
 use crate::wire::{BadRequest, Evidence, Ineligible, Row, SendOrder, Summary};
 
@@ -55,6 +55,9 @@ impl Engine {
         let allows = |senders: &Senders| senders.allow(order.sender, order.total, at);
         if !self.senders.as_ref().is_none_or(allows) {
             return Decision::only(Outcome::LimitReached);
+        }
+        if order.split == Split::Prizes && !self.campaigns.has_room() {
+            return Decision::only(Outcome::Full);
         }
         let Some(vacancy) = self.vacancy(order.sender, order.shares, tail) else {
             return Decision::only(Outcome::Full);
@@ -347,6 +350,9 @@ pub(super) fn refusal_now(header: &Header, now: Time) -> Option<Outcome> {
 #[inline]
 fn won(slot: &Slot, envelope: EnvelopeId, user: UserId, now: Time) -> Decision {
     let header = &slot.header;
+    if header.split == Split::Prizes {
+        return Decision::only(Outcome::ByShakingOnly);
+    }
     let (rank, left) = (header.claimed, header.unclaimed);
     let amount =
         split::draw(header.split, header.seed, rank, left, header.shares_left(), header.share_max);

@@ -133,7 +133,11 @@ impl Movement {
             }
             Record::Closed(c) => (Why::Refund, Account::Escrow, user(c.sender), c.refunded, c.at),
             Record::Returned(r) => (Why::Return, Account::Outside, user(r.sender), r.amount, r.at),
-            Record::Recycled(_) | Record::TermsPart(_) | Record::Guessed(_) => return None,
+            Record::Recycled(_)
+            | Record::TermsPart(_)
+            | Record::Guessed(_)
+            | Record::Planned(_)
+            | Record::Commanded(_) => return None,
         };
         Some(Self { why, from, to, amount, envelope: record.envelope(), at })
     }

@@ -165,13 +165,14 @@ mod tests {
 
     use super::*;
     use crate::engine::{
-        Cause, Claimed, Closed, Guessed, Issued, Paid, Record, Recycled, Returned, TermsPart,
-        Voided,
+        Cause, Claimed, Closed, Commanded, Guessed, Issued, Paid, Planned, Record, Recycled,
+        Returned, TermsPart, Voided,
     };
     use crate::journal::record;
     use crate::units::{EnvelopeId, MoneySource, Seed, Split, UserId, VoidCause};
+    use crate::wire::{Command, PlanPart, Slot};
 
-    fn a_record_of_each_kind() -> [Record; 9] {
+    fn a_record_of_each_kind() -> [Record; 11] {
         let envelope = EnvelopeId::new(7, 3, 9, 1);
         let mut bytes = [0; 64];
         bytes[..7].copy_from_slice(b"\x0b\x04\x00luck");
@@ -244,6 +245,12 @@ mod tests {
                 guesses: 9,
                 at: 1_700_000_007,
             }),
+            Record::Planned(Planned {
+                envelope,
+                part: PlanPart::Slot(3, Slot { start: 1_700_000_100, length_s: 60, quota: 500 }),
+                at: 1_700_000_007,
+            }),
+            Record::Commanded(Commanded { envelope, command: Command::Start, at: 1_700_000_008 }),
         ]
     }
 

@@ -26,6 +26,7 @@ mod pace;
 mod prepare;
 mod read_only;
 mod record;
+mod record_campaign;
 mod record_terms;
 mod recovery;
 mod refusal;

@@ -7,6 +7,9 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::record_campaign::{
+    CommandedBytes, PlannedBytes, commanded_bytes, decode_commanded, decode_planned, planned_bytes,
+};
 use super::record_terms::{
     GuessedBytes, TermsPartBytes, decode_guessed, decode_terms_part, guessed_bytes,
     terms_part_bytes,
@@ -24,6 +27,8 @@ const KIND_VOIDED: u8 = 6;
 const KIND_RETURNED: u8 = 7;
 pub(super) const KIND_TERMS_PART: u8 = 8;
 pub(super) const KIND_GUESSED: u8 = 9;
+pub(super) const KIND_PLANNED: u8 = 16;
+pub(super) const KIND_COMMANDED: u8 = 17;
 
 /// The length of the longest record.
 pub const RECORD_BYTES_MAX: usize = size_of::<IssuedBytes>();
@@ -182,6 +187,8 @@ pub(super) fn encoded_bytes(record: &Record) -> usize {
         Record::Returned(_) => size_of::<ReturnedBytes>(),
         Record::TermsPart(_) => size_of::<TermsPartBytes>(),
         Record::Guessed(_) => size_of::<GuessedBytes>(),
+        Record::Planned(_) => size_of::<PlannedBytes>(),
+        Record::Commanded(_) => size_of::<CommandedBytes>(),
     }
 }
 
@@ -199,6 +206,8 @@ pub(super) fn encode(record: &Record, seed: u32, out: &mut [u8]) {
         Record::Returned(r) => returned_bytes(r).write_to(out).is_ok(),
         Record::TermsPart(p) => terms_part_bytes(p).write_to(out).is_ok(),
         Record::Guessed(g) => guessed_bytes(g).write_to(out).is_ok(),
+        Record::Planned(p) => planned_bytes(p).write_to(out).is_ok(),
+        Record::Commanded(c) => commanded_bytes(c).write_to(out).is_ok(),
     };
     debug_assert!(fits, "a record's slot is as long as the record");
     if let Some((crc, rest)) = out.split_first_chunk_mut::<4>() {
@@ -328,6 +337,8 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreada
         KIND_RETURNED => size_of::<ReturnedBytes>(),
         KIND_TERMS_PART => size_of::<TermsPartBytes>(),
         KIND_GUESSED => size_of::<GuessedBytes>(),
+        KIND_PLANNED => size_of::<PlannedBytes>(),
+        KIND_COMMANDED => size_of::<CommandedBytes>(),
         _ => return Err(Unreadable),
     };
     let bytes = bytes.get(..length).ok_or(Unreadable)?;
@@ -343,6 +354,8 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreada
         KIND_RETURNED => Record::Returned(decode_returned(bytes)?),
         KIND_TERMS_PART => Record::TermsPart(decode_terms_part(bytes)?),
         KIND_GUESSED => Record::Guessed(decode_guessed(bytes)?),
+        KIND_PLANNED => Record::Planned(decode_planned(bytes)?),
+        KIND_COMMANDED => Record::Commanded(decode_commanded(bytes)?),
         _ => Record::Recycled(decode_recycled(bytes)?),
     };
     Ok((length, record))

@@ -1,9 +1,12 @@
 //! From a verdict to the reply that tells it.
 
-use crate::engine::{Engine, Outcome, Revealed};
+use super::campaigns::Campaigns;
+use crate::engine::{CampaignView, Engine, Outcome, Revealed};
 use crate::limits::{PROTOCOL_VERSION, RETRY_AFTER_MS_MAX};
 use crate::units::{Cell, Durability, EnvelopeId, EnvelopeState, UserId};
-use crate::wire::{Confirmed, Denial, NotOpen, Ordered, RateLimit, ReplyWriter, Reveal, Status};
+use crate::wire::{
+    CampaignHead, Confirmed, Denial, NotOpen, Ordered, RateLimit, ReplyWriter, Reveal, Status,
+};
 
 /// `detail` of a repeated `send`, `cancel` or `void`.
 const REPEATED: u32 = 1;
@@ -27,6 +30,8 @@ pub(super) enum Verdict {
     Revealed(EnvelopeId),
     /// Or the terms of this envelope, as this user may see them.
     Terms(EnvelopeId, UserId),
+    /// Or how this campaign stands.
+    Campaign(EnvelopeId),
     /// It asked for the server's facts.
     Hello,
     /// Who asks may not.
@@ -45,12 +50,14 @@ pub(super) fn answer(
     verdict: &Verdict,
     engine: &Engine,
     facts: &Facts,
+    campaigns: &Campaigns,
 ) -> Status {
     match verdict {
         Verdict::Decided(outcome, envelope) => tell(reply, outcome, engine, *envelope),
         Verdict::Summary(envelope) => tell_summary(reply, engine, *envelope),
         Verdict::Revealed(envelope) => tell_revealed(reply, engine, *envelope),
         Verdict::Terms(envelope, user) => tell_terms(reply, engine, *envelope, *user),
+        Verdict::Campaign(envelope) => tell_campaign(reply, engine, campaigns, *envelope),
         Verdict::Hello => {
             let durability = facts.durability.code();
             reply.hello(PROTOCOL_VERSION, facts.cell, durability, &facts.ports);
@@ -80,9 +87,17 @@ fn tell(
             reply.number(Status::Ok, 0, amount);
             return Status::Ok;
         }
-        Outcome::AlreadyClaimed { amount } => {
+        Outcome::AlreadyClaimed { amount } | Outcome::CapReached { amount } => {
             reply.number(Status::AlreadyClaimed, 0, amount);
             return Status::AlreadyClaimed;
+        }
+        Outcome::Won { amount, kind } => {
+            reply.number(Status::Ok, kind, amount);
+            return Status::Ok;
+        }
+        Outcome::Wins { wins, amount } if wins > 0 => {
+            reply.number(Status::Ok, wins, amount);
+            return Status::Ok;
         }
         Outcome::Winnable { shares_left } => {
             reply.number(Status::Ok, shares_left, 0);
@@ -99,6 +114,11 @@ fn tell(
             reply.detail(shares, claimed, from, count, engine.rows(envelope, from));
             return Status::Ok;
         }
+        Outcome::NothingWon { fallback } => (Status::NothingWon, fallback),
+        Outcome::Wins { .. } => (Status::NothingWon, 0),
+        Outcome::NotBegun => (Status::NotOpen, NotOpen::NotBegun.code()),
+        Outcome::Paused => (Status::NotOpen, NotOpen::Paused.code()),
+        Outcome::ByShakingOnly => (Status::Denied, Denial::ByShakingOnly.code()),
         Outcome::SoldOut => (Status::SoldOut, 0),
         Outcome::Expired => (Status::Expired, 0),
         Outcome::Cancelled => (Status::NotOpen, NotOpen::Cancelled.code()),
@@ -116,7 +136,9 @@ fn tell(
         // makes room.
         Outcome::Full => (Status::Unavailable, RETRY_AFTER_MS_MAX),
         Outcome::Invalid(reason) => (Status::BadRequest, reason.code()),
-        Outcome::Voided { repeated } => (Status::Ok, repeat(repeated)),
+        Outcome::Voided { repeated } | Outcome::Arranged { repeated } => {
+            (Status::Ok, repeat(repeated))
+        }
         Outcome::Funded { repeated } => {
             let told = if repeated { Confirmed::OpenedBefore } else { Confirmed::Opened };
             reply.number(Status::Ok, told.code(), 0);
@@ -139,6 +161,37 @@ fn tell_summary(reply: ReplyWriter<'_>, engine: &Engine, envelope: EnvelopeId) -
         return Status::NotFound;
     };
     reply.summary(&summary);
+    Status::Ok
+}
+
+#[cold]
+fn tell_campaign(
+    reply: ReplyWriter<'_>,
+    engine: &Engine,
+    campaigns: &Campaigns,
+    envelope: EnvelopeId,
+) -> Status {
+    let Some(view) = engine.campaign(envelope, campaigns.now()) else {
+        reply.bare(Status::NotFound, 0);
+        return Status::NotFound;
+    };
+    let CampaignView { plan, prizes, released, won, won_fen, .. } = view;
+    let (shakes, credited, seconds) = campaigns.report(envelope);
+    let head = CampaignHead {
+        state: view.state,
+        phase: view.phase,
+        terms: *plan.terms(),
+        ends_at: view.ends_at,
+        prizes,
+        released,
+        won,
+        credited,
+        won_fen,
+        shakes,
+    };
+    let kinds = plan.prizes().iter().copied().zip(view.won_by_kind.iter().copied());
+    let slots = plan.slots().iter().copied().zip(view.won_by_slot.iter().copied());
+    reply.campaign(&head, kinds, slots, seconds);
     Status::Ok
 }
 

@@ -114,6 +114,10 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
 
     #[inline]
     fn decide_own(&mut self, asked: &Asked, now: Time) -> Result<(), Fatal> {
+        if let Some(verdict) = self.drawn(asked) {
+            self.tell(asked, &verdict);
+            return Ok(());
+        }
         if self.mesh.shards() > 1
             && let Some(partition) = partition_asked(asked)
             && !self.mesh.is_own(partition)
@@ -122,16 +126,23 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             return Ok(());
         }
         let verdict = self.verdict(asked, now)?;
-        let reply = self.net.reply(asked, self.journal.appended());
-        let status = answer(reply, &verdict, &self.engine, &self.facts);
-        self.count(asked, status);
+        self.tell(asked, &verdict);
         Ok(())
+    }
+
+    #[expect(clippy::inline_always, reason = "as `verdict`")]
+    #[inline(always)]
+    fn tell(&mut self, asked: &Asked, verdict: &Verdict) {
+        let reply = self.net.reply(asked, self.journal.appended());
+        let status = answer(reply, verdict, &self.engine, &self.facts, &self.campaigns);
+        self.count(asked, status);
     }
 
     #[inline]
     fn decide_for(&mut self, parcel: &mut Parcel, asked: &Asked, now: Time) -> Result<(), Fatal> {
         let verdict = self.verdict(asked, now)?;
-        let status = answer(parcel.reply(asked), &verdict, &self.engine, &self.facts);
+        let reply = parcel.reply(asked);
+        let status = answer(reply, &verdict, &self.engine, &self.facts, &self.campaigns);
         self.count(asked, status);
         Ok(())
     }
@@ -174,7 +185,18 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         }
         match *request {
             Request::Claim { envelope, user } if self.receiving.is_some() => {
-                self.claim_within_limits(envelope, user, now)
+                let decision = self.engine.claim(envelope, user, now);
+                self.within_limits(&decision, request, now)
+            }
+            Request::Shake { campaign, user } if self.receiving.is_some() => {
+                let decision = self.engine.shake(campaign, user, now);
+                self.within_limits(&decision, request, now)
+            }
+            Request::CampaignPlan { .. }
+            | Request::CampaignCommand { .. }
+            | Request::CampaignWins { .. } => self.decide_campaign(request, now),
+            Request::CampaignStatus { campaign } => {
+                self.look(Verdict::Campaign(campaign), request, now)
             }
             Request::Fund { .. } | Request::Void { .. } => self.decide_paying(request, now),
             Request::SendWith { .. } | Request::ClaimWith { .. } => {
@@ -272,6 +294,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
                 self.issue(order, &[], seed, now)
             }
             Request::Cancel { envelope, sender } => self.engine.cancel(envelope, sender, now),
+            Request::Shake { campaign, user } => self.engine.shake(campaign, user, now),
             // These have been answered before they come here.
             Request::Fund { .. }
             | Request::Void { .. }
@@ -280,6 +303,10 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             | Request::SendWith { .. }
             | Request::ClaimWith { .. }
             | Request::Terms { .. }
+            | Request::CampaignPlan { .. }
+            | Request::CampaignCommand { .. }
+            | Request::CampaignStatus { .. }
+            | Request::CampaignWins { .. }
             | Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),
         }
     }

@@ -115,6 +115,12 @@ impl Outlook {
         self.keep_from
     }
 
+    /// Up to where the follower's derived state is durable; all ones where nobody
+    /// follows.
+    pub(super) fn passed(&self) -> Position {
+        self.followed.passed()
+    }
+
     /// A checkpoint was made: a restart needs less.
     pub(super) fn keep_from(&mut self, position: Position) {
         self.keep_from = position;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 
 use super::bell::Bell;
+use super::campaigns::Crowd;
 use crate::journal::{Committed, Position};
 use crate::limits::{
     PARCEL_ATTACHED_BYTES, PARCEL_REPLY_BYTES, PARCEL_REQUESTS, PARCELS_PER_PAIR_MIN,
@@ -130,6 +131,8 @@ pub struct Mesh {
     own: usize,
     /// By shard; the entry of our own is `None`.
     peers: Vec<Option<Peer>>,
+    /// What all shards know of the campaigns.
+    crowd: Arc<Crowd>,
     /// The highest position that an answered parcel reveals.
     revealed: Position,
     /// The highest that a sealed one reveals.
@@ -153,6 +156,7 @@ impl Mesh {
         let shards = bells.len();
         let (asking, answering) = (lanes(shards), lanes(shards));
         let parcels = parcels_per_pair(shards);
+        let crowd = Arc::new(Crowd::between(shards));
         let peer = |own: usize, other: usize| {
             (own != other).then(|| Peer {
                 free: (0..parcels).map(|_| Parcel::empty()).collect(),
@@ -171,6 +175,7 @@ impl Mesh {
             .map(|own| Self {
                 own,
                 peers: (0..shards).map(|other| peer(own, other)).collect(),
+                crowd: Arc::clone(&crowd),
                 revealed: Position::default(),
                 sealed_reveals: Position::default(),
             })
@@ -182,6 +187,12 @@ impl Mesh {
         let asked = PARCEL_REQUESTS * size_of::<Asked>() + PARCEL_ATTACHED_BYTES;
         let parcel = asked + PARCEL_REPLY_BYTES;
         shards * shards.saturating_sub(1) * parcels_per_pair(shards) * parcel
+            + Crowd::memory_bytes(shards)
+    }
+
+    /// What all shards know of the campaigns.
+    pub(super) fn crowd(&self) -> Arc<Crowd> {
+        Arc::clone(&self.crowd)
     }
 
     /// How many shards there are.

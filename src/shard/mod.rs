@@ -8,6 +8,7 @@ mod answer;
 mod bell;
 mod board;
 mod buckets;
+mod campaigns;
 mod checkpoint;
 mod clock;
 mod counters;

@@ -62,11 +62,25 @@ impl Pressure {
         let times = waited_us / self.wait_us_max.max(1);
         match Op::from_code(op) {
             Some(Op::Send | Op::SendWith | Op::Detail) => self.level < 1 && times < 1,
-            Some(Op::Grab | Op::Show | Op::Reveal | Op::Terms) => {
-                self.level < 2 && times < LOOKS_AT
-            }
+            Some(
+                Op::Grab
+                | Op::Show
+                | Op::Reveal
+                | Op::Terms
+                | Op::CampaignStatus
+                | Op::CampaignWins,
+            ) => self.level < 2 && times < LOOKS_AT,
             // Money that came must land, and what is to go back must go.
-            Some(Op::Claim | Op::ClaimWith | Op::Cancel | Op::Fund | Op::Void) => times < CLAIMS_AT,
+            Some(
+                Op::Claim
+                | Op::ClaimWith
+                | Op::Cancel
+                | Op::Fund
+                | Op::Void
+                | Op::Shake
+                | Op::CampaignPlan
+                | Op::CampaignCommand,
+            ) => times < CLAIMS_AT,
             Some(Op::Hello | Op::Challenge | Op::Authenticate) | None => true,
         }
     }

@@ -14,7 +14,7 @@ use super::turn::{Fatal, Shard};
 use crate::engine::{Claimed, Decision, Engine, Outcome, Record};
 use crate::journal::{Committed, Storage};
 use crate::net::{Asked, Kernel};
-use crate::units::{EnvelopeId, Stamp, Time, UserId};
+use crate::units::{Stamp, Time};
 use crate::wire::Request;
 
 /// When to ask again after a limit was met for claims that are not committed
@@ -79,28 +79,16 @@ impl Receiving {
 }
 
 impl<S: Storage, K: Kernel> Shard<S, K> {
-    /// Decides about a claim like `verdict`, within the limits.
+    /// Makes a decision about a claim or a shake true like `verdict`, within the
+    /// limits.
     #[inline(never)] // the path without limits stays as short as it is
-    pub(super) fn claim_within_limits(
+    pub(super) fn within_limits(
         &mut self,
-        envelope: EnvelopeId,
-        user: UserId,
-        now: Time,
-    ) -> Result<Verdict, Fatal> {
-        let decision = self.engine.claim(envelope, user, now);
-        self.settle_claim(decision, &Request::Claim { envelope, user }, now)
-    }
-
-    /// Counts what a claim was decided to receive, where that is limited, and
-    /// makes it true.
-    pub(super) fn settle_claim(
-        &mut self,
-        decision: Decision,
+        decision: &Decision,
         request: &Request,
         now: Time,
     ) -> Result<Verdict, Fatal> {
-        let Decision { mut outcome, record } = decision;
-        let envelope = request.envelope().unwrap_or_default();
+        let &Decision { mut outcome, record } = decision;
         if let Some(record) = record {
             match self.count_share(&record) {
                 Counting::Counted if self.make_true(&record, now)? => {}
@@ -117,7 +105,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         {
             outcome = Outcome::Full;
         }
-        Ok(Verdict::Decided(outcome, envelope))
+        Ok(Verdict::Decided(outcome, request.envelope().unwrap_or_default()))
     }
 
     #[inline]

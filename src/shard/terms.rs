@@ -39,7 +39,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             return Ok(self.nonsense(BadRequest::Evidence));
         };
         let decision = self.engine.claim_with(envelope, user, &evidence, &self.gate, now);
-        self.settle_claim(decision, request, now)
+        self.within_limits(&decision, request, now)
     }
 
     fn send_with(

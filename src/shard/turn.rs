@@ -11,6 +11,7 @@ use rand_chacha::ChaCha12Rng;
 use super::answer::Facts;
 use super::bell::Bell;
 use super::board::{Board, Phase};
+use super::campaigns::Campaigns;
 use super::checkpoint::Checkpoints;
 use super::clock::Clock;
 use super::counters::{ShardCounters, TableFill};
@@ -20,7 +21,7 @@ use super::mesh::Mesh;
 use super::pressure::Pressure;
 use super::receive::Receiving;
 use crate::engine::{Engine, Gate, Misfit};
-use crate::journal::{CheckpointInfo, CommitFailed, Committed, Journal, Storage};
+use crate::journal::{CheckpointInfo, CommitFailed, Committed, Journal, Position, Storage};
 use crate::limits::{FRAME_BYTES_MAX, IDLE_MARK_AFTER};
 use crate::net::{Inbox, Kernel, Net, Uring};
 use crate::units::{Cell, Durability, Stamp, Time};
@@ -132,6 +133,7 @@ pub struct Shard<S: Storage, K = Uring> {
     pub(super) checkpoints: Checkpoints,
     pub(super) receiving: Option<Receiving>,
     pub(super) outlook: Outlook,
+    pub(super) campaigns: Campaigns,
     pub(super) facts: Facts,
     pub(super) seeds: ChaCha12Rng,
     pub(super) payment_keys: PaymentKeys,
@@ -147,6 +149,8 @@ pub struct Shard<S: Storage, K = Uring> {
     pub(super) round_at: Stamp,
     /// Requests decided in this turn.
     pub(super) answered: u64,
+    /// Everything before this is committed.
+    pub(super) committed_upto: Position,
     clock: Clock,
     stop: Arc<AtomicBool>,
     quiet: Arc<AtomicUsize>,
@@ -177,8 +181,11 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         if let Some(info) = &settings.checkpoint {
             counters.checkpoints.note(info);
         }
+        let campaigns = Campaigns::new(mesh.crowd(), mesh.own(), &engine);
         let mut shard = Self {
             net,
+            campaigns,
+            committed_upto: Position(0),
             engine,
             journal,
             mesh,
@@ -255,6 +262,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         }
         self.mesh.send();
         self.expire_due(now)?;
+        self.look_at_campaigns(now);
         self.checkpoint(now)?;
         self.free();
         if self.begun.is_none() {
@@ -308,6 +316,11 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         self.mark_when_idle(records > 0, now)
     }
 
+    /// Whether everything that was appended is committed.
+    pub(super) fn is_settled(&self) -> bool {
+        self.begun.is_none() && self.journal.uncommitted() == 0
+    }
+
     fn commit_has_ended(&self) -> bool {
         self.journal.commit_has_ended()
     }
@@ -350,6 +363,8 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         }
         // Before the replies: whoever has one finds what it tells in the ledger's queue.
         self.outlook.show(&committed);
+        self.committed_upto = committed.upto();
+        self.campaigns.release(committed.upto());
         self.net.release(&committed)?;
         self.mesh.release(committed);
         let waited_us = now.since(begun.collected);
@@ -412,7 +427,8 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         });
         let cover = self.covers.is_stuck().then_some(EXPIRY_PAUSE);
         let checkpoint = self.checkpoints.sleep_at_most(now);
-        [mark, due, cover, checkpoint].into_iter().flatten().min()
+        let campaigns = self.campaigns.sleep_at_most(now);
+        [mark, due, cover, checkpoint, campaigns].into_iter().flatten().min()
     }
 
     /// The turn is over: what it has cost is noted and shown.

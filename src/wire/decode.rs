@@ -6,6 +6,7 @@ use zerocopy::little_endian::{U16, U64};
 use super::bodies::{
     DetailHead, HelloHead, NumberBody, OrderedBody, ReplyHeader, RevealBody, RowBody, SummaryBody,
 };
+use super::campaign::{CampaignStatus, decode_campaign};
 use super::frame::HEADER_BYTES;
 use super::handshake::{Challenged, ChallengedBody};
 use super::op::Op;
@@ -34,7 +35,7 @@ pub struct Reply {
 pub enum ReplyBody {
     /// A bare header.
     None,
-    /// The amount of a claim, grab, cancel or fund, in fen.
+    /// The amount of a claim, grab, cancel, fund, shake or wins, in fen.
     Amount(Fen),
     /// The envelope that was ordered.
     Ordered(Ordered),
@@ -50,6 +51,8 @@ pub enum ReplyBody {
     Challenged(Challenged),
     /// The terms of an envelope, if it has some to tell.
     Terms(ToldTerms),
+    /// How a campaign stands.
+    Campaign(CampaignStatus),
 }
 
 /// Bytes that are no reply of this protocol version.
@@ -130,12 +133,19 @@ fn decode_body(op: u8, body: &[u8]) -> Result<ReplyBody, DecodeReplyError> {
     match Op::from_code(op).ok_or(DecodeReplyError::Unknown)? {
         Op::Hello => decode_hello(body).map(ReplyBody::Hello),
         Op::Send | Op::SendWith => decode_ordered(body).map(ReplyBody::Ordered),
-        Op::Grab | Op::Claim | Op::ClaimWith | Op::Cancel | Op::Fund => {
-            number().map(ReplyBody::Amount)
-        }
+        Op::Grab
+        | Op::Claim
+        | Op::ClaimWith
+        | Op::Cancel
+        | Op::Fund
+        | Op::Shake
+        | Op::CampaignWins => number().map(ReplyBody::Amount),
         Op::Terms => ToldTerms::of(body).map(ReplyBody::Terms).ok_or(DecodeReplyError::Body),
-        Op::Void | Op::Authenticate => Err(DecodeReplyError::Body),
+        Op::Void | Op::Authenticate | Op::CampaignPlan | Op::CampaignCommand => {
+            Err(DecodeReplyError::Body)
+        }
         Op::Challenge => decode_challenged(body).map(ReplyBody::Challenged),
+        Op::CampaignStatus => decode_campaign(body).map(ReplyBody::Campaign),
         Op::Reveal => decode_reveal(body).map(ReplyBody::Reveal),
         Op::Show => decode_summary(body).map(ReplyBody::Summary),
         Op::Detail => decode_detail(body).map(ReplyBody::Detail),

@@ -100,6 +100,30 @@ pub enum BadRequest {
     /// A handshake where nobody has to prove anything, or has done so already.
     #[error("this connection needs no handshake: it has had its own, or the server has no keys")]
     Handshake = 32,
+    /// A part of a plan has no place in one, or is empty.
+    #[error(
+        "a part of the plan is empty or has no place: at most 16 kinds of prizes and 64 slots, \
+         amounts, counts, lengths and quotas above 0"
+    )]
+    PlanPart = 40,
+    /// The terms of the plan are missing.
+    #[error("the plan has no terms: say how many prizes one user may win")]
+    PlanTerms = 41,
+    /// The prizes are not what was funded.
+    #[error(
+        "the prizes of the plan do not come to the envelope's shares and total, leave a gap, or \
+         have an amount twice"
+    )]
+    PlanPrizes = 42,
+    /// The slots do not fit.
+    #[error(
+        "the slots of the plan leave a gap in their numbers, overlap, are outside the campaign's \
+         time, or have more prizes than there are"
+    )]
+    PlanSlots = 43,
+    /// The command is none.
+    #[error("unknown command to a campaign; 1 start, 2 pause")]
+    Command = 44,
 }
 
 impl BadRequest {
@@ -125,6 +149,11 @@ impl BadRequest {
             Self::NoRuleKeys => 17,
             Self::NoLedger => 18,
             Self::Handshake => 32,
+            Self::PlanPart => 40,
+            Self::PlanTerms => 41,
+            Self::PlanPrizes => 42,
+            Self::PlanSlots => 43,
+            Self::Command => 44,
         }
     }
 
@@ -150,6 +179,11 @@ impl BadRequest {
             17 => Self::NoRuleKeys,
             18 => Self::NoLedger,
             32 => Self::Handshake,
+            40 => Self::PlanPart,
+            41 => Self::PlanTerms,
+            42 => Self::PlanPrizes,
+            43 => Self::PlanSlots,
+            44 => Self::Command,
             _ => return None,
         })
     }

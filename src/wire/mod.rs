@@ -5,6 +5,7 @@
 
 mod attached;
 mod bodies;
+mod campaign;
 mod decode;
 mod evidence;
 mod fields;
@@ -12,6 +13,7 @@ mod frame;
 mod handshake;
 mod keys;
 mod op;
+mod plan;
 mod reply;
 mod request;
 mod seal;
@@ -20,6 +22,7 @@ mod terms;
 mod told;
 
 pub use attached::Attached;
+pub use campaign::{CampaignHead, CampaignSecond, CampaignStatus};
 pub use decode::{DecodeReplyError, Reply, ReplyBody, ReplyHead, decode_reply, peek_reply};
 pub use evidence::{Evidence, Ticket};
 pub use frame::{BadRequest, Broken, Decoded, HEADER_BYTES, decode_allowed, decode_request};
@@ -29,6 +32,7 @@ pub use handshake::{
 };
 pub use keys::{BadKey, Keys, PasswordKeys, SECRET_BYTES_MIN, Salt, TicketKeys};
 pub use op::{Op, Operations};
+pub use plan::{CampaignPhase, Command, PlanPart, PlanTerms, Prize, Slot};
 pub use reply::{ReplyWriter, reply_bytes_max};
 pub use request::{Payment, Request, SendOrder, encode_request, encode_with};
 pub use seal::{PaymentKeys, Seal};

@@ -32,6 +32,16 @@ pub enum Op {
     ClaimWith = 12,
     /// The terms of an envelope, as far as one may see them.
     Terms = 13,
+    /// Try to win a prize of a campaign.
+    Shake = 14,
+    /// Write a part of a campaign's plan.
+    CampaignPlan = 15,
+    /// Start or pause a campaign.
+    CampaignCommand = 16,
+    /// How a campaign stands.
+    CampaignStatus = 17,
+    /// What a user has won of a campaign.
+    CampaignWins = 18,
     /// Who is there, on both sides?
     Challenge = 19,
     /// The proof of who asks.
@@ -55,6 +65,11 @@ impl Op {
             Self::SendWith => 11,
             Self::ClaimWith => 12,
             Self::Terms => 13,
+            Self::Shake => 14,
+            Self::CampaignPlan => 15,
+            Self::CampaignCommand => 16,
+            Self::CampaignStatus => 17,
+            Self::CampaignWins => 18,
             Self::Challenge => 19,
             Self::Authenticate => 20,
         }
@@ -82,6 +97,11 @@ impl Op {
             11 => Self::SendWith,
             12 => Self::ClaimWith,
             13 => Self::Terms,
+            14 => Self::Shake,
+            15 => Self::CampaignPlan,
+            16 => Self::CampaignCommand,
+            17 => Self::CampaignStatus,
+            18 => Self::CampaignWins,
             19 => Self::Challenge,
             20 => Self::Authenticate,
             _ => return None,

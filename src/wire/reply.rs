@@ -16,7 +16,7 @@ use crate::units::Cell;
 
 /// Appends replies to an outbox; the server's side of the codec.
 pub struct ReplyWriter<'a> {
-    out: &'a mut Vec<u8>,
+    pub(super) out: &'a mut Vec<u8>,
     op: u8,
     tag: u64,
 }
@@ -26,7 +26,7 @@ pub struct ReplyWriter<'a> {
 #[inline]
 pub fn reply_bytes_max(op: u8) -> usize {
     match Op::from_code(op) {
-        Some(Op::Detail) => FRAME_BYTES_MAX,
+        Some(Op::Detail | Op::CampaignStatus) => FRAME_BYTES_MAX,
         // The ports of at most 256 shards follow the head.
         Some(Op::Hello) => HEADER_BYTES + size_of::<HelloHead>() + 2 * 256,
         Some(Op::Show) => HEADER_BYTES + size_of::<SummaryBody>(),
@@ -46,7 +46,7 @@ impl<'a> ReplyWriter<'a> {
     }
 
     #[inline]
-    fn header(&mut self, status: Status, detail: u32, body_bytes: usize) {
+    pub(super) fn header(&mut self, status: Status, detail: u32, body_bytes: usize) {
         let length = U16::new(u16::try_from(HEADER_BYTES + body_bytes).unwrap_or(u16::MAX));
         let (op, tag, detail) = (self.op, U64::new(self.tag), U32::new(detail));
         let header = ReplyHeader { length, op, status: status.code(), detail, tag };

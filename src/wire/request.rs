@@ -4,9 +4,11 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::attached::Attached;
+use super::campaign::{CommandBody, PlanBody};
 use super::evidence::Evidence;
 use super::frame::{BadRequest, HEADER_BYTES, RequestHeader};
 use super::op::Op;
+use super::plan::{Command, PlanPart};
 use super::terms::{Password, Terms};
 use crate::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
 
@@ -142,6 +144,43 @@ pub enum Request {
         /// Who looks.
         user: UserId,
     },
+    /// Tries to win a prize. Asking again is another try.
+    Shake {
+        /// Which campaign.
+        campaign: EnvelopeId,
+        /// Who shakes.
+        user: UserId,
+    },
+    /// Writes a part of a plan that was not started yet.
+    CampaignPlan {
+        /// Which campaign.
+        campaign: EnvelopeId,
+        /// Who says so; only the sender of its envelope may.
+        sponsor: UserId,
+        /// The part.
+        part: PlanPart,
+    },
+    /// Starts or pauses a campaign.
+    CampaignCommand {
+        /// Which campaign.
+        campaign: EnvelopeId,
+        /// Who says so; only the sender of its envelope may.
+        sponsor: UserId,
+        /// What it is to do.
+        command: Command,
+    },
+    /// How a campaign stands.
+    CampaignStatus {
+        /// Which campaign.
+        campaign: EnvelopeId,
+    },
+    /// What a user has won.
+    CampaignWins {
+        /// Which campaign.
+        campaign: EnvelopeId,
+        /// Whose wins.
+        user: UserId,
+    },
 }
 
 const _: () = assert!(size_of::<Request>() <= 64, "a request fits a line of the cache");
@@ -235,6 +274,11 @@ impl Request {
             Self::SendWith { .. } => Op::SendWith,
             Self::ClaimWith { .. } => Op::ClaimWith,
             Self::Terms { .. } => Op::Terms,
+            Self::Shake { .. } => Op::Shake,
+            Self::CampaignPlan { .. } => Op::CampaignPlan,
+            Self::CampaignCommand { .. } => Op::CampaignCommand,
+            Self::CampaignStatus { .. } => Op::CampaignStatus,
+            Self::CampaignWins { .. } => Op::CampaignWins,
         }
     }
 
@@ -252,7 +296,12 @@ impl Request {
             | Self::Void { envelope, .. }
             | Self::ClaimWith { envelope, .. }
             | Self::Terms { envelope, .. }
-            | Self::Reveal { envelope } => Some(envelope),
+            | Self::Reveal { envelope }
+            | Self::Shake { campaign: envelope, .. }
+            | Self::CampaignPlan { campaign: envelope, .. }
+            | Self::CampaignCommand { campaign: envelope, .. }
+            | Self::CampaignStatus { campaign: envelope }
+            | Self::CampaignWins { campaign: envelope, .. } => Some(envelope),
         }
     }
 
@@ -331,6 +380,20 @@ impl Request {
                 Ok(Self::Terms { envelope, user })
             }
             Op::Challenge | Op::Authenticate => Err(BadRequest::Handshake),
+            Op::Shake => {
+                let (campaign, user) = body_of::<PairBody>(body)?.parts();
+                Ok(Self::Shake { campaign, user })
+            }
+            Op::CampaignPlan => body_of::<PlanBody>(body)?.request(),
+            Op::CampaignCommand => body_of::<CommandBody>(body)?.request(),
+            Op::CampaignStatus => {
+                let body = body_of::<ShowBody>(body)?;
+                Ok(Self::CampaignStatus { campaign: EnvelopeId(body.envelope.get()) })
+            }
+            Op::CampaignWins => {
+                let (campaign, user) = body_of::<PairBody>(body)?.parts();
+                Ok(Self::CampaignWins { campaign, user })
+            }
         }
     }
 }
@@ -445,7 +508,9 @@ pub fn encode_with(
         Request::Grab { envelope, user }
         | Request::Claim { envelope, user }
         | Request::ClaimWith { envelope, user, .. }
-        | Request::Terms { envelope, user } => {
+        | Request::Terms { envelope, user }
+        | Request::Shake { campaign: envelope, user }
+        | Request::CampaignWins { campaign: envelope, user } => {
             put(PairBody::of(envelope, user).as_bytes());
         }
         Request::Cancel { envelope, sender } | Request::Void { envelope, sender } => {
@@ -460,7 +525,15 @@ pub fn encode_with(
             seal,
         }
         .as_bytes()),
-        Request::Show { envelope } | Request::Reveal { envelope } => {
+        Request::CampaignPlan { campaign, sponsor, part } => {
+            put(PlanBody::of(campaign, sponsor, &part).as_bytes());
+        }
+        Request::CampaignCommand { campaign, sponsor, command } => {
+            put(CommandBody::of(campaign, sponsor, command).as_bytes());
+        }
+        Request::Show { envelope }
+        | Request::Reveal { envelope }
+        | Request::CampaignStatus { campaign: envelope } => {
             put(ShowBody { envelope: U64::new(envelope.0) }.as_bytes());
         }
         Request::Detail { envelope, from, rows_max } => {

@@ -37,6 +37,9 @@ pub enum Status {
     BadRequest = 12,
     /// The same order came with other parameters; nothing was changed.
     Conflict = 13,
+    /// A shake has won nothing, or a user has; `detail` is what the campaign
+    /// tells losers.
+    NothingWon = 16,
 }
 
 impl Status {
@@ -57,6 +60,7 @@ impl Status {
             Self::Unavailable => 11,
             Self::BadRequest => 12,
             Self::Conflict => 13,
+            Self::NothingWon => 16,
         }
     }
 
@@ -77,6 +81,7 @@ impl Status {
             11 => Self::Unavailable,
             12 => Self::BadRequest,
             13 => Self::Conflict,
+            16 => Self::NothingWon,
             _ => return None,
         })
     }
@@ -93,6 +98,10 @@ pub enum NotOpen {
     NotPaid = 1,
     /// It was never paid, and never will be.
     NeverPaid = 2,
+    /// A campaign that was not started, or in which nobody takes part yet.
+    NotBegun = 16,
+    /// A campaign that gives out nothing for the time being.
+    Paused = 17,
 }
 
 impl NotOpen {
@@ -102,6 +111,8 @@ impl NotOpen {
             Self::Cancelled => 0,
             Self::NotPaid => 1,
             Self::NeverPaid => 2,
+            Self::NotBegun => 16,
+            Self::Paused => 17,
         }
     }
 }
@@ -238,6 +249,8 @@ pub enum Denial {
     Role = 17,
     /// The proof is not that of a key of the server's.
     Proof = 18,
+    /// The shares of a campaign are won by shaking only.
+    ByShakingOnly = 24,
 }
 
 impl Denial {
@@ -250,6 +263,7 @@ impl Denial {
             Self::Stranger => 16,
             Self::Role => 17,
             Self::Proof => 18,
+            Self::ByShakingOnly => 24,
         }
     }
 }

@@ -193,6 +193,12 @@ impl Model {
                 Some(found) => writer.reveal(&found.reveal(envelope)),
                 None => writer.bare(Status::NotFound, 0),
             },
+            // It has no campaigns.
+            Request::Shake { .. }
+            | Request::CampaignPlan { .. }
+            | Request::CampaignCommand { .. }
+            | Request::CampaignStatus { .. }
+            | Request::CampaignWins { .. } => writer.bare(Status::NotFound, 0),
         }
     }
 

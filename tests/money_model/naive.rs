@@ -257,6 +257,7 @@ impl Naive {
                 self.totals.returned += u128::from(r.amount);
             }
             Record::Recycled(_) => return None,
+            Record::Planned(_) | Record::Commanded(_) => {} // they move no money
             Record::Issued(_) => unreachable!("done above"),
             Record::TermsPart(_) | Record::Guessed(_) => unreachable!("no order here has terms"),
         }
@@ -347,7 +348,11 @@ impl Purses {
                 give(r.sender, r.amount);
                 self.outside -= i128::from(r.amount);
             }
-            Record::Recycled(_) | Record::TermsPart(_) | Record::Guessed(_) => {}
+            Record::Recycled(_)
+            | Record::TermsPart(_)
+            | Record::Guessed(_)
+            | Record::Planned(_)
+            | Record::Commanded(_) => {}
         }
     }
 }

@@ -176,6 +176,7 @@ fn split_word(split: Split) -> &'static str {
         Split::Equal => "equal",
         Split::DoubleMean => "random",
         Split::LineCutting => "cut",
+        Split::Prizes => "prizes",
     }
 }
 

@@ -285,6 +285,8 @@ pub(crate) fn record_words(record: &Record) -> String {
                 g.envelope, g.user, g.guesses
             )
         }
+        Record::Planned(p) => format!("planned  campaign {}: {:?}", p.envelope, p.part),
+        Record::Commanded(c) => format!("told     campaign {}: {:?}", c.envelope, c.command),
     }
 }
 
@@ -337,6 +339,16 @@ pub(crate) fn record_fields(record: &Record) -> Value {
         Record::Guessed(g) => json!({
             "type": "guessed", "envelope": id(g.envelope), "user": id(g.user),
             "guesses_before": g.guesses, "at": g.at,
+        }),
+        Record::Planned(p) => {
+            let (part, number, numbers) = p.part.numbers();
+            json!({
+                "type": "planned", "envelope": id(p.envelope), "part": part, "number": number,
+                "numbers": numbers, "at": p.at,
+            })
+        }
+        Record::Commanded(c) => json!({
+            "type": "commanded", "envelope": id(c.envelope), "command": c.command.code(), "at": c.at,
         }),
     }
 }

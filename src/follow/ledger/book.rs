@@ -29,7 +29,11 @@ impl Needs {
         let mut payers = Vec::new();
         for entry in entries {
             match entry.record {
-                Record::Recycled(_) | Record::TermsPart(_) | Record::Guessed(_) => continue,
+                Record::Recycled(_)
+                | Record::TermsPart(_)
+                | Record::Guessed(_)
+                | Record::Planned(_)
+                | Record::Commanded(_) => continue,
                 Record::Issued(i) if i.source == MoneySource::Balance => payers.push(i.sender),
                 _ => {}
             }
@@ -209,7 +213,11 @@ impl Book {
             Record::Paid(paid) => self.paid(paid, record, number),
             Record::Voided(voided) => self.voided(voided, record, number),
             Record::Returned(returned) => self.returned(returned, record, number),
-            Record::Recycled(_) | Record::TermsPart(_) | Record::Guessed(_) => Ok(()),
+            Record::Recycled(_)
+            | Record::TermsPart(_)
+            | Record::Guessed(_)
+            | Record::Planned(_)
+            | Record::Commanded(_) => Ok(()),
         }
     }
 

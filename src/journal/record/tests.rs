@@ -1,8 +1,9 @@
 //! Any record and its bytes, both ways.
 
 use super::*;
-use crate::engine::{Guessed, TermsPart};
+use crate::engine::{Commanded, Guessed, Planned, TermsPart};
 use crate::limits::TERMS_PART_BYTES;
+use crate::wire::{Command, PlanPart, Slot};
 use proptest::prelude::*;
 
 fn records() -> impl Strategy<Value = Record> {
@@ -26,8 +27,8 @@ fn records() -> impl Strategy<Value = Record> {
             at: b[3],
             source: source(a[6]),
             terms_parts: b[0].to_le_bytes()[0],
-            split: [Split::Equal, Split::DoubleMean, Split::LineCutting]
-                [usize::try_from(b[3] % 3).unwrap()],
+            split: [Split::Equal, Split::DoubleMean, Split::LineCutting, Split::Prizes]
+                [usize::try_from(b[3] % 4).unwrap()],
         })
     });
     let closed = any::<([u64; 3], bool, u32)>().prop_map(|([e, s, refunded], expired, at)| {
@@ -39,7 +40,7 @@ fn records() -> impl Strategy<Value = Record> {
         let (envelope, [shares_claimed, at]) = (EnvelopeId(e), b);
         Record::Recycled(Recycled { envelope, shares_claimed, claimed, total, at })
     });
-    prop_oneof![claimed, issued, closed, recycled, payments(), with_terms()]
+    prop_oneof![claimed, issued, closed, recycled, payments(), with_terms(), campaigns()]
 }
 
 fn with_terms() -> impl Strategy<Value = Record> {
@@ -56,6 +57,20 @@ fn with_terms() -> impl Strategy<Value = Record> {
         Record::Guessed(Guessed { envelope, user, guesses, at })
     });
     prop_oneof![part, guessed]
+}
+
+fn campaigns() -> impl Strategy<Value = Record> {
+    let planned = any::<(u64, [u32; 3], u32)>().prop_map(|(e, [start, length, quota], at)| {
+        let (length_s, quota) = (length.max(1), quota.max(1));
+        let start = start.min(u32::MAX - length_s);
+        let part = PlanPart::Slot(5, Slot { start, length_s, quota });
+        Record::Planned(Planned { envelope: EnvelopeId(e), part, at })
+    });
+    let commanded = any::<(u64, bool, u32)>().prop_map(|(e, start, at)| {
+        let command = if start { Command::Start } else { Command::Pause };
+        Record::Commanded(Commanded { envelope: EnvelopeId(e), command, at })
+    });
+    prop_oneof![planned, commanded]
 }
 
 fn payments() -> impl Strategy<Value = Record> {
