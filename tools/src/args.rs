@@ -11,6 +11,7 @@ use hongbao::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
 
 use crate::admin::AdminArgs;
 use crate::audit::AuditArgs;
+use crate::campaign::CampaignCommand;
 use crate::demo::{DemoArgs, ServeArgs};
 use crate::doctor::DoctorArgs;
 use crate::journal::JournalCommand;
@@ -71,6 +72,9 @@ pub(crate) enum Command {
     Cancel(CancelArgs),
     /// Recompute every amount of a closed envelope from its seed
     Verify(VerifyArgs),
+    /// Give out a sponsor's prizes over time: create, start, status, shake, stop, ...
+    #[command(subcommand)]
+    Campaign(CampaignCommand),
     /// Put load on a server and measure it
     Load(LoadArgs),
     /// Serve, crash, recover and audit: the whole thing in one command

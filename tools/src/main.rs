@@ -7,6 +7,7 @@ mod admin;
 mod args;
 mod audit;
 mod calls;
+mod campaign;
 mod demo;
 mod doctor;
 mod doctor_checks;
@@ -59,6 +60,7 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Detail(one) => calls::detail(&target, &one, output),
         Command::Verify(args) => verify::run(&target, &args, output),
         Command::Cancel(by) => calls::cancel(&target, &by, output),
+        Command::Campaign(command) => campaign::run(&target, &command, output),
         Command::Load(plan) => load::run(&target, &plan, output),
         Command::Demo(plan) => demo::run(&plan, output),
         Command::ServeForDemo(args) => demo::serve(&args),

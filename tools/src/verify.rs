@@ -4,9 +4,9 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use hongbao::engine::commitment::{Hash, Terms, receipt, verify};
-use hongbao::units::{EnvelopeId, EnvelopeState, Fen, Seed};
-use hongbao::wire::{Reveal, Row, Summary};
+use hongbao::engine::commitment::{Hash, Terms, receipt, verify, verify_prizes};
+use hongbao::units::{EnvelopeId, EnvelopeState, Fen, Seed, Split};
+use hongbao::wire::{Prize, Reveal, Row, Summary};
 use serde_json::{Value, json};
 
 use crate::args::VerifyArgs;
@@ -22,6 +22,8 @@ struct Told {
     seed: Seed,
     summary: Summary,
     rows: Vec<Row>,
+    /// The kinds of prizes, of a campaign.
+    prizes: Vec<Prize>,
 }
 
 /// `hb verify`.
@@ -49,7 +51,12 @@ fn ask(target: &Target, envelope: EnvelopeId) -> Result<Told> {
     let summary = client.show(envelope)?;
     // What is closed changes no more, so all three belong together.
     let rows = client.detail(envelope)?.rows;
-    Ok(Told { envelope, reveal, seed, summary, rows })
+    let prizes = match summary.split {
+        Split::Prizes => client.campaign_status(envelope)?.prizes,
+        _ => Vec::new(),
+    };
+    let prizes = prizes.into_iter().map(|(prize, _)| prize).collect();
+    Ok(Told { envelope, reveal, seed, summary, rows, prizes })
 }
 
 /// The last receipt, or the first thing that does not hold.
@@ -68,8 +75,12 @@ fn check(told: &Told, given: Option<Hash>) -> Result<Hash, AuditFailed> {
         return Err(failed("claimed, refunded and left are not the total"));
     }
     let terms = terms(told);
-    verify(&terms, told.seed, &reveal.commitment, rows.iter().copied())
-        .map_err(|error| failed(&error.to_string()))
+    let (commitment, rows) = (&reveal.commitment, rows.iter().copied());
+    let last = match summary.split {
+        Split::Prizes => verify_prizes(&terms, told.seed, commitment, &told.prizes, rows),
+        _ => verify(&terms, told.seed, commitment, rows),
+    };
+    last.map_err(|error| failed(&error.to_string()))
 }
 
 fn terms(told: &Told) -> Terms {

@@ -56,7 +56,8 @@ pub(crate) struct LoadArgs {
     /// Envelopes issued first [default: rush 1000000, eve 200000; hot has one]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) envelopes: Option<u32>,
-    /// Shares of each envelope [default: rush 5, hot 1000000; eve draws them]
+    /// Shares of each envelope [default: rush 5, hot and shake 1000000;
+    /// eve draws them]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) shares: Option<u32>,
     /// A second stream beside the first: so many claims a second, open loop, on
@@ -97,6 +98,8 @@ pub(super) enum MixName {
     Hot,
     /// New Year's Eve: sends, looks, claims, details and retries
     Eve,
+    /// One campaign, everybody shakes; --shares prizes, in slots of a second
+    Shake,
 }
 
 impl LoadArgs {

@@ -1,5 +1,6 @@
 //! `hb load`: issue envelopes, put a mix of requests on the server, measure.
 
+mod campaign;
 mod driver;
 mod flags;
 mod ledger;
@@ -19,8 +20,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use hongbao::units::EnvelopeId;
 
-use crate::mix::{Crowd, Mix};
+use crate::mix::{Crowd, Mix, Shake};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::target::Target;
@@ -59,13 +61,18 @@ pub(crate) fn run(target: &Target, args: &LoadArgs, output: Output) -> Result<()
         None => None,
     };
     let (run, mut progress) = (args.run(), Progress::start());
+    let campaign = match args.mix {
+        MixName::Shake => Some(campaign::begin(target, args, run)?),
+        _ => None,
+    };
     let mut stock = Stock { driver: &driver, progress: &mut progress, run };
-    let outcomes = measure(&mut stock, args, &mut lines, beside_lines.as_mut())?;
+    let outcomes = measure(&mut stock, args, campaign, &mut lines, beside_lines.as_mut())?;
     drop(progress);
+    let campaign = campaign.map(|campaign| campaign::end(target, campaign)).transpose()?;
     if let Some(file) = &args.timeline {
         write_timeline(file, &outcomes.0).with_context(|| format!("writing {}", file.display()))?;
     }
-    let summary = Summary::of(args, addr, run, &hello, &outcomes);
+    let summary = Summary::of(args, addr, run, &hello, &outcomes, campaign.as_ref());
     output.print(&summary, || summary.words());
     Ok(())
 }
@@ -77,6 +84,7 @@ type Outcomes = (Outcome, Option<Outcome>);
 fn measure(
     stock: &mut Stock<'_>,
     args: &LoadArgs,
+    campaign: Option<EnvelopeId>,
     lines: &mut Lines,
     beside_lines: Option<&mut Lines>,
 ) -> Result<Outcomes> {
@@ -87,6 +95,10 @@ fn measure(
         }
         None => None,
     };
+    if let Some(campaign) = campaign {
+        let mut shake = Shake::new(campaign, args.seed, stock.run);
+        return play(stock, args, &mut shake, lines, beside);
+    }
     if args.mix == MixName::Eve {
         let mut eve = stock.of_eve(lines, args)?;
         return play(stock, args, &mut eve, lines, beside);

@@ -3,7 +3,7 @@
 
 use clap::ValueEnum;
 use hongbao::client::{Address, partition, shard_addresses};
-use hongbao::units::PARTITIONS;
+use hongbao::units::{PARTITIONS, UserId};
 use hongbao::wire::{Hello, Request};
 use serde::Serialize;
 
@@ -52,8 +52,16 @@ impl Routes {
         if self.groups.len() == 1 {
             return 0;
         }
+        if let Request::Shake { user, .. } = request {
+            return spread(*user, self.groups.len()); // every shard draws for itself
+        }
         partition(request).map_or(0, |partition| self.by_partition[usize::from(partition)])
     }
+}
+
+/// Users are drawn, so they are spread evenly.
+fn spread(user: UserId, groups: usize) -> usize {
+    usize::try_from(user.0).unwrap_or(0) % groups
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a load has measured, as fields and as words.
 
 use hongbao::client::Address;
-use hongbao::wire::{Hello, Op, Status};
+use hongbao::wire::{CampaignStatus, Hello, Op, Status};
 use serde::Serialize;
 
 use super::Outcomes;
@@ -46,6 +46,7 @@ pub(super) struct Summary {
     fates: Fates,
     errors: u64,
     phases: Vec<PhaseSummary>,
+    campaign: Option<Shaken>,
     #[serde(flatten)]
     beside: Option<Beside>,
 }
@@ -131,6 +132,7 @@ impl Summary {
         run: Run,
         hello: &Hello,
         (outcome, beside): &Outcomes,
+        campaign: Option<&CampaignStatus>,
     ) -> Self {
         let Outcome { ledger, offers, seconds } = outcome;
         let (tally, sent) = (ledger.total(), ledger.sent_in_all());
@@ -164,6 +166,7 @@ impl Summary {
             fates: Fates::of(&tally, offers.between(0, u64::MAX, sent), sent, *seconds),
             errors: tally.errors(),
             phases: phases(args, outcome),
+            campaign: campaign.map(|status| Shaken::of(&tally, status, *seconds)),
             beside: args.beside.zip(beside.as_ref()).map(|(rate, beside)| Beside::of(rate, beside)),
         }
     }
@@ -197,8 +200,48 @@ impl Summary {
                 "\n  latency      p50 {} us, p99 {} us, p99.9 {} us, longest {} us",
                 self.p50_us, self.p99_us, self.p999_us, self.max_us
             )
+            + &self.campaign.as_ref().map_or(String::new(), Shaken::words)
             + &self.phases.iter().map(PhaseSummary::words).collect::<String>()
             + &self.beside.as_ref().map_or(String::new(), Beside::words)
+    }
+}
+
+/// What became of shakes, and of the plan.
+#[derive(Serialize)]
+struct Shaken {
+    losers: u64,
+    losers_per_s: u64,
+    winners: u64,
+    cap_reached: u64,
+    planned: u32,
+    released: u32,
+    won: u32,
+}
+
+impl Shaken {
+    fn of(tally: &Tally, status: &CampaignStatus, seconds: f64) -> Self {
+        let losers = tally.count(Op::Shake, Status::NothingWon);
+        Self {
+            losers,
+            losers_per_s: per_second(losers, seconds),
+            winners: tally.count(Op::Shake, Status::Ok),
+            cap_reached: tally.count(Op::Shake, Status::AlreadyClaimed),
+            planned: status.head.prizes,
+            released: status.head.released,
+            won: status.head.won,
+        }
+    }
+
+    fn words(&self) -> String {
+        rated("losers", self.losers, self.losers_per_s)
+            + &[
+                row("winners", self.winners),
+                row("cap reached", self.cap_reached),
+                row("prizes", self.planned.into()),
+                row("released", self.released.into()),
+                row("won", self.won.into()),
+            ]
+            .concat()
     }
 }
 

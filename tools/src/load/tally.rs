@@ -1,16 +1,13 @@
 //! What came back, counted by operation and status, with its latencies.
 
 use hdrhistogram::Histogram;
+use hongbao::limits::{OPS, STATUSES};
 use hongbao::wire::{Op, Status};
 
 use crate::number::fraction;
 
 /// The longest latency that is told apart, in nanoseconds.
 const LATENCY_NS_MAX: u64 = 120_000_000_000;
-
-/// Operations and statuses fit these; both are one byte with small codes.
-const OPS: usize = 8;
-const STATUSES: usize = 16;
 
 /// Whether an answer decides something, or says "not now".
 pub(super) fn decides(status: Status) -> bool {

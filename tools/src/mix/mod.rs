@@ -5,6 +5,7 @@
 mod crowd;
 mod eve;
 mod issue;
+mod shake;
 
 use hongbao::units::{EnvelopeId, UserId};
 use hongbao::wire::{Request, Status};
@@ -12,6 +13,7 @@ use hongbao::wire::{Request, Status};
 pub(crate) use crowd::Crowd;
 pub(crate) use eve::{Eve, Shape};
 pub(crate) use issue::Issue;
+pub(crate) use shake::Shake;
 
 /// A stream of requests that may learn from the answers.
 pub(crate) trait Mix {
