@@ -1,11 +1,15 @@
 //! A journal of 1 MiB as a server leaves it: sixteen segments, many lives that
 //! ended in crashes, batches of one record and of several pages.
 
-use hongbao::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Recycled, Returned, Voided};
+use hongbao::engine::{
+    Cause, Claimed, Closed, Commanded, Guessed, Issued, Paid, Planned, Record, Recycled, Returned,
+    TermsPart, Voided,
+};
 use hongbao::journal::simulated::{Disk, SimulatedStorage, Tearing};
 use hongbao::journal::{Journal, Recovering};
 use hongbao::limits::{PAGE_BYTES, SEGMENT_BYTES_MIN};
 use hongbao::units::{Durability, EnvelopeId, MoneySource, Seed, Split, Time, UserId, VoidCause};
+use hongbao::wire::{Command, PlanPart, Prize};
 
 use super::Choice;
 use super::media::{Found, Records, US};
@@ -139,7 +143,7 @@ fn record(choice: &mut Choice) -> Record {
     let half = |n: u64| u32::try_from(n >> 32).unwrap();
     let (a, b, c, at) = (any(), any(), any(), half(any()));
     let (sender, source) = (user, MoneySource::Balance);
-    match any() % 10 {
+    match any() % 14 {
         0 => Record::Issued(Issued {
             envelope,
             sender,
@@ -171,6 +175,16 @@ fn record(choice: &mut Choice) -> Record {
             Record::Voided(Voided { envelope, sender, total: a, at, source, cause })
         }
         5 => Record::Returned(Returned { envelope, sender, payment: a, amount: b, at }),
+        6 => {
+            let bytes = std::array::from_fn(|n| a.to_le_bytes()[n % 8]);
+            Record::TermsPart(TermsPart { envelope, number: 0, length: 64, bytes })
+        }
+        7 => Record::Guessed(Guessed { envelope, user, guesses: half(a), at }),
+        8 => {
+            let prize = Prize { amount: half(a).max(1), count: half(b).max(1) };
+            Record::Planned(Planned { envelope, part: PlanPart::Prize(3, prize), at })
+        }
+        9 => Record::Commanded(Commanded { envelope, command: Command::Pause, at }),
         _ => {
             let rank = u16::try_from(b >> 48).unwrap();
             Record::Claimed(Claimed { envelope, user, amount: half(a), rank, at })
