@@ -1,12 +1,12 @@
-//! The operations a client asks for.
+//! The operations a client asks for, and how they are read.
 
-use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::attached::Attached;
 use super::campaign::{CommandBody, PlanBody};
 use super::evidence::Evidence;
-use super::frame::{BadRequest, HEADER_BYTES, RequestHeader};
+use super::frame::{BadRequest, HEADER_BYTES};
 use super::op::Op;
 use super::plan::{Command, PlanPart};
 use super::terms::{Password, Terms};
@@ -187,58 +187,58 @@ const _: () = assert!(size_of::<Request>() <= 64, "a request fits a line of the 
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct HelloBody {
-    version: U32,
-    reserved: U32,
+pub(super) struct HelloBody {
+    pub(super) version: U32,
+    pub(super) reserved: U32,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct SendBody {
-    sender: U64,
-    order: U64,
-    payment: U64,
-    total: U64,
-    shares: U32,
-    lifetime_s: U32,
-    share_max: U32,
-    split: u8,
-    source: u8,
-    reserved: [u8; 2],
-    nonce: U32,
+pub(super) struct SendBody {
+    pub(super) sender: U64,
+    pub(super) order: U64,
+    pub(super) payment: U64,
+    pub(super) total: U64,
+    pub(super) shares: U32,
+    pub(super) lifetime_s: U32,
+    pub(super) share_max: U32,
+    pub(super) split: u8,
+    pub(super) source: u8,
+    pub(super) reserved: [u8; 2],
+    pub(super) nonce: U32,
 }
 
 /// The body of every request about an envelope and a user.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct PairBody {
-    envelope: U64,
-    user: U64,
+pub(super) struct PairBody {
+    pub(super) envelope: U64,
+    pub(super) user: U64,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct ShowBody {
-    envelope: U64,
+pub(super) struct ShowBody {
+    pub(super) envelope: U64,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct DetailBody {
-    envelope: U64,
-    from: U32,
-    rows_max: U32,
+pub(super) struct DetailBody {
+    pub(super) envelope: U64,
+    pub(super) from: U32,
+    pub(super) rows_max: U32,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct FundBody {
-    envelope: U64,
-    payment: U64,
-    amount: U64,
-    key_id: U32,
-    reserved: U32,
-    seal: [u8; 32],
+pub(super) struct FundBody {
+    pub(super) envelope: U64,
+    pub(super) payment: U64,
+    pub(super) amount: U64,
+    pub(super) key_id: U32,
+    pub(super) reserved: U32,
+    pub(super) seal: [u8; 32],
 }
 
 fn body_of<T: FromBytes + KnownLayout + Immutable + Unaligned>(
@@ -252,7 +252,7 @@ impl PairBody {
         (EnvelopeId(self.envelope.get()), UserId(self.user.get()))
     }
 
-    fn of(envelope: EnvelopeId, user: UserId) -> Self {
+    pub(super) fn of(envelope: EnvelopeId, user: UserId) -> Self {
         Self { envelope: U64::new(envelope.0), user: U64::new(user.0) }
     }
 }
@@ -460,102 +460,4 @@ fn decode_fund(body: &FundBody) -> Result<Request, BadRequest> {
         key_id: body.key_id.get(),
         seal: body.seal,
     })
-}
-
-/// Appends the frame of a `request` without anything beside it to `out`.
-#[inline]
-pub fn encode_request(
-    out: &mut impl for<'a> Extend<&'a u8>,
-    tag: u64,
-    budget_us: u32,
-    request: &Request,
-) {
-    encode_with(out, tag, budget_us, request, &[]);
-}
-
-/// Appends the frame of `request` and of the terms or the evidence that belong
-/// to it.
-#[inline]
-pub fn encode_with(
-    out: &mut impl for<'a> Extend<&'a u8>,
-    tag: u64,
-    budget_us: u32,
-    request: &Request,
-    beside: &[u8],
-) {
-    let mut put = |body: &[u8]| {
-        let bytes = HEADER_BYTES + body.len() + beside.len();
-        let length = U16::new(u16::try_from(bytes).unwrap_or(u16::MAX));
-        let op = request.op().code();
-        let header = RequestHeader {
-            length,
-            op,
-            flags: 0,
-            budget_us: U32::new(budget_us),
-            tag: U64::new(tag),
-        };
-        out.extend(header.as_bytes());
-        out.extend(body);
-        out.extend(beside);
-    };
-    match *request {
-        Request::Hello { version } => {
-            put(HelloBody { version: U32::new(version), reserved: U32::new(0) }.as_bytes());
-        }
-        Request::Send(order) | Request::SendWith { order, .. } => {
-            put(send_body(&order).as_bytes());
-        }
-        Request::Grab { envelope, user }
-        | Request::Claim { envelope, user }
-        | Request::ClaimWith { envelope, user, .. }
-        | Request::Terms { envelope, user }
-        | Request::Shake { campaign: envelope, user }
-        | Request::CampaignWins { campaign: envelope, user } => {
-            put(PairBody::of(envelope, user).as_bytes());
-        }
-        Request::Cancel { envelope, sender } | Request::Void { envelope, sender } => {
-            put(PairBody::of(envelope, sender).as_bytes());
-        }
-        Request::Fund { envelope, payment, amount, key_id, seal } => put(FundBody {
-            envelope: U64::new(envelope.0),
-            payment: U64::new(payment),
-            amount: U64::new(amount),
-            key_id: U32::new(key_id),
-            reserved: U32::new(0),
-            seal,
-        }
-        .as_bytes()),
-        Request::CampaignPlan { campaign, sponsor, part } => {
-            put(PlanBody::of(campaign, sponsor, &part).as_bytes());
-        }
-        Request::CampaignCommand { campaign, sponsor, command } => {
-            put(CommandBody::of(campaign, sponsor, command).as_bytes());
-        }
-        Request::Show { envelope }
-        | Request::Reveal { envelope }
-        | Request::CampaignStatus { campaign: envelope } => {
-            put(ShowBody { envelope: U64::new(envelope.0) }.as_bytes());
-        }
-        Request::Detail { envelope, from, rows_max } => {
-            let envelope = U64::new(envelope.0);
-            put(DetailBody { envelope, from: U32::new(from), rows_max: U32::new(rows_max) }
-                .as_bytes());
-        }
-    }
-}
-
-fn send_body(order: &SendOrder) -> SendBody {
-    SendBody {
-        sender: U64::new(order.sender.0),
-        order: U64::new(order.order),
-        payment: U64::new(order.payment),
-        total: U64::new(order.total),
-        shares: U32::new(order.shares),
-        lifetime_s: U32::new(order.lifetime_s),
-        share_max: U32::new(order.share_max),
-        split: order.split.code(),
-        source: order.source.code(),
-        reserved: [0; 2],
-        nonce: U32::new(order.nonce),
-    }
 }
