@@ -1,6 +1,7 @@
 //! Every bit of an envelope in an image, wrong one at a time.
 
 use hongbao::engine::{Engine, Restoring};
+use hongbao::units::Split;
 
 use crate::images::try_all;
 use crate::paying::{SOURCES, WAYS};
@@ -43,6 +44,12 @@ fn an_envelope_with_a_wrong_bit_is_refused_or_could_have_come_about() {
             let mut restoring = Restoring::new(CELL, capacity(4, 1 << 16), LIMITS, 0, 1);
             restoring.load(&slices[0]).expect("the counters are right");
             if restoring.load(&page).is_err() {
+                refused += 1;
+                continue;
+            }
+            // That a campaign lacks its plan is only seen once all is loaded.
+            if restoring.kept().any(|kept| kept.split == Split::Prizes) {
+                assert!(restoring.finish().is_err(), "a campaign without a plan");
                 refused += 1;
                 continue;
             }
