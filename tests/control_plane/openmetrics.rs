@@ -99,7 +99,7 @@ fn busy() -> ShardView {
     let mut counters = ShardCounters { turns: 5, pressure: 2, ..ShardCounters::default() };
     counters.answers[4][0] = 100;
     counters.answers[4][1] = 7;
-    counters.answers[15][23] = 1;
+    counters.answers[23][23] = 1;
     counters.net.connections = 3;
     counters.net.slow_readers = 4;
     (counters.refused_late, counters.refused_pressure, counters.refused_mesh) = (11, 12, 13);
@@ -148,7 +148,7 @@ fn every_number_of_a_busy_shard_is_in_the_text() {
         ("hongbao_turns_total{shard=\"0\"}", "5"),
         ("hongbao_answers_total{shard=\"0\",op=\"claim\",status=\"ok\"}", "100"),
         ("hongbao_answers_total{shard=\"0\",op=\"claim\",status=\"already_claimed\"}", "7"),
-        ("hongbao_answers_total{shard=\"0\",op=\"op_15\",status=\"status_23\"}", "1"),
+        ("hongbao_answers_total{shard=\"0\",op=\"op_23\",status=\"status_23\"}", "1"),
         ("hongbao_answers_total{shard=\"1\",op=\"claim\",status=\"ok\"}", "0"),
         ("hongbao_refusals_total{shard=\"0\",reason=\"mesh\"}", "13"),
         ("hongbao_connections_broken_total{shard=\"0\",reason=\"slow_reader\"}", "4"),
