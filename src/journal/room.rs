@@ -3,9 +3,9 @@
 //! Segments go only when two checkpoints are past them. A journal that took
 //! the last byte for a segment could never be shortened again, so a segment is
 //! made only where two generations and the one being written still fit beside
-//! it, however large they become, and one more segment for each shard: a start
-//! that finds its last segment full takes that. It knows the lengths of files
-//! and nothing of what is in them.
+//! it, however large they become, and one more segment for each shard. Only a
+//! start that finds its last segment full takes of what is kept. It knows the
+//! lengths of files and nothing of what is in them.
 
 use std::fs;
 use std::io;

@@ -2,7 +2,7 @@
 //! and changes nothing: the server that books into it is not kept waiting, and
 //! its lock is not asked for.
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Row};
 
 use super::history::line_of;
@@ -35,10 +35,7 @@ impl Reading {
     /// must be there.
     pub fn open(address: &str) -> Result<Self, LedgerError> {
         let config = session::config(address)?;
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| {
-            LedgerError::Unreachable(format!("no event loop for PostgreSQL: {error}"))
-        })?;
+        let runtime = session::runtime()?;
         let session = Some(runtime.block_on(Session::open_to_read(&config))?);
         Ok(Self { runtime, session })
     }

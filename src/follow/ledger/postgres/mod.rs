@@ -17,7 +17,7 @@ pub use audited::Reading;
 
 use std::collections::HashSet;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Config, Transaction};
 
 use self::load::Head;
@@ -44,10 +44,7 @@ impl Postgres {
     /// makes its tables where there are none.
     pub fn open(address: &str) -> Result<Self, LedgerError> {
         let config = session::config(address)?;
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| {
-            LedgerError::Unreachable(format!("no event loop for PostgreSQL: {error}"))
-        })?;
+        let runtime = session::runtime()?;
         let session = Some(runtime.block_on(Session::open(&config))?);
         Ok(Self { runtime, config, session })
     }

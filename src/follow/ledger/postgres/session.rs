@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::config::Host;
@@ -60,6 +61,14 @@ fn text(error: &tokio_postgres::Error) -> String {
         cause = inner.source();
     }
     format!("PostgreSQL: {said}").replace('\n', "; ")
+}
+
+/// What moves the bytes of one ledger while its thread waits.
+pub(super) fn runtime() -> Result<Runtime, LedgerError> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| LedgerError::Unreachable(format!("no event loop for PostgreSQL: {error}")))
 }
 
 /// The address as it is written; without its password.
