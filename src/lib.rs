@@ -16,6 +16,7 @@ pub mod limits;
 pub mod memory;
 pub mod planted;
 pub mod private_file;
+mod table;
 mod threads;
 pub mod units;
 

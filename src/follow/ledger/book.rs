@@ -5,13 +5,14 @@
 //! what changed. The rules stand here once, for every adapter; this room does
 //! no I/O.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::lists::Envelope;
 use super::movement_line::Line;
 use super::{Cursor, Entry, LedgerError, Verdict};
 use crate::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Returned, Voided};
 use crate::follow::movement::{Account, Movement, MovementId};
+use crate::table::{TOUCHED, Table, touch};
 use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, UserId};
 
 /// What must be loaded before entries can be posted.
@@ -113,15 +114,17 @@ pub(super) struct Numbered {
 #[derive(Default)]
 pub(super) struct Book {
     /// Loaded: the payers' balances before the call.
-    pub(super) balances: HashMap<UserId, Fen>,
+    pub(super) balances: Table<UserId, Fen>,
     /// The envelopes, as they are now.
-    pub(super) envelopes: HashMap<EnvelopeId, Kept>,
+    pub(super) envelopes: Table<EnvelopeId, Kept>,
     /// Loaded: the holds before the call; then as they are now.
-    pub(super) holds: HashMap<EnvelopeId, Hold>,
+    pub(super) holds: Table<EnvelopeId, Hold>,
     /// Holds to store anew (some) or to remove (none).
-    pub(super) hold_changes: HashMap<EnvelopeId, Option<Hold>>,
+    pub(super) hold_changes: Table<EnvelopeId, Option<Hold>>,
+    /// Whoever adds up the lines needs the changes of payers only.
+    pub(super) only_payers: bool,
     /// The accounts' changes.
-    pub(super) changes: HashMap<UserId, Change>,
+    pub(super) changes: Table<UserId, Change>,
     /// The other accounts, as they are now.
     pub(super) totals: Totals,
     /// The number of the next booking.
@@ -193,14 +196,29 @@ impl Book {
             let first = self.next;
             let id = MovementId { index: 0, ..batch[0].id };
             self.batches.push(Numbered { first, id });
-            for entry in batch {
-                let number = first + u64::from(entry.id.index);
-                self.next = number + 1;
-                if !skipped.is_empty() && skipped.contains(&entry.id) {
-                    continue;
-                }
-                self.one(&entry.record, number).or_else(|reason| poison(entry.id, reason))?;
+            for group in batch.chunks(TOUCHED) {
+                let envelopes = group.iter().map(|entry| entry.record.envelope());
+                touch(&self.envelopes, envelopes, |kept| kept.envelope.claimed);
+                self.group(group, first, skipped)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Posts some of a batch, whose record 0 has the number `first`.
+    fn group(
+        &mut self,
+        entries: &[Entry],
+        first: u64,
+        skipped: &HashSet<MovementId>,
+    ) -> Result<(), LedgerError> {
+        for entry in entries {
+            let number = first + u64::from(entry.id.index);
+            self.next = number + 1;
+            if !skipped.is_empty() && skipped.contains(&entry.id) {
+                continue;
+            }
+            self.one(&entry.record, number).or_else(|reason| poison(entry.id, reason))?;
         }
         Ok(())
     }
@@ -415,7 +433,9 @@ impl Book {
             Account::Escrow => return below_zero(&mut self.totals.escrow, amount, "escrow"),
             Account::User(user) => user,
         };
-        self.changes.entry(user).or_default().available += amount;
+        if !self.only_payers || self.balances.contains_key(&user) {
+            self.changes.entry(user).or_default().available += amount;
+        }
         let &Movement { why, amount, envelope, at, .. } = movement;
         self.lines.push(Line { user, number, why, amount, envelope, at });
         Ok(())

@@ -1,6 +1,6 @@
 //! What the ledger holds, from rows to values. This room never writes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -12,6 +12,7 @@ use crate::follow::ledger::lists::Envelope;
 use crate::follow::ledger::movement_line::why_from_code;
 use crate::follow::ledger::{Balance, Cursor, Entry, LedgerError, Line, Verdict};
 use crate::follow::movement::MovementId;
+use crate::table::Table;
 use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, Split, UserId};
 
 type Loaded<T> = Result<T, LedgerError>;
@@ -239,15 +240,17 @@ fn hold(connection: &Connection, id: EnvelopeId) -> Loaded<Option<Hold>> {
 
 /// A book of what the entries of a call need. It takes the tail's envelopes.
 pub(super) fn book(connection: &Connection, tail: &mut Tail, needs: &Needs) -> Loaded<Book> {
-    let mut holds = HashMap::new();
+    let mut holds = Table::default();
     for id in tail.load(connection, &needs.envelopes)? {
         holds.extend(hold(connection, id)?.map(|hold| (id, hold)));
     }
-    let mut balances = HashMap::new();
+    let mut balances = Table::default();
     for &user in &needs.payers {
         balances.insert(user, balance(connection, tail, user)?.available);
     }
     let envelopes = std::mem::take(&mut tail.envelopes);
     let totals = totals(connection)?;
-    Ok(Book { balances, envelopes, holds, totals, next: tail.next, ..Book::default() })
+    let only_payers = true; // the tail adds up the lines
+    let next = tail.next;
+    Ok(Book { balances, envelopes, holds, totals, next, only_payers, ..Book::default() })
 }

@@ -11,6 +11,7 @@ use crate::follow::ledger::lists::ENVELOPE_COLUMNS;
 use crate::follow::ledger::movement_line::{Line, stretch, why_code};
 use crate::follow::ledger::{Cursor, Entry, LedgerError};
 use crate::follow::movement::Why;
+use crate::table::TOUCHED;
 use crate::units::EnvelopeId;
 
 pub(super) type Stored = Result<(), LedgerError>;
@@ -69,11 +70,14 @@ fn holds(to: &Connection, book: &Book) -> Stored {
 /// end.
 pub(super) fn lines(to: &Connection, lines: &[Line], tail: &mut Tail) -> Stored {
     let mut rows = Vec::with_capacity(lines.len());
-    for line in lines {
-        tail.add(line);
-        let claimed = tail.envelopes.get_mut(&line.envelope).filter(|_| line.why == Why::Claim);
-        let previous = claimed.map_or(0, |kept| std::mem::replace(&mut kept.last, line.number));
-        rows.push((line, previous));
+    for lines in lines.chunks(TOUCHED) {
+        tail.touch(lines);
+        for line in lines {
+            tail.add(line);
+            let claimed = tail.envelopes.get_mut(&line.envelope).filter(|_| line.why == Why::Claim);
+            let previous = claimed.map_or(0, |kept| std::mem::replace(&mut kept.last, line.number));
+            rows.push((line, previous));
+        }
     }
     insert(to, "movements", "", &rows, |&(line, previous)| {
         [

@@ -4,7 +4,6 @@
 //! start, after a refused call and when somebody else wrote; it spares a
 //! credit every visit to a row that lies somewhere at random.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use rusqlite::Connection;
@@ -13,6 +12,7 @@ use super::load;
 use crate::follow::ledger::book::Kept;
 use crate::follow::ledger::{LedgerError, Line};
 use crate::follow::movement::Why;
+use crate::table::{TOUCHED, Table, touch};
 use crate::units::{EnvelopeId, EnvelopeState, UserId};
 
 /// How many numbers a stretch has before it is folded: enough that a fold finds
@@ -40,12 +40,12 @@ pub(super) struct Tail {
     /// The number of the next booking.
     pub(super) next: u64,
     /// The users it touched.
-    pub(super) users: HashMap<UserId, OfUser>,
+    pub(super) users: Table<UserId, OfUser>,
     /// For every number of the stretch, the place of the row before it of the
     /// same user.
     before: Vec<u32>,
     /// Envelopes, as they are now.
-    pub(super) envelopes: HashMap<EnvelopeId, Kept>,
+    pub(super) envelopes: Table<EnvelopeId, Kept>,
 }
 
 impl Tail {
@@ -110,14 +110,23 @@ impl Tail {
                 reserved.push(id);
             }
         };
-        for &id in ids {
-            self.envelopes.get(&id).map_or_else(|| missing.push(id), |kept| note(id, kept));
+        for ids in ids.chunks(TOUCHED) {
+            touch(&self.envelopes, ids.iter().copied(), |kept| kept.envelope.sender.0);
+            for &id in ids {
+                self.envelopes.get(&id).map_or_else(|| missing.push(id), |kept| note(id, kept));
+            }
         }
         load::envelopes(file, &missing, |id, kept| {
             note(id, &kept);
             self.envelopes.insert(id, kept);
         })?;
         Ok(reserved)
+    }
+
+    /// Loads what `add` and the next claim of their envelopes need.
+    pub(super) fn touch(&self, lines: &[Line]) {
+        touch(&self.users, lines.iter().map(|line| line.user), |user| user.newest.into());
+        touch(&self.envelopes, lines.iter().map(|line| line.envelope), |kept| kept.last);
     }
 
     /// Counts a movement that has just got its number.

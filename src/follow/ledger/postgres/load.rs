@@ -1,6 +1,6 @@
 //! What the ledger holds, from rows to values. This room never writes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tokio_postgres::{GenericClient, Row};
 
@@ -9,6 +9,7 @@ use crate::follow::ledger::book::{Book, Hold, Kept, Needs, Totals};
 use crate::follow::ledger::lists::Envelope;
 use crate::follow::ledger::{Balance, Cursor, Entry, LedgerError, Verdict};
 use crate::follow::movement::MovementId;
+use crate::table::Table;
 use crate::units::{EnvelopeId, EnvelopeState, MoneySource, Split, UserId};
 
 type Loaded<T> = Result<T, LedgerError>;
@@ -145,9 +146,9 @@ pub(super) async fn transfer(
     row.map(|row| Ok([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?])).transpose()
 }
 
-async fn holds(from: &impl GenericClient, reserved: Vec<i64>) -> Loaded<HashMap<EnvelopeId, Hold>> {
+async fn holds(from: &impl GenericClient, reserved: Vec<i64>) -> Loaded<Table<EnvelopeId, Hold>> {
     if reserved.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Table::default());
     }
     let sql = "SELECT envelope, user_id, amount, covered FROM holds WHERE envelope = ANY($1)";
     let rows = from.query_typed(sql, &[numbers(&reserved)]).await?;
@@ -159,9 +160,9 @@ async fn holds(from: &impl GenericClient, reserved: Vec<i64>) -> Loaded<HashMap<
     rows.iter().map(hold).collect()
 }
 
-async fn balances(from: &impl GenericClient, payers: &[UserId]) -> Loaded<HashMap<UserId, u64>> {
+async fn balances(from: &impl GenericClient, payers: &[UserId]) -> Loaded<Table<UserId, u64>> {
     if payers.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Table::default());
     }
     let payers: Vec<i64> = payers.iter().map(|user| user.0.cast_signed()).collect();
     let sql = "SELECT user_id, available FROM accounts WHERE user_id = ANY($1)";
