@@ -3,12 +3,13 @@
 //! Pure: records come from wherever they are read.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::{Entry, HashMap};
+use std::collections::hash_map::Entry;
 
 use super::broken::Broken;
 use super::envelope::{Account, Life};
 use super::rules::{Parts, Rules};
 use crate::engine::{Issued, Record, Recycled};
+use crate::table::{Table, touch};
 use crate::units::{EnvelopeId, Fen, MoneySource, UnixSeconds, UserId};
 
 const DAY_S: i64 = 86_400;
@@ -88,8 +89,8 @@ impl Balance {
 /// The accounts.
 #[derive(Debug, Default)]
 pub struct Books {
-    accounts: HashMap<EnvelopeId, Account>,
-    orders: HashMap<(UserId, u64), EnvelopeId>,
+    accounts: Table<EnvelopeId, Account>,
+    orders: Table<(UserId, u64), EnvelopeId>,
     parts: Parts,
     balance: Balance,
     days: Days,
@@ -148,6 +149,13 @@ impl Books {
     pub fn count(&mut self, record: &Record) {
         self.records += 1;
         self.days.enter(record);
+    }
+
+    /// Loads what these records are about to need.
+    pub(super) fn touch<'a>(&self, records: impl Iterator<Item = &'a Record> + Clone) {
+        let envelopes = || records.clone().map(Record::envelope);
+        touch(&self.accounts, envelopes(), Account::touch);
+        touch(&self.accounts, envelopes(), |account| account.holders.touch());
     }
 
     /// The next record of its envelope.

@@ -82,6 +82,14 @@ impl Holders {
         Self::Few(Vec::new())
     }
 
+    /// Loads what `add` will read of a short list.
+    pub(super) fn touch(&self) -> u64 {
+        match self {
+            Self::Few(few) => few.iter().step_by(8).fold(0, |all, user| all ^ user.0),
+            Self::Many(_) => 0,
+        }
+    }
+
     /// False if this user was among them.
     pub(super) fn add(&mut self, user: UserId) -> bool {
         match self {
@@ -133,6 +141,11 @@ impl Account {
             holders: Holders::nobody(),
             campaign: (terms.split == Split::Prizes).then(Box::default),
         })
+    }
+
+    /// Loads what a claim will read of it.
+    pub(super) fn touch(&self) -> u64 {
+        self.terms.total ^ self.claimed ^ u64::from(self.until)
     }
 
     /// What was put in, in fen.

@@ -13,6 +13,7 @@ use crate::engine::Record;
 use crate::follow::ledger::Audited;
 use crate::follow::movement::MovementId;
 use crate::journal::{Position, RecoveryError, TailError, WholeJournal};
+use crate::table::TOUCHED;
 use crate::units::{EnvelopeId, UserId};
 
 /// How often everything is begun again whose files a server freed meanwhile.
@@ -164,31 +165,47 @@ fn enter(
     let identity = journal.identity();
     let (shard_number, shards) = (identity.shard, identity.shards);
     let before = books.records();
-    let mut wrong: Option<(MovementId, Record, String)> = None;
-    let upto = read(journal, settings.online, &mut |id, record| {
-        if wrong.is_some() {
-            return;
-        }
+    let mut enter = |books: &mut Books, id: MovementId, record: &Record| {
         books.count(record);
         let known = opening.has(record, id.batch);
         let entered = if known { Ok(()) } else { books.enter(record) };
         let entered = entered.map_err(|broken| broken.to_string());
         let seen = against.as_mut().map_or(Ok(()), |against| against.see(shard, id, record));
-        if let Err(words) = entered.and(seen) {
-            wrong = Some((id, *record, words));
-        }
         if books.records().is_multiple_of(PROGRESS_RECORDS) {
             let (records, bytes) = (books.records(), id.batch);
             tell(Progress { records, shard: shard_number, shards, bytes });
         }
+        entered.and(seen).map_err(|words| (id, *record, words))
+    };
+    let mut group = Vec::with_capacity(TOUCHED);
+    let mut entered = Ok(());
+    let upto = read(journal, settings.online, &mut |id, record| {
+        if entered.is_err() {
+            return;
+        }
+        group.push((id, *record));
+        if group.len() == TOUCHED {
+            entered = enter_group(books, &mut group, &mut enter);
+        }
     })?;
-    if let Some((id, record, words)) = wrong {
+    let entered = entered.and_then(|()| enter_group(books, &mut group, &mut enter));
+    if let Err((id, record, words)) = entered {
         let words = format!("envelope {}: {words}", record.envelope());
         return Err(explain(journal, settings.online, &words, id, &Subject::of(&record)));
     }
     against.map_or(Ok(()), |against| against.reaches(shard, upto.0)).map_err(bare)?;
     let (from, checkpoint) = (journal.begin().position, journal.checkpoint());
     Ok(ShardReport { identity, from, checkpoint, upto, records: books.records() - before })
+}
+
+/// Enters records that were read, up to the first that is wrong.
+fn enter_group<E>(
+    books: &mut Books,
+    group: &mut Vec<(MovementId, Record)>,
+    enter: &mut impl FnMut(&mut Books, MovementId, &Record) -> Result<(), E>,
+) -> Result<(), E> {
+    books.touch(group.iter().map(|(_, record)| record));
+    group.drain(..).try_for_each(|(id, record)| enter(books, id, &record))
 }
 
 /// The sums of a shard differ: the first record that is booked otherwise.
