@@ -7,6 +7,7 @@
 mod audited;
 mod check;
 mod fold;
+mod glance;
 mod history;
 mod load;
 mod rows;
