@@ -11,6 +11,7 @@ use crate::load::{Load, Phase, load, median};
 use crate::server::{Plan, Server};
 
 const SHARES: u32 = 20;
+const CONNECTIONS: u32 = 64;
 
 /// `figures overload`.
 #[derive(Args)]
@@ -24,9 +25,11 @@ pub(crate) struct Overload {
     /// Seconds before it and after it, at half the peak
     #[arg(long = "calm-seconds", default_value_t = 10.0)]
     calm: f64,
-    /// Requests in flight on each of 64 connections at most
-    #[arg(long, default_value_t = 4096)]
-    depth: u32,
+    /// Requests in flight on each of 64 connections at most [default: what the
+    /// peak answers in a quarter of the budget; with more than it answers in half
+    /// of it, whatever is sent last comes too late]
+    #[arg(long)]
+    depth: Option<u32>,
     /// How long each asker cares, in microseconds
     #[arg(long, default_value_t = 50_000)]
     budget_us: u32,
@@ -34,6 +37,7 @@ pub(crate) struct Overload {
 
 struct Run {
     peak: f64,
+    depth: f64,
     phases: Vec<Phase>,
     /// Seconds after the overload until all that is offered is of use again.
     back_after: f64,
@@ -42,9 +46,9 @@ struct Run {
 pub(crate) fn figure(setup: &Setup, overload: &Overload) -> Result<()> {
     let envelopes = setup.envelopes();
     setup.tell(&format!(
-        "overload, {envelopes} envelopes of {SHARES} shares, peak closed 64 x 128, then open with \
-         64 x {} in flight at most and a budget of {} us",
-        overload.depth, overload.budget_us
+        "overload, {envelopes} envelopes of {SHARES} shares, peak closed {CONNECTIONS} x 128, then \
+         open with a budget of {} us",
+        overload.budget_us
     ));
     for (name, floor) in [("hongbao", false), ("floor", true)] {
         let runs = setup.repeat(|| {
@@ -65,7 +69,8 @@ pub(crate) fn figure(setup: &Setup, overload: &Overload) -> Result<()> {
 
 fn print(name: &str, runs: &[Run]) {
     let peak = median(runs, |run| run.peak);
-    println!("{name}: peak {peak:.0}/s");
+    let depth = median(runs, |run| run.depth);
+    println!("{name}: peak {peak:.0}/s; {CONNECTIONS} x {depth:.0} in flight at most");
     for place in 0..runs.first().map_or(0, |run| run.phases.len()) {
         let of = |field: fn(&Phase) -> f64| median(runs, |run| field(&run.phases[place]));
         println!(
@@ -87,11 +92,12 @@ fn print(name: &str, runs: &[Run]) {
 fn measure(setup: &Setup, overload: &Overload, server: &Server) -> Result<Run> {
     let Overload { times, lasting, calm, depth, budget_us } = overload;
     let common = format!(
-        "--mix rush --run 1 --conns 64 --envelopes {} --shares {SHARES}",
+        "--mix rush --run 1 --conns {CONNECTIONS} --envelopes {} --shares {SHARES}",
         setup.envelopes()
     );
     let closed = format!("{common} --depth 128 --seconds {}", setup.seconds);
     let peak = load(setup, server, false, &closed)?.requests_per_s;
+    let depth = depth.map_or_else(|| in_flight(peak, *budget_us), f64::from);
     let timeline = tempfile::NamedTempFile::new()?;
     let phases = format!(
         "{half:.0}x{calm},{:.0}x{lasting},{half:.0}x{calm}",
@@ -99,13 +105,20 @@ fn measure(setup: &Setup, overload: &Overload, server: &Server) -> Result<Run> {
         half = peak / 2.0,
     );
     let flags = format!(
-        "{common} --depth {depth} --users-from 2147483648 --budget-us {budget_us} --phases {phases} \
+        "{common} --depth {depth:.0} --users-from 2147483648 --budget-us {budget_us} --phases {phases} \
          --timeline {}",
         timeline.path().display()
     );
     let Load { phases, .. } = load(setup, server, false, &flags)?;
     let back_after = back_after(timeline.path(), calm + lasting)?;
-    Ok(Run { peak, phases, back_after })
+    Ok(Run { peak, depth, phases, back_after })
+}
+
+/// What a connection has in flight so that all of them together are answered in
+/// a quarter of the budget, as a gateway limits itself that knows the peak.
+fn in_flight(peak: f64, budget_us: u32) -> f64 {
+    let together = peak * f64::from(budget_us) / 4e6;
+    (together / f64::from(CONNECTIONS)).clamp(1.0, 4096.0)
 }
 
 /// From the timeline: how many seconds after a moment the first second comes
