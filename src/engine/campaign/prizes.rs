@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn every_place_comes_exactly_once() {
-        for prizes in [1, 2, 3, 4, 5, 64, 1000, 65_537] {
+        let all = [1, 2, 3, 4, 5, 64, 1000, 65_537];
+        for &prizes in if cfg!(miri) { &all[..6] } else { &all[..] } {
             for key in 0..3 {
                 let places = (0..prizes).map(|rank| place(Seed([key, 7]), prizes, rank));
                 let mut places: Vec<u32> = places.collect();
