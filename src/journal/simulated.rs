@@ -4,21 +4,27 @@
 //! A sync copies pages from one to the other; a crash keeps some of the pages
 //! that were not synced, in no order, as real disks do.
 
+mod storage;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::checkpoint::{CheckpointInfo, CheckpointNumber, CheckpointStart, Header, Packer};
-use super::storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
-use super::{Identity, Position, SegmentHeader, Sequence, narrow, segment, widen};
+use super::storage::NextError;
+use super::{Identity, Position, SegmentHeader, Sequence, segment, widen};
 use crate::limits::PAGE_BYTES;
-use crate::units::Time;
+pub use storage::{SimulatedSegment, SimulatedStorage};
 
 /// The unit a disk writes whole.
 const SECTOR_BYTES: usize = 512;
+
+/// What a read that was to fail says.
+const READ_ERROR: &str = "simulated read error";
 
 /// How a page that was not synced may be left by a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +63,16 @@ impl Image {
     }
 }
 
+/// What passes while the disk works, for whoever counts time.
+#[derive(Clone)]
+struct Delay(Rc<dyn Fn()>);
+
+impl fmt::Debug for Delay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Delay")
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct State {
     segments: BTreeMap<Sequence, Image>,
@@ -70,6 +86,23 @@ struct State {
     segments_max: Option<usize>,
     marker: bool,
     writes: u64,
+    reads: u64,
+    fail_read: Option<u64>,
+    /// Whether a sync may go on beside the shard's work, and how often one did.
+    overlaps: bool,
+    overlapped: u64,
+    delay: Option<Delay>,
+    /// The journal has begun with a checkpoint.
+    founded: bool,
+}
+
+impl State {
+    /// Whether this read gets through.
+    fn read(&mut self) -> io::Result<()> {
+        self.reads += 1;
+        let fails = self.fail_read == Some(self.reads);
+        if fails { Err(io::Error::other(READ_ERROR)) } else { Ok(()) }
+    }
 }
 
 /// The disk. It outlives the journals that are opened on it; drop a journal
@@ -88,10 +121,23 @@ impl Disk {
         Self { state: Rc::default(), identity, segment_bytes }
     }
 
+    /// A disk whose journal begins with this checkpoint, as those of a new
+    /// arrangement do.
+    pub fn founded(
+        identity: Identity,
+        segment_bytes: usize,
+        start: CheckpointStart,
+        slices: &[&[u8]],
+    ) -> Self {
+        let disk = Self::new(identity, segment_bytes);
+        disk.state.borrow_mut().founded = true;
+        disk.checkpoint(start, Position(0), slices);
+        disk
+    }
+
     /// The storage to open a journal on.
     pub fn storage(&self) -> SimulatedStorage {
-        let (tried, lacks_room, retired) = (None, false, Position(0));
-        SimulatedStorage { disk: self.clone(), tried, lacks_room, retired }
+        SimulatedStorage::of(self.clone())
     }
 
     /// An independent copy of the disk as it is.
@@ -106,7 +152,7 @@ impl Disk {
     pub fn crash(&self, seed: u64, tearing: Tearing) {
         let mut draw = Draw(seed);
         let mut state = self.state.borrow_mut();
-        state.fail_sync = None;
+        (state.fail_sync, state.fail_read) = (None, None);
         state.marker = false; // the page cache is gone with the power
         for image in state.segments.values_mut() {
             let unit = match tearing {
@@ -142,6 +188,24 @@ impl Disk {
         state.fail_sync = Some(state.syncs + n);
     }
 
+    /// The `n`-th read from now fails (1 is the next): the front of a segment, a
+    /// segment, or a checkpoint from its middle on.
+    pub fn fail_read(&self, n: u64) {
+        let mut state = self.state.borrow_mut();
+        state.fail_read = Some(state.reads + n);
+    }
+
+    /// From now on a sync may go on beside the work of a shard, which must look
+    /// by itself whether it has ended: nobody rings.
+    pub fn overlap_syncs(&self) {
+        self.state.borrow_mut().overlaps = true;
+    }
+
+    /// From now on `meanwhile` is called while a sync is under way.
+    pub fn slow_down(&self, meanwhile: Option<Rc<dyn Fn()>>) {
+        self.state.borrow_mut().delay = meanwhile.map(Delay);
+    }
+
     /// No more than `count` segments fit.
     pub fn segments_max(&self, count: Option<usize>) {
         self.state.borrow_mut().segments_max = count;
@@ -150,7 +214,12 @@ impl Disk {
     /// Nothing that was to fail or to be full is so any more.
     pub fn mend(&self) {
         let mut state = self.state.borrow_mut();
-        (state.fail_sync, state.segments_max) = (None, None);
+        (state.fail_sync, state.fail_read, state.segments_max) = (None, None, None);
+    }
+
+    /// No read is to fail any more.
+    pub fn mend_reads(&self) {
+        self.state.borrow_mut().fail_read = None;
     }
 
     /// Whether a failed sync left its note.
@@ -163,6 +232,11 @@ impl Disk {
         self.state.borrow().syncs
     }
 
+    /// How many of them went on beside the shard's work.
+    pub fn overlapped(&self) -> u64 {
+        self.state.borrow().overlapped
+    }
+
     /// How often a segment was written, synced, made or given back changed.
     pub fn writes(&self) -> u64 {
         self.state.borrow().writes
@@ -172,6 +246,14 @@ impl Disk {
     pub fn contents(&self) -> BTreeMap<Sequence, Vec<u8>> {
         let state = self.state.borrow();
         state.segments.iter().map(|(sequence, image)| (*sequence, image.live.clone())).collect()
+    }
+
+    /// Shows every segment: as it reads while nobody has it open, and as the disk
+    /// has it.
+    pub fn each_segment(&self, mut look: impl FnMut(Sequence, &[u8], &[u8])) {
+        for (sequence, image) in &self.state.borrow().segments {
+            look(*sequence, &image.live, &image.durable);
+        }
     }
 
     /// Writes a whole checkpoint, as the background thread does, and removes
@@ -245,6 +327,24 @@ impl Disk {
         self.state.borrow_mut().segments.remove(&sequence);
     }
 
+    /// A sync of what the process sees as `cached`.
+    fn sync(&self, sequence: Sequence, cached: &[u8], range: Range<usize>) -> io::Result<()> {
+        let delay = self.state.borrow().delay.clone();
+        if let Some(Delay(meanwhile)) = delay {
+            meanwhile();
+        }
+        let mut state = self.state.borrow_mut();
+        state.syncs += 1;
+        state.writes += 1;
+        let fails = state.fail_sync.is_some_and(|n| state.syncs == n);
+        match state.segments.get_mut(&sequence) {
+            Some(image) if fails => image.believed = Some(cached.to_vec()),
+            Some(image) => image.write_back(cached, range),
+            None => {}
+        }
+        if fails { Err(io::Error::other("simulated disk error")) } else { Ok(()) }
+    }
+
     fn make(&self, sequence: Sequence, base: u64) -> Result<(), NextError> {
         let mut state = self.state.borrow_mut();
         if state.segments.contains_key(&sequence) {
@@ -272,198 +372,5 @@ impl Draw {
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed >> 63 == 1
-    }
-}
-
-/// The disk, as a journal sees it.
-#[derive(Debug)]
-pub struct SimulatedStorage {
-    disk: Disk,
-    tried: Option<Time>,
-    /// The segment ahead did not fit.
-    lacks_room: bool,
-    retired: Position,
-}
-
-/// A segment the process has mapped; its bytes return to the disk's live image
-/// when it is dropped.
-#[derive(Debug)]
-pub struct SimulatedSegment {
-    disk: Disk,
-    sequence: Sequence,
-    bytes: Vec<u8>,
-}
-
-/// A checkpoint's bytes.
-struct InMemory(Arc<Vec<u8>>);
-
-impl ReadAt for InMemory {
-    fn bytes(&self) -> u64 {
-        widen(self.0.len())
-    }
-
-    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
-        let from = self.0.get(narrow(offset)..).unwrap_or_default();
-        let found = from.get(..into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        into.copy_from_slice(found);
-        Ok(())
-    }
-}
-
-impl Drop for SimulatedSegment {
-    fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        if let Some(image) = self.disk.state.borrow_mut().segments.get_mut(&self.sequence) {
-            image.live = bytes;
-        }
-    }
-}
-
-impl SegmentBytes for SimulatedSegment {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Segment for SimulatedSegment {
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-
-    fn sync(&mut self, range: Range<usize>) -> io::Result<()> {
-        let mut state = self.disk.state.borrow_mut();
-        state.syncs += 1;
-        state.writes += 1;
-        let fails = state.fail_sync.is_some_and(|n| state.syncs == n);
-        let image = state.segments.get_mut(&self.sequence);
-        match image {
-            Some(image) if fails => image.believed = Some(self.bytes.clone()),
-            Some(image) => image.write_back(&self.bytes, range),
-            None => {}
-        }
-        if fails { Err(io::Error::other("simulated disk error")) } else { Ok(()) }
-    }
-}
-
-impl Source for SimulatedStorage {
-    type Segment = SimulatedSegment;
-
-    fn sequences(&self) -> io::Result<Vec<Sequence>> {
-        Ok(self.disk.state.borrow().segments.keys().copied().collect())
-    }
-
-    fn peek(&self, sequence: Sequence) -> io::Result<Stored> {
-        let state = self.disk.state.borrow();
-        let image = state.segments.get(&sequence).ok_or(io::ErrorKind::NotFound)?;
-        let front = image.live.get(..PAGE_BYTES).unwrap_or(&image.live).to_vec();
-        Ok(Stored { front, bytes: widen(image.live.len()) })
-    }
-
-    fn open(&mut self, sequence: Sequence) -> io::Result<SimulatedSegment> {
-        let mut state = self.disk.state.borrow_mut();
-        let image = state.segments.get_mut(&sequence).ok_or(io::ErrorKind::NotFound)?;
-        let bytes = image.live.clone();
-        drop(state);
-        Ok(SimulatedSegment { disk: self.disk.clone(), sequence, bytes })
-    }
-
-    fn checkpoints(&self) -> io::Result<Vec<CheckpointNumber>> {
-        Ok(self.disk.checkpoints())
-    }
-
-    fn checkpoint(&self, number: CheckpointNumber) -> io::Result<Box<dyn ReadAt>> {
-        let state = self.disk.state.borrow();
-        let found = state.checkpoints.get(&number).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(InMemory(Arc::clone(found))))
-    }
-
-    fn checkpoint_name(&self, number: CheckpointNumber) -> String {
-        format!("simulated/{number:010}.ckp")
-    }
-
-    fn founded(&self) -> bool {
-        false
-    }
-
-    fn place(&self) -> String {
-        "simulated".to_owned()
-    }
-
-    fn name(&self, sequence: Sequence) -> String {
-        format!("simulated/{sequence:010}.seg")
-    }
-}
-
-impl Storage for SimulatedStorage {
-    fn settle(&mut self, from: Sequence, refused: &[CheckpointNumber]) -> io::Result<()> {
-        let mut state = self.disk.state.borrow_mut();
-        state.writes += 1;
-        state.checkpoints.retain(|number, _| !refused.contains(number));
-        for (_, image) in state.segments.range_mut(from..) {
-            let live = std::mem::take(&mut image.live);
-            image.write_back(&live, 0..live.len());
-            image.live = live;
-        }
-        Ok(())
-    }
-
-    fn next(
-        &mut self,
-        sequence: Sequence,
-        base: u64,
-        now: Time,
-    ) -> Result<SimulatedSegment, NextError> {
-        // Like the real one: a full disk is asked again at most twice a second.
-        if self.tried.is_some_and(|tried| now.0 < tried.0 + 500) {
-            return Err(NextError::Full);
-        }
-        if let Err(full) = self.disk.make(sequence, base) {
-            self.tried = Some(now);
-            self.lacks_room = true;
-            return Err(full);
-        }
-        self.tried = None;
-        let opened = self.open(sequence)?;
-        self.prepare(sequence + 1, base + widen(opened.bytes.len()));
-        Ok(opened)
-    }
-
-    fn prepare(&mut self, sequence: Sequence, base: u64) {
-        self.lacks_room = self.disk.make(sequence, base).is_err(); // `next` says it again
-    }
-
-    fn lacks_room(&self) -> bool {
-        self.lacks_room
-    }
-
-    fn tend(&mut self, _upto: Position, _sequence: Sequence, _base: u64, _now: Time) {}
-
-    fn retire(&mut self, mut full: SimulatedSegment, end: Position, sync: bool) {
-        let all = 0..full.bytes.len();
-        if sync && full.sync(all).is_ok() {
-            self.retired = end; // without it, as if the background had not come to it
-        }
-    }
-
-    fn retired_upto(&self) -> io::Result<Position> {
-        Ok(self.retired)
-    }
-
-    fn free_before(&mut self, before: Position, current: Sequence) {
-        let mut state = self.disk.state.borrow_mut();
-        state.segments.retain(|sequence, image| {
-            let stored = Stored { front: image.live.clone(), bytes: widen(image.live.len()) };
-            let header = segment::read(*sequence, &stored);
-            let end = header.map_or(u64::MAX, |h| h.base + h.segment_bytes);
-            *sequence >= current || end > before.0
-        });
-    }
-
-    fn free_failed(&self) -> Option<String> {
-        None
-    }
-
-    fn note_failed_sync(&mut self, _file: &str) {
-        self.disk.state.borrow_mut().marker = true;
     }
 }
