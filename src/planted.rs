@@ -42,11 +42,31 @@ pub enum Bug {
     ParcelDropped,
     /// Time is whatever the wall clock says.
     ClockRunsBack,
+    /// After a restart time is whatever the wall clock says.
+    ClockForgotten,
+    /// Credits are in the ledger, and the cursor is where it was.
+    CreditWithoutCursor,
+    /// What is left goes back to the sender by two records.
+    RefundTwice,
+    /// A wrong guess is told and not recorded.
+    GuessUnrecorded,
+    /// A checkpoint does not know who has guessed.
+    GuessesForgotten,
+    /// Nobody looks until when a ticket is good.
+    TicketOutlived,
+    /// One prize more than the plan has released may be won.
+    PrizeTooEarly,
+    /// The second win gets the prize of the first.
+    PrizeGivenTwice,
+    /// Nobody looks how much a user has won.
+    CapForgotten,
+    /// A new arrangement does not know what time it was in the old one.
+    TimeNotCarried,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 27] = [
         Self::SyncSkipped,
         Self::SyncRetried,
         Self::StalePageTrusted,
@@ -64,6 +84,16 @@ impl Bug {
         Self::FreedEarly,
         Self::ParcelDropped,
         Self::ClockRunsBack,
+        Self::ClockForgotten,
+        Self::CreditWithoutCursor,
+        Self::RefundTwice,
+        Self::GuessUnrecorded,
+        Self::GuessesForgotten,
+        Self::TicketOutlived,
+        Self::PrizeTooEarly,
+        Self::PrizeGivenTwice,
+        Self::CapForgotten,
+        Self::TimeNotCarried,
     ];
 }
 

@@ -154,6 +154,9 @@ impl Restoring {
             return Err(BadImage::Unsound(id));
         }
         self.seen = self.seen.max(cold.created_at);
+        if is_planted(Bug::GuessesForgotten) {
+            self.engine.slots.forget_guessers(&slot);
+        }
         Ok(true)
     }
 

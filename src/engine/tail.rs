@@ -165,6 +165,13 @@ impl Slots {
         Some((at, Line(*self.arena.chunk(at)?), mark))
     }
 
+    /// Forgets who has guessed; how often all have, stays. Only to be found.
+    pub(super) fn forget_guessers(&mut self, slot: &Slot) {
+        let tail = self.tail(slot);
+        let first = slot.tail_at() + HEAD_WORDS + tail.terms_words();
+        self.arena.zero(first, usize::from(tail.lines) * LINE_WORDS);
+    }
+
     /// Counts a wrong guess.
     pub(super) fn guess(&mut self, record: &Guessed) -> Result<(), Misfit> {
         let &Guessed { envelope, user, guesses, .. } = record;

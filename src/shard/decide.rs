@@ -321,6 +321,9 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         }
         match self.journal.append(record, now) {
             Ok(_) => {
+                if is_planted(Bug::RefundTwice) && matches!(record, Record::Closed(_)) {
+                    let _ = self.journal.append(record, now);
+                }
                 self.engine.apply(record)?;
                 Ok(true)
             }

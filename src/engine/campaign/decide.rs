@@ -6,6 +6,7 @@ use super::super::transition::rank_check;
 use super::super::validate::refusal_now;
 use super::super::{Claimed, Commanded, Decision, Engine, Outcome, Planned, Record};
 use super::{Campaign, Plan, prizes};
+use crate::planted::{Bug, is_planted};
 use crate::units::{EnvelopeId, EnvelopeState, Fen, Split, Time, UnixSeconds, UserId};
 use crate::wire::{CampaignPhase, Command, PlanPart, Row};
 
@@ -57,13 +58,15 @@ impl Engine {
         if let Some((wins, last)) = self.slots.wins_of(&slot, user) {
             let begun = round.and_then(|round| campaign.plan.slots().get(round));
             let in_round = begun.is_some_and(|round| last.at >= round.start);
-            if in_round || wins >= campaign.plan.terms().wins_max {
+            let is_capped = in_round || wins >= campaign.plan.terms().wins_max;
+            if is_capped && !is_planted(Bug::CapForgotten) {
                 let amount = last.amount.into();
                 return Decision::only(Outcome::CapReached { amount });
             }
         }
         let nothing = Outcome::NothingWon { fallback: campaign.plan.terms().fallback };
-        if round.is_none() || slot.header.claimed >= campaign.plan.released(now) {
+        let released = campaign.plan.released(now) + u32::from(is_planted(Bug::PrizeTooEarly));
+        if round.is_none() || slot.header.claimed >= released {
             return Decision::only(nothing);
         }
         won(envelope, &slot, campaign, user, now).unwrap_or(Decision::only(nothing))
@@ -208,7 +211,8 @@ fn won(
     now: Time,
 ) -> Option<Decision> {
     let header = &slot.header;
-    let place = prizes::place(header.seed, header.shares, header.claimed);
+    let rank = header.claimed.saturating_sub(is_planted(Bug::PrizeGivenTwice).into());
+    let place = prizes::place(header.seed, header.shares, rank);
     let (kind, prize) = campaign.plan.kind_at(place)?;
     let record = Record::Claimed(Claimed {
         envelope,

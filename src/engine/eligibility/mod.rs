@@ -15,6 +15,7 @@ use super::header::Header;
 use super::slots::Slot;
 use super::{Decision, Engine, Guessed, Outcome, Record};
 use crate::limits::GUESSES_PER_USER_MAX;
+use crate::planted::{Bug, is_planted};
 use crate::units::{Cell, EnvelopeId, EnvelopeState, Time, UnixSeconds, UserId};
 use crate::wire::{
     Evidence, Ineligible, Password, PasswordKeys, RateLimit, Terms, TicketKeys, WrongPassword,
@@ -84,7 +85,8 @@ fn check_shown(terms: &Terms<'_>, asking: &Asking<'_>, cell: Cell, gate: &Gate) 
         let whose = (asking.envelope, asking.user);
         let genuine = gate.tickets.is_genuine(cell, whose, ticket);
         keep(genuine.ok_or(Ineligible::UnknownTicketKey)?, Ineligible::WrongTicket)?;
-        keep(asking.now.seconds() < ticket.not_after, Ineligible::TicketExpired)?;
+        let is_good = asking.now.seconds() < ticket.not_after || is_planted(Bug::TicketOutlived);
+        keep(is_good, Ineligible::TicketExpired)?;
     }
     if let Some(place) = terms.place {
         let position = asking.evidence.position.ok_or(Ineligible::NoPosition)?;
@@ -153,7 +155,9 @@ impl Engine {
                 let &Asking { envelope, user, now, .. } = asking;
                 let record = Guessed { envelope, user, guesses: guesses.0, at: now.seconds() };
                 let outcome = Outcome::WrongPassword(WrongPassword::Guessed);
-                Some(Decision { outcome, record: Some(Record::Guessed(record)) })
+                let record = Record::Guessed(record);
+                let record = (!is_planted(Bug::GuessUnrecorded)).then_some(record);
+                Some(Decision { outcome, record })
             }
         }
     }

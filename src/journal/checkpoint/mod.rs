@@ -24,6 +24,7 @@ pub use writer::{CheckpointSettings, CheckpointWriter};
 use super::Position;
 use super::scan::Chain;
 use crate::checksum::crc32c_seeded;
+use crate::planted::{Bug, is_planted};
 use crate::units::Time;
 
 /// A checkpoint's number in its arrangement, from 1; also the name of its file.
@@ -51,7 +52,8 @@ impl CheckpointStart {
     /// that this journal can never be replayed without its checkpoint.
     pub fn founding(arrangement: u32, last_time: Time) -> Self {
         let checksum = crc32c_seeded(0x6862_6f31, &arrangement.to_le_bytes()).max(1);
-        let chain = Chain { batch: 0, checksum, epoch: 0, time: last_time, end: Position(0) };
+        let time = if is_planted(Bug::TimeNotCarried) { Time(0) } else { last_time };
+        let chain = Chain { batch: 0, checksum, epoch: 0, time, end: Position(0) };
         Self { chain, began_at: last_time }
     }
 
