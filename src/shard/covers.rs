@@ -105,7 +105,10 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             return Ok(false);
         }
         match self.engine.cover(envelope, covered, now).record {
-            Some(record) => self.make_true(&record, now),
+            Some(record) => {
+                self.campaigns.look_soon(); // as after a payment
+                self.make_true(&record, now)
+            }
             None => Ok(true),
         }
     }

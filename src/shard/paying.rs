@@ -51,6 +51,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             Some(record) if !self.make_true(&record, now)? => Outcome::Full,
             _ => decision.outcome,
         };
+        self.campaigns.look_soon(); // or a crowd would still hear that it is not paid
         Ok(Verdict::Decided(outcome, envelope))
     }
 

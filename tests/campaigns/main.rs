@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use crowd::{Crowd, SPONSOR, Told, check, door, doors, sponsored, wait_for};
 use hongbao::audit::{Settings, audit};
-use hongbao::client::{ClientError, Shaken};
+use hongbao::client::{Client, ClientError, Shaken};
 use hongbao::config::LedgerPlace;
 use hongbao::units::{Durability, EnvelopeState, MoneySource, Split, UserId};
 use hongbao::wire::{
-    BadRequest, CampaignPhase, Command, Denial, Evidence, NotOpen, Request, SendOrder, Slot,
-    Status, Terms,
+    BadRequest, CampaignPhase, Command, Denial, Evidence, NotOpen, Payment, PlanPart, PlanTerms,
+    Request, SendOrder, Slot, Status, Terms,
 };
 use hongbao::{Config, Server};
-use rig::{config, connect, until};
+use rig::{config, connect, key_file, seal, until};
 
 fn start(data: &std::path::Path, shards: u16) -> Server {
     Server::start(Config { shards: Some(shards), ..config(data) }).unwrap()
@@ -103,6 +103,41 @@ fn a_campaign_has_no_terms_and_evidence_opens_no_side_door() {
     let refused = told(client.claim(campaign, UserId(1)).unwrap_err());
     assert_eq!(refused, (Status::Denied, Denial::ByShakingOnly.code()));
     assert_eq!(client.show(campaign).unwrap().claimed, 0);
+}
+
+#[test]
+fn a_campaign_that_is_paid_is_not_told_to_be_unpaid() {
+    let dir = tempfile::tempdir().unwrap();
+    let payment_keys = Some(key_file(dir.path(), &[1]));
+    let data = dir.path().join("data");
+    let server = Server::start(Config { payment_keys, ..config(&data) }).unwrap();
+    let mut client = connect(&server);
+    let order = SendOrder {
+        sender: SPONSOR,
+        order: 1,
+        payment: 0,
+        total: 500,
+        shares: 5,
+        lifetime_s: 60,
+        share_max: 0,
+        split: Split::Prizes,
+        source: MoneySource::Payment,
+        nonce: 0,
+    };
+    let campaign = client.send(&order).unwrap().envelope;
+    let not_open = |client: &mut Client, why: NotOpen| {
+        let ClientError::Refused(told) = client.shake(campaign, UserId(1)).unwrap_err() else {
+            panic!("nothing is given out");
+        };
+        assert_eq!((told.status, told.detail), (Status::NotOpen, why.code()));
+    };
+    // The plan makes the shard look at it: from then on the crowd hears of it.
+    let terms = PlanTerms { wins_max: 1, opens_at: 0, fallback: 7 };
+    client.campaign_plan(campaign, SPONSOR, PlanPart::Terms(terms)).unwrap();
+    not_open(&mut client, NotOpen::NotPaid);
+    let payment = Payment { envelope: campaign, payment: 9, amount: 500 };
+    client.fund(&payment, 1, seal(1, &payment)).unwrap();
+    not_open(&mut client, NotOpen::NotBegun);
 }
 
 #[test]
