@@ -67,6 +67,16 @@ pub enum ConfigError {
         /// What it was set to.
         address: SocketAddr,
     },
+    /// Settings of which one is of no use without another.
+    #[error("{key} is set and {missing} is not: {what}")]
+    Alone {
+        /// The setting.
+        key: &'static str,
+        /// The one it is of no use without.
+        missing: &'static str,
+        /// What to do.
+        what: &'static str,
+    },
     /// A value out of its range.
     #[error("{key} = {value} is out of range: {expected}")]
     Range {
@@ -87,7 +97,8 @@ trait Shown {
 macro_rules! shown_by_display {
     ($($kind:ty),*) => { $(impl Shown for $kind { fn shown(&self) -> String { self.to_string() } })* };
 }
-shown_by_display!(u8, u16, u32, u64, i32, usize, SocketAddr, Cores, MaybeListen, LedgerPlace, Uids);
+shown_by_display!(u8, u16, u32, u64, i32, usize, SocketAddr, Cores, MaybeListen, LedgerPlace);
+shown_by_display!(Uids, HoldEnds);
 
 impl Shown for PathBuf {
     fn shown(&self) -> String {
@@ -147,6 +158,37 @@ pub enum LedgerPlace {
     Embedded,
     /// In a `PostgreSQL`, at this address; it may hold a password.
     Postgres(String),
+}
+
+/// What becomes of a held share that nobody decides about in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldEnds {
+    /// It goes back to the sender.
+    Reject,
+    /// The claimant gets it.
+    Release,
+}
+
+impl FromStr for HoldEnds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "reject" => Ok(Self::Reject),
+            "release" => Ok(Self::Release),
+            _ => Err("`reject` or `release`".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for HoldEnds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Reject => "reject",
+            Self::Release => "release",
+        })
+    }
 }
 
 /// A value as the file or a variable has it: `cores = 1` is as good as "1".
@@ -425,6 +467,15 @@ settings! {
     /// Directory with a file of keys for each principal that may connect by TCP;
     /// none asks nobody, and listens on loopback only
     keys: Option<PathBuf> [PathBuf] = None;
+    /// TCP address to serve on over TLS 1.3 as well, or `none`
+    tls_listen: MaybeListen [MaybeListen] = MaybeListen::Nowhere;
+    /// PEM file of the server's certificate, with its issuers' behind it
+    tls_certificate: Option<PathBuf> [PathBuf] = None;
+    /// PEM file of the certificate's private key, readable by its owner only
+    tls_key: Option<PathBuf> [PathBuf] = None;
+    /// PEM file of the issuers whose certificates clients must show over TLS; one
+    /// whose DNS name is a principal's needs no key; none asks for no certificate
+    tls_client_ca: Option<PathBuf> [PathBuf] = None;
     /// Users of this machine, by number, who may use the unix socket besides root
     /// and the server's own: `none`, or a list such as `1000,1001`
     unix_uids: Uids [Uids] = Uids::default();
@@ -455,6 +506,65 @@ settings! {
     /// Wrong guesses of all users at one envelope, for each of its shares; 0 is
     /// any number
     guesses_per_share_max: u32 [u32] = 200;
+    /// Users who have a grade or are on a list; every shard keeps all of them; 0
+    /// keeps no grades and no lists
+    risk_users_max: u32 [u32] = 0;
+    /// The grade of users who have none, 1 to 255, the higher the better
+    risk_grade_unknown: u8 [u8] = 100;
+    /// Users of a lower grade are given nothing; 0 is no rule
+    risk_deny_below: u8 [u8] = 0;
+    /// What users of a lower grade win is held; 0 is no rule
+    risk_hold_below: u8 [u8] = 0;
+    /// Shares above it are held, in fen; 0 is no rule
+    risk_hold_above_fen: u32 [u32] = 0;
+    /// Who wins more than so often in the window is given nothing; 0 is no rule
+    risk_deny_wins: u8 [u8] = 0;
+    /// What is won more than so often in the window is held; 0 is no rule
+    risk_hold_wins: u8 [u8] = 0;
+    /// From which device, as gateways tag them, more than so often is won in the
+    /// window is given nothing; 0 is no rule
+    risk_deny_device_wins: u8 [u8] = 0;
+    /// What is won more than so often in the window from a device is held; 0 is no
+    /// rule
+    risk_hold_device_wins: u8 [u8] = 0;
+    /// From which address, as gateways tag them, more than so often is won in the
+    /// window is given nothing; 0 is no rule
+    risk_deny_address_wins: u8 [u8] = 0;
+    /// What is won more than so often in the window from an address is held; 0 is
+    /// no rule
+    risk_hold_address_wins: u8 [u8] = 0;
+    /// Who claims and shakes more than so often in the window, winning or not, is
+    /// given nothing; 0 is no rule
+    risk_deny_tries: u8 [u8] = 0;
+    /// What who claims and shakes more than so often in the window wins is held; 0
+    /// is no rule
+    risk_hold_tries: u8 [u8] = 0;
+    /// Who has said more than so many wrong passwords in the window, at any
+    /// envelopes, is given nothing; 0 is no rule
+    risk_deny_guesses: u8 [u8] = 0;
+    /// What who has said more than so many wrong passwords in the window wins is
+    /// held; 0 is no rule
+    risk_hold_guesses: u8 [u8] = 0;
+    /// The window in which all that is counted, in seconds
+    risk_window_s: u32 [u32] = 60;
+    /// Users, devices and addresses that win in a window, of each so many, all shards
+    /// together, where a rule counts them
+    risk_winners_max: u32 [u32] = 1_000_000;
+    /// Users who claim or shake in a window, all shards together, where tries are
+    /// counted
+    risk_triers_max: u32 [u32] = 1_000_000;
+    /// Shares that one shard holds, or has rejected in envelopes that are kept
+    risk_holds_max: u32 [u32] = 4096;
+    /// How long a share is held before time decides, in seconds
+    risk_hold_s: u32 [u32] = 3600;
+    /// What time decides: `reject` (back to the sender) or `release`
+    risk_hold_ends: HoldEnds [HoldEnds] = HoldEnds::Reject;
+    /// How far the wall clock may be set while the server runs, in seconds, and
+    /// still be followed, a millisecond a second
+    clock_step_s_max: u32 [u32] = 10;
+    /// How long after the last record the wall clock may be at a start, in seconds;
+    /// 0 is any time
+    clock_ahead_s_max: u32 [u32] = 0;
 }
 
 /// What is counted by the day must be kept so long, in seconds.
@@ -466,6 +576,9 @@ const TOOL_VARIABLES: &[&str] = &[
     "HONGBAO_CONFIG",
     "HONGBAO_PRINCIPAL",
     "HONGBAO_PRINCIPAL_KEY",
+    "HONGBAO_TLS_CA",
+    "HONGBAO_TLS_CERT",
+    "HONGBAO_TLS_CERT_KEY",
     "HONGBAO_TOKEN_FILE",
 ];
 
@@ -568,9 +681,11 @@ impl Config {
         within("wait_us_max", self.wait_us_max.into(), 100..=60_000_000)?;
         within("lifetime_s_max", self.lifetime_s_max.into(), 1..=u64::from(u32::MAX) / 4)?;
         within("pay_within_s", self.pay_within_s.into(), 1..=limits::PAY_WITHIN_S_MAX.into())?;
+        within("clock_step_s_max", self.clock_step_s_max.into(), 1..=3600)?;
         self.check_reach()?;
         let guesses = 1..=limits::GUESSES_PER_USER_MAX.into();
         within("guesses_per_user_max", self.guesses_per_user_max.into(), guesses)?;
+        self.check_risk()?;
         self.check_days()
     }
 
@@ -613,6 +728,56 @@ impl Config {
             return Err(ConfigError::Range { key, value, expected });
         }
         Ok(())
+    }
+
+    /// Checks the rules of risk. Wins are counted again at a start from the claims
+    /// that are kept.
+    fn check_risk(&self) -> Result<(), ConfigError> {
+        within("risk_users_max", self.risk_users_max.into(), 0..=1 << 28)?;
+        within("risk_grade_unknown", self.risk_grade_unknown.into(), 1..=255)?;
+        for (key, rule) in self.counted_rules() {
+            within(key, rule.into(), 0..=limits::WINS_COUNTED_MAX.into())?;
+        }
+        within("risk_window_s", self.risk_window_s.into(), 3..=DAY_S.into())?;
+        within("risk_winners_max", self.risk_winners_max.into(), 1..=1 << 28)?;
+        within("risk_triers_max", self.risk_triers_max.into(), 1..=1 << 28)?;
+        within("risk_holds_max", self.risk_holds_max.into(), 1..=limits::HOLDS_MAX.into())?;
+        within("risk_hold_s", self.risk_hold_s.into(), 1..=limits::HOLD_S_MAX.into())?;
+        let counted_s = 2 * self.risk_window_s;
+        if (self.risk_deny_wins > 0 || self.risk_hold_wins > 0) && self.retention_s < counted_s {
+            let (key, value) = ("retention_s", self.retention_s.to_string());
+            let expected = format!(
+                "at least {counted_s}, twice risk_window_s, with risk_deny_wins or risk_hold_wins, \
+                 which count the claims that are kept"
+            );
+            return Err(ConfigError::Range { key, value, expected });
+        }
+        Ok(())
+    }
+
+    /// The rules of risk about how often something is done in a window.
+    fn counted_rules(&self) -> [(&'static str, u8); 10] {
+        [
+            ("risk_deny_wins", self.risk_deny_wins),
+            ("risk_hold_wins", self.risk_hold_wins),
+            ("risk_deny_device_wins", self.risk_deny_device_wins),
+            ("risk_hold_device_wins", self.risk_hold_device_wins),
+            ("risk_deny_address_wins", self.risk_deny_address_wins),
+            ("risk_hold_address_wins", self.risk_hold_address_wins),
+            ("risk_deny_tries", self.risk_deny_tries),
+            ("risk_hold_tries", self.risk_hold_tries),
+            ("risk_deny_guesses", self.risk_deny_guesses),
+            ("risk_hold_guesses", self.risk_hold_guesses),
+        ]
+    }
+
+    /// Whether shares are judged by any rule of risk.
+    pub fn has_risk(&self) -> bool {
+        let by_grade = [self.risk_deny_below, self.risk_hold_below];
+        let counted = self.counted_rules().map(|(_, rule)| rule);
+        self.risk_users_max > 0
+            || self.risk_hold_above_fen > 0
+            || by_grade.into_iter().chain(counted).any(|number| number > 0)
     }
 
     /// Whether there is a limit on what a user receives.
@@ -735,6 +900,31 @@ mod tests {
             };
             assert_eq!(config.check().is_ok(), kept, "{shares} {fen} {users}");
         }
+    }
+
+    #[test]
+    fn rules_of_risk_are_in_range_and_wins_need_claims_to_be_kept() {
+        let with = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            (config.check().is_ok(), config.has_risk())
+        };
+        assert_eq!(with(|_| {}), (true, false));
+        assert_eq!(with(|c| c.risk_users_max = 1), (true, true));
+        assert_eq!(with(|c| c.risk_hold_above_fen = 1), (true, true));
+        assert_eq!(with(|c| c.risk_deny_below = 1), (true, true));
+        assert_eq!(with(|c| c.risk_hold_wins = 200), (true, true));
+        assert!(!with(|c| c.risk_hold_wins = 201).0);
+        assert_eq!(with(|c| c.risk_deny_device_wins = 1), (true, true));
+        assert_eq!(with(|c| c.risk_hold_guesses = 200), (true, true));
+        assert!(!with(|c| c.risk_deny_tries = 201).0 && !with(|c| c.risk_triers_max = 0).0);
+        assert!(!with(|c| c.risk_grade_unknown = 0).0);
+        assert!(!with(|c| c.risk_hold_s = 0).0 && !with(|c| c.risk_holds_max = 0).0);
+        let kept = |retention_s| Config { risk_deny_wins: 1, retention_s, ..Config::default() };
+        assert!(kept(119).check().is_err() && kept(120).check().is_ok());
+        let file = file("risk_hold_ends = \"release\"");
+        let read = Resolved::from_sources(Given::default(), Some(file.path()), variables(&[]));
+        assert_eq!(read.unwrap().config.risk_hold_ends, HoldEnds::Release);
     }
 
     #[test]

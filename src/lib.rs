@@ -24,6 +24,8 @@ pub mod wire;
 
 pub mod access;
 
+pub mod tls;
+
 pub mod engine;
 
 pub mod journal;

@@ -22,6 +22,10 @@ pub const STRANGER_FRAME_BYTES_MAX: usize = 256;
 /// headers.
 pub const DETAIL_ROWS_MAX: u32 = 252;
 
+/// What a TLS handshake may take in one direction, in bytes: a greeting and a
+/// chain of certificates are a tenth of it.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 32 * 1024;
+
 /// The largest amount of one share: a claim record holds it in 32 bits.
 pub const SHARE_FEN_MAX: Fen = 0xffff_ffff;
 
@@ -108,8 +112,21 @@ pub const CAMPAIGNS_SHOWN_MAX: usize = 256;
 /// Seconds that the report of a campaign reaches back.
 pub const CAMPAIGN_SECONDS: usize = 60;
 
+/// The most shares that one shard can be told to hold: the list is sorted, and an
+/// addition moves what is behind it, at this length for some tenths of a
+/// millisecond.
+pub const HOLDS_MAX: u32 = 1 << 16;
+
+/// The longest that a share may be held, in seconds: an envelope cannot be
+/// recycled before.
+pub const HOLD_S_MAX: u32 = 30 * 24 * 3600;
+
+/// The most wins of a user in a window that a rule can tell apart: they are
+/// counted in eight bits.
+pub const WINS_COUNTED_MAX: u8 = 200;
+
 /// Room for operation codes in tables by operation; codes are from 1.
-pub const OPS: usize = 24;
+pub const OPS: usize = 32;
 
 /// Room for status codes in tables by status.
 pub const STATUSES: usize = 24;

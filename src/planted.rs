@@ -60,13 +60,29 @@ pub enum Bug {
     PrizeGivenTwice,
     /// Nobody looks how much a user has won.
     CapForgotten,
+    /// A segment that cannot be read is as good as none.
+    UnreadPassedOver,
+    /// A batch whose sync was begun beside the next is told as committed.
+    OverlapTold,
     /// A new arrangement does not know what time it was in the old one.
     TimeNotCarried,
+    /// A repeated claim of a held share tells its amount.
+    HeldTold,
+    /// What is decided about a hold is told and not recorded.
+    VerdictUnrecorded,
+    /// A rejected share is its claimant's all the same.
+    RejectedGiven,
+    /// A share that was given may still be rejected.
+    GivenRejected,
+    /// A checkpoint does not know what is held.
+    HoldsForgotten,
+    /// Whoever sets the wall clock ahead sets the time of the server.
+    WallFollowed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 35] = [
         Self::SyncSkipped,
         Self::SyncRetried,
         Self::StalePageTrusted,
@@ -93,7 +109,15 @@ impl Bug {
         Self::PrizeTooEarly,
         Self::PrizeGivenTwice,
         Self::CapForgotten,
+        Self::UnreadPassedOver,
+        Self::OverlapTold,
         Self::TimeNotCarried,
+        Self::HeldTold,
+        Self::VerdictUnrecorded,
+        Self::RejectedGiven,
+        Self::GivenRejected,
+        Self::HoldsForgotten,
+        Self::WallFollowed,
     ];
 }
 

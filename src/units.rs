@@ -49,6 +49,11 @@ impl Stamp {
     }
 }
 
+/// How long the machine has been up, in milliseconds, its sleep included. Nobody
+/// can set this clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Uptime(pub u64);
+
 /// Who claims or sends: an account number of the asking system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct UserId(pub u64);
@@ -86,6 +91,12 @@ impl EnvelopeId {
                 | u64::from(slot) << 16
                 | u64::from(generation),
         )
+    }
+
+    /// An id of a partition that no envelope ever has: generation 0 is never
+    /// given out. It addresses the shard that owns the partition.
+    pub fn of_partition(partition: u8) -> Self {
+        Self::new(0, partition, 0, 0)
     }
 
     /// The server's cell.

@@ -20,9 +20,10 @@ use hongbao::journal::simulated::{Disk, SimulatedStorage};
 use hongbao::journal::{
     Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Position, Recovering,
 };
-use hongbao::net::{BoundListener, Net, NetSettings, Waker};
+use hongbao::net::{BoundListener, Net, NetSettings, Waker, both};
 use hongbao::shard::{
-    Bell, Board, Checkpoints, Clock, Covers, Fatal, Followed, Mesh, Outlook, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Chronometer, Clock, Covers, Fatal, Followed, Mesh, Outlook, Shard,
+    ShardSettings,
 };
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
 use hongbao::wire::{PaymentKeys, Status};
@@ -63,7 +64,9 @@ fn shard(
     let directory = Directory::open(path, SEGMENT_BYTES, 1).unwrap();
     let arrangement = Arrangement::current_or_first(&directory, 1).unwrap();
     let writer = CheckpointWriter::new(&arrangement, US, CheckpointSettings::default()).unwrap();
-    let clock = Clock::starting_at(Time(0));
+    let (uptime, wall) = both();
+    let chronometer = Arc::new(Chronometer::starting(uptime, wall, 10));
+    let clock = Clock::starting_at(Time(0), chronometer);
     let waker = Waker::new().unwrap();
     let bell = Bell::new(waker.clone());
     let board = Arc::new(Board::new(waker.clone()));
@@ -76,6 +79,7 @@ fn shard(
         outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
         receiving: None,
+        judging: None,
         stop,
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),

@@ -35,7 +35,14 @@ fn record(n: u64) -> Record {
     let envelope = EnvelopeId::new(1, 2, 3, 4);
     if n.is_multiple_of(5) {
         let (sender, cause) = (UserId(n), Cause::Expired);
-        return Record::Closed(Closed { envelope, sender, refunded: n, cause, at: 1_700_000_000 });
+        return Record::Closed(Closed {
+            envelope,
+            sender,
+            refunded: n,
+            held: 0,
+            cause,
+            at: 1_700_000_000,
+        });
     }
     Record::Claimed(Claimed { envelope, user: UserId(n), amount: 1, rank: 0, at: 1_700_000_000 })
 }

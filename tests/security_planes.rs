@@ -10,7 +10,7 @@ use std::path::Path;
 
 use hongbao::access::{HandshakeError, Identity};
 use hongbao::config::{LedgerPlace, MaybeListen};
-use hongbao::follow::settle::{Ask, Ending, Start, Subscription, SubscriptionError};
+use hongbao::follow::settle::{Ask, Ending, Start, Subscription, SubscriptionError, forget_as};
 use hongbao::wire::{Denial, Status};
 use hongbao::{Config, Server};
 use rig::principals::{identity, one_of_each};
@@ -97,7 +97,15 @@ fn the_token_is_its_owners_alone_and_stays_over_a_restart() {
 }
 
 fn subscribe(server: &Server, identity: Option<&Identity>) -> Result<u16, SubscriptionError> {
-    let name = "books".parse().unwrap();
+    subscribe_as("books", server, identity)
+}
+
+fn subscribe_as(
+    name: &str,
+    server: &Server,
+    identity: Option<&Identity>,
+) -> Result<u16, SubscriptionError> {
+    let name = name.parse().unwrap();
     let ask = Ask { name, shard: 0, start: Start::LeftOff, window: 1 << 16 };
     let stream = Subscription::open_as(identity, server.settlement().unwrap(), &ask)?;
     Ok(stream.accepted().shards)
@@ -128,5 +136,31 @@ fn only_a_settler_receives_the_settlement_stream() {
     assert!(is_no_proof, "{told:?}");
     until("the name is free", std::time::Duration::from_secs(20), || {
         subscribe(&server, Some(&identity("settler", 1))).is_ok_and(|shards| shards == 1)
+    });
+}
+
+#[test]
+fn a_settler_hears_nothing_of_risk_and_a_risk_service_nothing_of_money() {
+    let data = tempfile::tempdir().unwrap();
+    let keys = one_of_each(data.path());
+    rig::principals::put(&keys, "risk", "\"risk\"", &[1]);
+    let settlement = MaybeListen::At(([127, 0, 0, 1], 0).into());
+    let place = data.path().join("data");
+    let with_keys = Config { data: place, keys: Some(keys), settlement, ..config(data.path()) };
+    let server = Server::start(with_keys).unwrap();
+    let denied = |told: Result<u16, SubscriptionError>| {
+        matches!(told, Err(SubscriptionError::Ended(Ending::Denied)))
+    };
+    let (settler, risk) = (identity("settler", 1), identity("risk", 1));
+    assert!(denied(subscribe_as("risk-desk", &server, Some(&settler))));
+    assert!(denied(subscribe_as("books", &server, Some(&risk))));
+    let forgotten = |name: &str, who: &Identity| {
+        forget_as(Some(who), server.settlement().unwrap(), &name.parse().unwrap())
+    };
+    assert!(subscribe_as("risk-desk", &server, Some(&risk)).is_ok());
+    let told = forgotten("risk-desk", &settler);
+    assert!(matches!(told, Err(SubscriptionError::Ended(Ending::Denied))), "{told:?}");
+    until("it is forgotten by whom it is for", std::time::Duration::from_secs(20), || {
+        forgotten("risk-desk", &risk).is_ok()
     });
 }

@@ -7,8 +7,10 @@
 
 use hongbao::follow::ledger::Cursor;
 use hongbao::follow::movement::{Account, Movement, MovementId, Why};
-use hongbao::follow::settle::{Accepted, Ask, Ending, Frame, Moved, Start, decode, encode};
+use hongbao::follow::news::{News, NewsOf};
+use hongbao::follow::settle::{Accepted, Ask, Ending, Frame, Moved, Start, Told, decode, encode};
 use hongbao::units::{EnvelopeId, UserId};
+use hongbao::wire::{Resolution, ResolvedBy, RiskRule};
 use serde_json::Value;
 
 fn text<'v>(of: &'v Value, field: &str) -> &'v str {
@@ -82,6 +84,35 @@ fn moved(row: &Value) -> Moved {
     Moved { id, movement }
 }
 
+fn told(row: &Value) -> Told {
+    let id = MovementId {
+        cell: n8(row, "cell"),
+        arrangement: n32(row, "arrangement"),
+        shard: n16(row, "shard"),
+        batch: n64(row, "batch"),
+        index: n32(row, "index"),
+    };
+    let rule = || RiskRule::from_code(n8(row, "rule")).unwrap();
+    let resolved = |resolution| NewsOf::Resolved {
+        amount: n32(row, "amount"),
+        resolution,
+        by: ResolvedBy::from_code(n8(row, "by")).unwrap(),
+    };
+    let what = match text(row, "what") {
+        "held" => {
+            let (amount, until) = (n32(row, "amount"), n32(row, "until"));
+            NewsOf::Held { amount, rule: rule(), until }
+        }
+        "denied" => NewsOf::Denied { amount: n32(row, "amount"), rule: rule() },
+        "released" => resolved(Resolution::Release),
+        "rejected" => resolved(Resolution::Reject),
+        "marked" => NewsOf::Marked { grade: n8(row, "grade"), lists: n8(row, "lists") },
+        other => panic!("{other}"),
+    };
+    let (envelope, user) = (EnvelopeId(n64(row, "envelope")), UserId(n64(row, "user")));
+    Told { id, news: News { envelope, user, at: n32(row, "at"), what } }
+}
+
 fn ending(of: &Value) -> Ending {
     let (detail, position) = (n32(of, "detail"), n64(of, "position"));
     match text(of, "reason") {
@@ -129,6 +160,7 @@ fn frame(of: &Value) -> Frame {
         "forgotten" => Frame::Forgotten,
         "border" => Frame::Border { cursor: cursor(of), committed: n64(of, "committed") },
         "movements" => Frame::Movements(of["rows"].as_array().unwrap().iter().map(moved).collect()),
+        "news" => Frame::News(of["rows"].as_array().unwrap().iter().map(told).collect()),
         "end" => Frame::End(ending(of)),
         other => panic!("{other}"),
     }

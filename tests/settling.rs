@@ -48,6 +48,7 @@ fn take_all(stream: &mut Subscription) -> Vec<Moved> {
                 taken.extend(moved);
                 stream.take().unwrap();
             }
+            Push::News(told) => panic!("{told:?} to one who asks for movements"),
             Push::Border { cursor, .. } => {
                 stream.acknowledge(cursor).unwrap();
                 if cursor.position >= end {

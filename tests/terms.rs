@@ -13,8 +13,8 @@ use hongbao::client::{Client, ClientError, Look, Refusal};
 use hongbao::config::LedgerPlace;
 use hongbao::units::{EnvelopeId, EnvelopeState, Place, Point, UserId};
 use hongbao::wire::{
-    BadRequest, Evidence, Ineligible, Keys, NotOpen, Password, RateLimit, SendOrder, Status, Terms,
-    Ticket, TicketKeys, WrongPassword,
+    BadRequest, Evidence, Ineligible, Keys, NotOpen, Password, RateLimit, SendOrder, Status, Tags,
+    Terms, Ticket, TicketKeys, WrongPassword,
 };
 use hongbao::{Config, Server};
 use rig::{address, config, key_file, order, secret, until};
@@ -109,6 +109,7 @@ fn table(envelope: EnvelopeId, rule: usize) -> Vec<Try> {
         ticket: Some(ticket(1, envelope, MEMBER, u32::MAX)),
         position: Some(centre()),
         password: Some(b"open sesame"),
+        tags: Tags::default(),
     };
     let wrong_word = (Status::WrongPassword, WrongPassword::Guessed.code());
     match rule {

@@ -5,9 +5,9 @@
 
 use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Seed, Split, UserId};
 use hongbao::wire::{
-    Attached, Command, Decoded, Evidence, HEADER_BYTES, Ordered, PlanPart, ReplyBody, ReplyWriter,
-    Request, Reveal, Row, SendOrder, Status, Summary, Terms, decode_reply, decode_request,
-    encode_request, encode_with, peek_reply,
+    Attached, Command, Decoded, Evidence, HEADER_BYTES, HoldsFrom, Mark, Ordered, PlanPart,
+    ReplyBody, ReplyWriter, Request, Resolution, Reveal, Row, SendOrder, Status, Summary, Terms,
+    decode_reply, decode_request, encode_request, encode_with, peek_reply,
 };
 use proptest::prelude::*;
 
@@ -71,6 +71,34 @@ fn about_a_campaign() -> impl Strategy<Value = Request> {
     ]
 }
 
+fn about_risk() -> impl Strategy<Value = Request> {
+    let user = || any::<u64>().prop_map(UserId);
+    let envelope = || any::<u64>().prop_map(EnvelopeId);
+    let mark = prop_oneof![
+        any::<u8>().prop_map(Mark::Grade),
+        any::<bool>().prop_map(Mark::Deny),
+        any::<bool>().prop_map(Mark::Watch),
+    ];
+    prop_oneof![
+        (any::<u8>(), user(), mark).prop_map(|(partition, user, mark)| Request::RiskMark {
+            partition,
+            user,
+            mark
+        }),
+        (any::<u8>(), user())
+            .prop_map(|(partition, user)| Request::RiskExplain { partition, user }),
+        (any::<u8>(), (envelope(), user()), any::<bool>()).prop_map(|(partition, after, only)| {
+            Request::RiskHolds(HoldsFrom { partition, after, only })
+        }),
+        (any::<u8>(), any::<u64>())
+            .prop_map(|(partition, after)| Request::RiskFeed { partition, after }),
+        (envelope(), user(), any::<bool>()).prop_map(|(envelope, user, release)| {
+            let resolution = if release { Resolution::Release } else { Resolution::Reject };
+            Request::RiskResolve { envelope, user, resolution }
+        }),
+    ]
+}
+
 fn a_request() -> impl Strategy<Value = Request> {
     let pair = || (any::<u64>().prop_map(EnvelopeId), any::<u64>().prop_map(UserId));
     prop_oneof![
@@ -88,6 +116,7 @@ fn a_request() -> impl Strategy<Value = Request> {
         pair().prop_map(|(envelope, _)| Request::Reveal { envelope }),
         pair().prop_map(|(envelope, user)| Request::Terms { envelope, user }),
         about_a_campaign(),
+        about_risk(),
     ]
 }
 
@@ -146,6 +175,7 @@ proptest! {
         for (request, beside) in [
             (Request::SendWith { order, terms: Attached::default() }, terms),
             (Request::ClaimWith { envelope, user, evidence }, shown.to_bytes()),
+            (Request::ShakeWith { campaign: envelope, user, evidence }, shown.to_bytes()),
         ] {
             let mut out = Vec::new();
             encode_with(&mut out, tag, 0, &request, &beside);

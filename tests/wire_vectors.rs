@@ -8,10 +8,11 @@
 use hongbao::units::{EnvelopeId, EnvelopeState, MoneySource, Place, Point, Seed, Split, UserId};
 use hongbao::wire::{
     Attached, BadRequest, Broken, CampaignHead, CampaignPhase, CampaignSecond, CampaignStatus,
-    Command, DecodeReplyError, Decoded, DetailPage, Evidence, Hello, Keys, Op, Ordered, Password,
-    Payment, PaymentKeys, PlanPart, PlanTerms, Prize, Reply, ReplyBody, ReplyWriter, Request,
-    Reveal, Row, SendOrder, Slot, Status, Summary, Terms, Ticket, TicketKeys, decode_reply,
-    decode_request, encode_with, peek_reply,
+    Command, DecodeReplyError, Decoded, DetailPage, Evidence, Explained, Hello, Hold, HoldState,
+    HoldsFrom, Keys, Mark, Op, Ordered, Password, Payment, PaymentKeys, PlanPart, PlanTerms, Prize,
+    Reply, ReplyBody, ReplyWriter, Request, Resolution, Reveal, RiskEvent, RiskRule, RiskStep,
+    RiskVerdict, Row, SendOrder, Slot, Standing, Status, Summary, Tags, Terms, Ticket, TicketKeys,
+    decode_reply, decode_request, encode_with, peek_reply,
 };
 use serde_json::Value;
 
@@ -104,12 +105,18 @@ fn op(vector: &Value) -> Op {
         "reveal" => Op::Reveal,
         "send_with" => Op::SendWith,
         "claim_with" => Op::ClaimWith,
+        "shake_with" => Op::ShakeWith,
         "terms" => Op::Terms,
         "shake" => Op::Shake,
         "campaign_plan" => Op::CampaignPlan,
         "campaign_command" => Op::CampaignCommand,
         "campaign_status" => Op::CampaignStatus,
         "campaign_wins" => Op::CampaignWins,
+        "risk_mark" => Op::RiskMark,
+        "risk_explain" => Op::RiskExplain,
+        "risk_holds" => Op::RiskHolds,
+        "risk_resolve" => Op::RiskResolve,
+        "risk_feed" => Op::RiskFeed,
         other => panic!("op {other}"),
     }
 }
@@ -131,6 +138,7 @@ fn status(vector: &Value) -> Status {
         "bad_request" => Status::BadRequest,
         "conflict" => Status::Conflict,
         "nothing_won" => Status::NothingWon,
+        "withheld" => Status::Withheld,
         other => panic!("status {other}"),
     }
 }
@@ -189,6 +197,7 @@ fn terms_bytes(v: &Value) -> Vec<u8> {
         cover: has("cover").then(|| n64(v, "cover")),
         coupon: some_text(v, "coupon"),
         photo: some_text(v, "photo"),
+        grade_min: if has("grade_min") { n8(v, "grade_min") } else { 0 },
     }
     .to_bytes()
 }
@@ -203,6 +212,10 @@ fn evidence_bytes(v: &Value) -> Vec<u8> {
         ticket: v["ticket"].is_object().then(|| ticket(&v["ticket"])),
         position: v["position"].is_object().then(|| point(&v["position"])),
         password: v["password"].as_str().map(str::as_bytes),
+        tags: Tags {
+            device: v["device"].is_string().then(|| n64(v, "device")),
+            address: v["address"].is_string().then(|| n64(v, "address")),
+        },
     }
     .to_bytes()
 }
@@ -211,7 +224,7 @@ fn evidence_bytes(v: &Value) -> Vec<u8> {
 fn beside(v: &Value) -> Vec<u8> {
     match op(v) {
         Op::SendWith => terms_bytes(&v["terms"]),
-        Op::ClaimWith => evidence_bytes(&v["evidence"]),
+        Op::ClaimWith | Op::ShakeWith => evidence_bytes(&v["evidence"]),
         _ => Vec::new(),
     }
 }
@@ -224,6 +237,10 @@ fn request(v: &Value) -> Request {
         Op::ClaimWith => {
             let (envelope, user) = (envelope(v), user(v, "user"));
             Request::ClaimWith { envelope, user, evidence: attached(v, 16 + 16) }
+        }
+        Op::ShakeWith => {
+            let (campaign, user) = (campaign(v), user(v, "user"));
+            Request::ShakeWith { campaign, user, evidence: attached(v, 16 + 16) }
         }
         Op::Terms => Request::Terms { envelope: envelope(v), user: user(v, "user") },
         Op::Grab => Request::Grab { envelope: envelope(v), user: user(v, "user") },
@@ -262,6 +279,80 @@ fn request(v: &Value) -> Request {
         },
         Op::CampaignStatus => Request::CampaignStatus { campaign: campaign(v) },
         Op::CampaignWins => Request::CampaignWins { campaign: campaign(v), user: user(v, "user") },
+        Op::RiskMark | Op::RiskExplain | Op::RiskHolds | Op::RiskResolve | Op::RiskFeed => {
+            about_risk(v)
+        }
+    }
+}
+
+fn about_risk(v: &Value) -> Request {
+    match op(v) {
+        Op::RiskMark => {
+            let value = n8(v, "value");
+            let mark = match text(v, "mark") {
+                "grade" => Mark::Grade(value),
+                "deny" => Mark::Deny(value == 1),
+                "watch" => Mark::Watch(value == 1),
+                other => panic!("mark {other}"),
+            };
+            Request::RiskMark { partition: n8(v, "partition"), user: user(v, "user"), mark }
+        }
+        Op::RiskExplain => {
+            Request::RiskExplain { partition: n8(v, "partition"), user: user(v, "user") }
+        }
+        Op::RiskHolds => Request::RiskHolds(HoldsFrom {
+            partition: n8(v, "partition"),
+            after: (EnvelopeId(n64(v, "after_envelope")), user(v, "user")),
+            only: v["only"].as_bool().unwrap(),
+        }),
+        Op::RiskFeed => Request::RiskFeed { partition: n8(v, "partition"), after: n64(v, "after") },
+        _ => Request::RiskResolve {
+            envelope: envelope(v),
+            user: user(v, "user"),
+            resolution: match text(v, "resolution") {
+                "release" => Resolution::Release,
+                "reject" => Resolution::Reject,
+                other => panic!("resolution {other}"),
+            },
+        },
+    }
+}
+
+fn explained(v: &Value) -> Explained {
+    Explained {
+        standing: Standing::of(n8(v, "own_grade"), n8(v, "lists"), n32(v, "at")).unwrap(),
+        grade: n8(v, "grade"),
+        wins: n32(v, "wins"),
+        window_s: n32(v, "window_s"),
+        tries: u16::try_from(n32(v, "tries")).unwrap(),
+        guesses: u16::try_from(n32(v, "guesses")).unwrap(),
+        verdict: RiskVerdict::from_codes(n8(v, "verdict"), n8(v, "rule")).unwrap(),
+        hold_above_fen: n32(v, "hold_above_fen"),
+    }
+}
+
+fn event(v: &Value) -> RiskEvent {
+    RiskEvent {
+        number: n64(v, "number"),
+        envelope: envelope(v),
+        user: user(v, "user"),
+        amount: n32(v, "amount"),
+        at: n32(v, "at"),
+        what: RiskStep::from_code(n8(v, "what")).unwrap(),
+        rule: RiskRule::from_code(n8(v, "rule")),
+        by_time: v["by_time"].as_bool().unwrap(),
+    }
+}
+
+fn hold(v: &Value) -> Hold {
+    Hold {
+        envelope: envelope(v),
+        user: user(v, "user"),
+        amount: n32(v, "amount"),
+        at: n32(v, "at"),
+        until: n32(v, "until"),
+        rule: RiskRule::from_code(n8(v, "rule")).unwrap(),
+        state: HoldState::from_code(n8(v, "state")).unwrap(),
     }
 }
 
@@ -399,6 +490,13 @@ fn reply(v: &Value) -> Reply {
         Op::CampaignStatus if has("campaign") => {
             ReplyBody::Campaign(campaign_status(&v["campaign"]))
         }
+        Op::RiskExplain if has("explained") => ReplyBody::Explained(explained(&v["explained"])),
+        Op::RiskHolds if has("holds") => {
+            ReplyBody::Holds(v["holds"].as_array().unwrap().iter().map(hold).collect())
+        }
+        Op::RiskFeed if has("events") => {
+            ReplyBody::RiskEvents(v["events"].as_array().unwrap().iter().map(event).collect())
+        }
         Op::Detail if has("page") => ReplyBody::Detail(page(&v["page"])),
         _ if has("amount") => ReplyBody::Amount(n64(v, "amount")),
         _ => ReplyBody::None,
@@ -420,6 +518,9 @@ fn written(reply: &Reply) -> Vec<u8> {
         ReplyBody::Terms(told) => writer.terms(|out| told.terms().append_to(out)),
         ReplyBody::Hello(h) => writer.hello(h.version, h.cell, h.durability, &h.ports),
         ReplyBody::Summary(summary) => writer.summary(summary),
+        ReplyBody::Explained(explained) => writer.explained(explained),
+        ReplyBody::Holds(holds) => writer.holds(holds.iter().copied()),
+        ReplyBody::RiskEvents(events) => writer.risk_events(events.iter().copied()),
         ReplyBody::Campaign(status) => writer.campaign(
             &status.head,
             status.prizes.iter().copied(),

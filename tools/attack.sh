@@ -9,5 +9,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 exec cargo test --release --no-fail-fast \
-  --test security_attacks --test security_access --test security_planes --test malformed_frames \
+  --test security_attacks --test security_access --test security_tls --test security_planes \
+  --test malformed_frames \
   -- --nocapture --test-threads 1 "$@"

@@ -64,12 +64,14 @@ struct KeyEntry {
     secret: String,
 }
 
-/// Everybody whose file is in a directory.
-pub fn read_keyring(directory: &Path) -> Result<Keyring, KeyFileError> {
+/// Everybody whose file is in a directory. With `certificates` a file may be
+/// without a key: that principal comes by its certificate.
+pub fn read_keyring(directory: &Path, certificates: bool) -> Result<Keyring, KeyFileError> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| KeyFileError::Random(error.to_string()))?;
     let decoy = Key::new(&secret).ok_or(KeyFileError::Random("too few".to_owned()))?;
-    let mut keyring = Keyring::new(decoy);
+    let keyring = Keyring::new(decoy);
+    let mut keyring = if certificates { keyring.with_certificates() } else { keyring };
     for path in private_file::list(directory)? {
         let name = name_of(&path)?;
         let Content { roles, keys } = read(&path)?;
@@ -147,7 +149,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = put(directory.path(), "bank.toml", &file("\"payer\", \"settler\"", &[7]), 0o600);
         put(directory.path(), "gateway-1.toml", &file("\"claimer\"", &[1, 2]), 0o400);
-        let keyring = read_keyring(directory.path()).unwrap();
+        let keyring = read_keyring(directory.path(), false).unwrap();
         let shown =
             |principal: &Principal| (principal.name.to_string(), principal.roles.to_string());
         let shown: Vec<_> = keyring.principals().iter().map(shown).collect();
@@ -182,7 +184,7 @@ mod tests {
         for (name, text, mode, told) in cases {
             let directory = tempfile::tempdir().unwrap();
             let path = put(directory.path(), name, &text, mode);
-            let error = read_keyring(directory.path()).unwrap_err().to_string();
+            let error = read_keyring(directory.path(), false).unwrap_err().to_string();
             assert!(error.contains(told) && !error.contains('\n'), "{told}: {error}");
             assert!(error.contains(&path.display().to_string()), "{error}");
             assert!(!error.contains("0405060708"), "a secret is told: {error}");
@@ -192,9 +194,9 @@ mod tests {
     #[test]
     fn an_empty_directory_and_none_are_told() {
         let directory = tempfile::tempdir().unwrap();
-        let told = read_keyring(directory.path()).unwrap_err().to_string();
+        let told = read_keyring(directory.path(), false).unwrap_err().to_string();
         assert!(told.contains("no key") && told.contains("SECURITY.md"), "{told}");
-        let told = read_keyring(Path::new("/nowhere/keys")).unwrap_err().to_string();
+        let told = read_keyring(Path::new("/nowhere/keys"), false).unwrap_err().to_string();
         assert!(told.contains("/nowhere/keys"), "{told}");
     }
 }

@@ -52,6 +52,8 @@ pub enum KeyringError {
 #[derive(Clone, Debug)]
 pub struct Keyring {
     principals: Vec<Principal>,
+    /// Whether a principal may come by a certificate instead of a key.
+    knows_certificates: bool,
     /// Answers for those who are nobody, so that they look like everybody.
     decoy: Key,
 }
@@ -67,13 +69,20 @@ pub struct Pending {
 impl Keyring {
     /// Nobody yet. `decoy` is a key that nobody has.
     pub fn new(decoy: Key) -> Self {
-        Self { principals: Vec::new(), decoy }
+        Self { principals: Vec::new(), knows_certificates: false, decoy }
+    }
+
+    /// The same, where certificates name principals as well, so that they need
+    /// no key.
+    #[must_use]
+    pub fn with_certificates(self) -> Self {
+        Self { knows_certificates: true, ..self }
     }
 
     /// Adds one whose name is not there yet.
     pub fn add(&mut self, principal: Principal) -> Result<(), KeyringError> {
         let keys = &principal.keys;
-        if keys.is_empty() {
+        if keys.is_empty() && !self.knows_certificates {
             return Err(KeyringError::NoKey);
         }
         if keys.len() > KEYS_MAX {
@@ -102,6 +111,12 @@ impl Keyring {
     /// What one of them may do.
     pub fn roles(&self, who: PrincipalNumber) -> Roles {
         self.principals.get(usize::from(who.0)).map_or(Roles::default(), |known| known.roles)
+    }
+
+    /// The one of this name.
+    pub fn named(&self, name: &PrincipalName) -> Option<PrincipalNumber> {
+        let place = self.principals.iter().position(|principal| principal.name == *name)?;
+        u16::try_from(place).ok().map(PrincipalNumber)
     }
 
     /// The answer to a challenge with a nonce that was drawn for it, and what to
@@ -210,5 +225,18 @@ mod tests {
         assert_eq!(add(&[(4, 1), (4, 2)]), Err(KeyringError::KeyTwice(4)));
         let none = Principal { roles: Roles::default(), ..principal("new", &[(1, 1)]) };
         assert_eq!(keyring.add(none), Err(KeyringError::NoRole));
+    }
+
+    #[test]
+    fn one_without_a_key_is_found_by_its_name_and_let_in_by_no_proof() {
+        let mut keyring = Keyring::new(key(0)).with_certificates();
+        keyring.add(principal("bank", &[(1, 1)])).unwrap();
+        keyring.add(principal("machine", &[])).unwrap();
+        assert_eq!(keyring.named(&"machine".parse().unwrap()), Some(PrincipalNumber(1)));
+        assert_eq!(keyring.named(&"nobody".parse().unwrap()), None);
+        let challenge = identity("machine", 1, 0).challenge([5; 32]);
+        let (_, pending) = keyring.answer(&challenge, [6; 32]);
+        let proof = key(0).client_proof(&challenge, &[6; 32]);
+        assert_eq!(keyring.verify(&pending, &proof), None);
     }
 }

@@ -16,14 +16,16 @@ pub enum Role {
     Settler,
     /// Looks after the server: sees everything and moves no money.
     Admin,
+    /// Grades users, keeps the lists, and decides about held shares.
+    Risk,
 }
 
-use Role::{Admin, Claimer, Issuer, Payer, Settler};
+use Role::{Admin, Claimer, Issuer, Payer, Risk, Settler};
 
 /// Every operation, and the roles that may ask for it. A handshake is nobody's
 /// any more: it has been had.
 pub const TABLE: &[(Op, &[Role])] = &[
-    (Op::Hello, &[Issuer, Claimer, Payer, Settler, Admin]),
+    (Op::Hello, &[Issuer, Claimer, Payer, Settler, Admin, Risk]),
     (Op::Send, &[Issuer]),
     (Op::Grab, &[Claimer]),
     (Op::Claim, &[Claimer]),
@@ -37,16 +39,25 @@ pub const TABLE: &[(Op, &[Role])] = &[
     (Op::ClaimWith, &[Claimer]),
     (Op::Terms, &[Issuer, Claimer, Admin]),
     (Op::Shake, &[Claimer]),
+    (Op::ShakeWith, &[Claimer]),
     (Op::CampaignPlan, &[Issuer]),
     (Op::CampaignCommand, &[Issuer]),
     (Op::CampaignStatus, &[Issuer, Claimer, Admin]),
     (Op::CampaignWins, &[Issuer, Claimer, Admin]),
+    (Op::RiskMark, &[Risk]),
+    (Op::RiskExplain, &[Risk, Admin]),
+    (Op::RiskHolds, &[Risk, Admin]),
+    (Op::RiskResolve, &[Risk]),
+    (Op::RiskFeed, &[Risk, Admin]),
     (Op::Challenge, &[]),
     (Op::Authenticate, &[]),
 ];
 
 /// Who may receive the settlement stream, and acknowledge it.
 const STREAM: &[Role] = &[Settler];
+
+/// Who may receive what a risk service is to hear, and acknowledge it.
+const NEWS: &[Role] = &[Risk];
 
 /// Some roles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +71,7 @@ impl Roles {
             Payer => 4,
             Settler => 8,
             Admin => 16,
+            Risk => 32,
         }
     }
 
@@ -91,6 +103,11 @@ impl Roles {
         self.meets(STREAM)
     }
 
+    /// Whether they may receive what a risk service is to hear.
+    pub const fn may_hear_of_risk(self) -> bool {
+        self.meets(NEWS)
+    }
+
     const fn meets(self, roles: &[Role]) -> bool {
         self.0 & Self::of(roles).0 != 0
     }
@@ -104,6 +121,7 @@ impl std::fmt::Display for Roles {
             (Payer, "payer"),
             (Settler, "settler"),
             (Admin, "admin"),
+            (Risk, "risk"),
         ];
         let has = |(role, name)| (self.0 & Self::bit(role) != 0).then_some(name);
         f.write_str(&named.into_iter().filter_map(has).collect::<Vec<_>>().join(", "))
@@ -114,7 +132,7 @@ impl std::fmt::Display for Roles {
 mod tests {
     use super::*;
 
-    const ALL: [Role; 5] = [Issuer, Claimer, Payer, Settler, Admin];
+    const ALL: [Role; 6] = [Issuer, Claimer, Payer, Settler, Admin, Risk];
 
     #[test]
     fn every_operation_has_one_row() {
@@ -146,8 +164,11 @@ mod tests {
             assert_eq!(may(role, Op::Cancel), role == Issuer);
             assert_eq!(may(role, Op::Void), role == Issuer);
             assert_eq!(may(role, Op::Claim), role == Claimer);
+            assert_eq!(may(role, Op::ShakeWith), role == Claimer);
             assert_eq!(may(role, Op::Fund), role == Payer);
+            assert_eq!(may(role, Op::RiskResolve), role == Risk);
             assert_eq!(Roles::of(&[role]).may_settle(), role == Settler);
+            assert_eq!(Roles::of(&[role]).may_hear_of_risk(), role == Risk);
         }
     }
 

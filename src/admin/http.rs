@@ -23,6 +23,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
+use super::clock;
 use super::connections::Bounded;
 use super::ledger;
 use super::liveness::{Check, Liveness, pauses};
@@ -33,7 +34,8 @@ use super::token::Token;
 use super::view::{ServerFacts, ShardView, View};
 use crate::follow::Desk as LedgerDesk;
 use crate::follow::ledger::Accounts;
-use crate::shard::{Board, Phase};
+use crate::net::both;
+use crate::shard::{Board, Chronometer, Phase};
 use crate::units::Time;
 
 /// The kernel frees the listener of a killed `io_uring` process some
@@ -56,6 +58,8 @@ GET  /metrics  OpenMetrics
 GET  /status   the same as JSON
 GET  /ledger   the follower of the ledger; under /ledger/ its accounts: balance, sent,
                received, days, envelope; POST deposit, withdraw, retry, skip
+GET  /clock    the time of the server against the clock on the wall; POST /clock/accept
+               follows the wall wherever it is
 POST /drain    no new work, everything acknowledged durable, then the end
 POST wants the token of the server: Authorization: Bearer TOKEN
 ";
@@ -77,6 +81,8 @@ pub struct Watched {
     pub facts: ServerFacts,
     /// Where the ledger is asked, if there is one.
     pub ledger: Option<LedgerDesk<dyn Accounts>>,
+    /// The time of the shards.
+    pub clock: Arc<Chronometer>,
     /// Begins a drain and returns at once.
     pub drain: Box<dyn Fn() + Send + Sync>,
     /// What whoever changes something must show, and beyond loopback everybody;
@@ -251,6 +257,7 @@ fn routes(desk: Arc<Desk>) -> Router {
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/drain", post(drain))
+        .nest("/clock", clock::routes())
         .nest("/ledger", ledger::routes())
         .method_not_allowed_fallback(async || {
             (StatusCode::METHOD_NOT_ALLOWED, format!("not with this method; there are\n{PATHS}"))
@@ -275,6 +282,7 @@ async fn guard(State(desk): Asked, request: Request, next: Next) -> Response {
 /// What the routes share.
 pub(super) struct Desk {
     pub(super) ledger: Option<LedgerDesk<dyn Accounts>>,
+    pub(super) clock: Arc<Chronometer>,
     boards: Vec<Arc<Board>>,
     pub(super) facts: Arc<ServerFacts>,
     drain: Box<dyn Fn() + Send + Sync>,
@@ -291,9 +299,10 @@ pub(super) struct Desk {
 
 impl Desk {
     fn of(watched: Watched, reads_are_open: bool) -> Self {
-        let Watched { boards, facts, ledger, drain, token } = watched;
+        let Watched { boards, facts, ledger, clock, drain, token } = watched;
         Self {
             ledger,
+            clock,
             facts: Arc::new(facts),
             drain,
             token,
@@ -303,6 +312,10 @@ impl Desk {
             checked: AsyncMutex::new(None),
             boards,
         }
+    }
+
+    pub(super) fn boards(&self) -> &[Arc<Board>] {
+        &self.boards
     }
 
     /// Why new work is not taken; empty is ready.
@@ -319,9 +332,10 @@ impl Desk {
         let draining = self.draining.load(Ordering::Acquire)
             || shards.iter().any(|shard| shard.phase == Phase::Draining);
         let facts = Arc::clone(&self.facts);
-        let now = wall();
+        let (uptime, now) = both();
+        let clock = self.clock.standing(uptime, now);
         let ledger = self.ledger.as_ref().map(|desk| desk.board().report(now));
-        View { facts, now, draining, reasons: self.reasons(), shards, ledger }
+        View { facts, now, clock, draining, reasons: self.reasons(), shards, ledger }
     }
 
     async fn liveness(&self) -> Liveness {

@@ -14,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::follower;
-use super::view::{ShardView, View, op_name, phase_name, status_name};
+use super::view::{ShardView, View, found_name, op_name, phase_name, status_name};
 use crate::shard::{Histogram, Phase};
 
 /// Of what a metric is measured in; the unit ends its name.
@@ -86,6 +86,8 @@ const COUNTERS: &[Plain] = &[
     money("money_refunded", "Money given back, earlier runs included.", |s| {
         fen(s.counters.totals.refunded)
     }),
+    count("risk_held", "Shares that were held by a rule of risk.", |s| s.counters.risk_held),
+    count("risk_denied", "Shares that a rule of risk did not give.", |s| s.counters.risk_denied),
     money("money_returned", "Payments that came too late, earlier runs included.", |s| {
         fen(s.counters.totals.returned)
     }),
@@ -100,6 +102,7 @@ const GAUGES: &[Plain] = &[
     count("envelopes_reserved", "Orders that wait for their money.", |s| {
         s.counters.totals.reserved
     }),
+    money("money_held", "Money that was won and is held.", |s| fen(s.counters.totals.held)),
     money("money_left", "Money that may still be claimed.", |s| fen(s.counters.totals.left)),
     count("table_envelopes", "Envelopes that take a slot.", |s| s.counters.tables.envelopes),
     count("table_envelopes_max", "Envelopes that may take a slot.", |s| {
@@ -149,6 +152,7 @@ struct Scrape(View);
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         self.server(&mut encoder)?;
+        self.clock(&mut encoder)?;
         self.plain(&mut encoder, COUNTERS, MetricType::Counter)?;
         self.plain(&mut encoder, GAUGES, MetricType::Gauge)?;
         self.phases(&mut encoder)?;
@@ -210,6 +214,18 @@ impl Scrape {
         metric.encode_gauge(&Duration::from_millis(facts.started_at.0).as_secs_f64())
     }
 
+    fn clock(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let (standing, kind) = (&self.0.clock, MetricType::Gauge);
+        let help = "0 time is that of the wall, 1 follows it, 2 refuses it, 3 stands for it.";
+        let mut metric = encoder.encode_descriptor("clock_state", help, None, kind)?;
+        metric.encode_gauge(&found_name(standing.found).0)?;
+        let help = "By how much the clock on the wall is ahead of the time of the shards.";
+        let (name, unit) = ("clock_wall_ahead", Some(&Unit::Seconds));
+        let mut metric = encoder.encode_descriptor(name, help, unit, kind)?;
+        let apart_s = Duration::from_millis(standing.ahead_ms.unsigned_abs()).as_secs_f64();
+        metric.encode_gauge(&if standing.ahead_ms < 0 { -apart_s } else { apart_s })
+    }
+
     fn plain(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
@@ -250,7 +266,7 @@ impl Scrape {
         for (shard, view) in self.shards() {
             let began = view.counters.checkpoints.began_at_ms;
             if began > 0 {
-                let age = Duration::from_millis(self.0.now.0.saturating_sub(began));
+                let age = Duration::from_millis(self.0.clock.time.0.saturating_sub(began));
                 metric.encode_family(&[("shard", shard)])?.encode_gauge(&age.as_secs_f64())?;
             }
         }

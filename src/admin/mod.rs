@@ -5,6 +5,7 @@
 //! It never makes a shard wait, never decides about money, and nothing of it
 //! (no tokio, no HTTP) can be reached from a shard's loop.
 
+mod clock;
 mod connections;
 mod follower;
 mod http;
@@ -23,9 +24,9 @@ pub use liveness::{Check, Liveness};
 pub use metrics::openmetrics;
 pub use progress::Progress;
 pub use status::{
-    CapacityStatus, CheckpointStatus, ConnectionStatus, CursorStatus, Distribution, FollowerStatus,
-    JournalStatus, MoneyStatus, RecordName, RecoveryStatus, RefusedStatus, ShardStatus, Status,
-    TableStatus,
+    CapacityStatus, CheckpointStatus, ClockStatus, ConnectionStatus, CursorStatus, Distribution,
+    FollowerStatus, JournalStatus, MoneyStatus, RecordName, RecoveryStatus, RefusedStatus,
+    ShardStatus, Status, TableStatus,
 };
 pub use systemd::{Notifying, Systemd};
 pub use token::{Drawn, TOKEN_FILE, Token, TokenError};

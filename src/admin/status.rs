@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::view::{ShardView, View, op_name, phase_name, status_name};
+use super::view::{ShardView, View, found_name, op_name, phase_name, status_name};
 use crate::engine::Totals;
 use crate::journal::JournalStats;
 use crate::net::NetCounters;
-use crate::shard::{CheckpointCounters, Histogram, ShardCounters, TableFill};
+use crate::shard::{CheckpointCounters, Histogram, ShardCounters, Standing, TableFill};
 use crate::units::Time;
 
 /// Makes the shapes; all of them can be written, read, and left out.
@@ -58,6 +58,19 @@ shapes! {
         shards: Vec<ShardStatus>,
         /// The follower of the ledger; `none` is its state where there is none.
         ledger: FollowerStatus,
+        /// The time of the shards against the clock on the wall.
+        clock: ClockStatus,
+    }
+
+    /// How the time of the shards stands to the clock on the wall.
+    ClockStatus {
+        /// `agrees`; `follows`, a millisecond a second; `refused`: the wall was set
+        /// too far away; or `stands` until the wall has caught up.
+        state: String,
+        /// By how much the wall is ahead of time.
+        wall_ahead_ms: i64,
+        /// The time of the shards, in milliseconds since the epoch.
+        time_ms: u64,
     }
 
     /// How a follower is.
@@ -117,12 +130,14 @@ shapes! {
         connections_max: u64,
     }
 
-    /// Money in fen, whole; `funded = claimed + refunded + left`.
+    /// Money in fen, whole; `funded = claimed + held + refunded + left`.
     MoneyStatus {
         /// Put in.
         funded_fen: u128,
         /// Claimed.
         claimed_fen: u128,
+        /// Won, and held by a rule of risk.
+        held_fen: u128,
         /// Given back to senders.
         refunded_fen: u128,
         /// May still be claimed.
@@ -302,12 +317,22 @@ shapes! {
     }
 }
 
+impl ClockStatus {
+    /// Of what a look at the wall has found.
+    pub(super) fn of(standing: &Standing) -> Self {
+        let Standing { found, ahead_ms, time } = *standing;
+        Self { state: found_name(found).1.to_owned(), wall_ahead_ms: ahead_ms, time_ms: time.0 }
+    }
+}
+
 impl Status {
     /// Of a view.
     pub fn of(view: &View) -> Self {
         let facts = &view.facts;
-        let shards: Vec<_> =
-            (0..).zip(&view.shards).map(|(n, shard)| ShardStatus::of(n, shard, view.now)).collect();
+        let shards: Vec<_> = (0..)
+            .zip(&view.shards)
+            .map(|(n, shard)| ShardStatus::of(n, shard, view.clock.time))
+            .collect();
         Self {
             version: facts.version.clone(),
             cell: facts.cell,
@@ -325,6 +350,7 @@ impl Status {
                 connections_max: facts.connections_max,
             },
             ledger: FollowerStatus::of(view.ledger.as_ref()),
+            clock: ClockStatus::of(&view.clock),
             money: shards.iter().fold(MoneyStatus::default(), |sum, s| sum.plus(&s.money)),
             shards,
         }
@@ -336,6 +362,7 @@ impl MoneyStatus {
         Self {
             funded_fen: totals.funded,
             claimed_fen: totals.claimed,
+            held_fen: totals.held,
             refunded_fen: totals.refunded,
             left_fen: totals.left,
             returned_fen: totals.returned,
@@ -346,6 +373,7 @@ impl MoneyStatus {
         Self {
             funded_fen: self.funded_fen + other.funded_fen,
             claimed_fen: self.claimed_fen + other.claimed_fen,
+            held_fen: self.held_fen + other.held_fen,
             refunded_fen: self.refunded_fen + other.refunded_fen,
             left_fen: self.left_fen + other.left_fen,
             returned_fen: self.returned_fen + other.returned_fen,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::follow::Report;
-use crate::shard::{Board, Phase, ShardCounters};
+use crate::shard::{Board, Found, Phase, ShardCounters, Standing};
 use crate::units::{Cell, Durability, Time};
 
 /// What does not change while a server runs.
@@ -85,6 +85,8 @@ pub struct View {
     pub facts: Arc<ServerFacts>,
     /// When this was read.
     pub now: Time,
+    /// The time of the shards against the clock on the wall.
+    pub clock: Standing,
     /// Whether a drain was asked for here, or a shard drains.
     pub draining: bool,
     /// Why it is not ready, a line each; empty is ready.
@@ -110,6 +112,17 @@ pub(super) fn phase_name(phase: Phase) -> &'static str {
         Phase::Ready => "ready",
         Phase::Draining => "draining",
         Phase::Ended => "ended",
+    }
+}
+
+/// How time stands to the wall, as it is written to people and, by its place
+/// here, in metrics.
+pub(super) fn found_name(found: Found) -> (u64, &'static str) {
+    match found {
+        Found::Agrees => (0, "agrees"),
+        Found::Follows => (1, "follows"),
+        Found::Refuses => (2, "refused"),
+        Found::Stands => (3, "stands"),
     }
 }
 
@@ -145,7 +158,7 @@ mod tests {
 
     #[test]
     fn names_of_operations_and_statuses_are_those_of_the_wire() {
-        assert_eq!([op_name(1), op_name(4), op_name(23)], ["hello", "claim", "op_23"]);
+        assert_eq!([op_name(1), op_name(4), op_name(31)], ["hello", "claim", "op_31"]);
         assert_eq!(
             [status_name(0), status_name(1), status_name(11), status_name(23)],
             ["ok", "already_claimed", "unavailable", "status_23"]

@@ -165,7 +165,8 @@ impl Against {
             let booking = held.release.as_ref().unwrap_or(&held.hold);
             return Ok(Err(format!("the journal does not say why: {}", said(booking))));
         }
-        let expected = i128::try_from(books.balance().left).unwrap_or(i128::MAX) - self.after;
+        let inside = books.balance().left + books.balance().held;
+        let expected = i128::try_from(inside).unwrap_or(i128::MAX) - self.after;
         let escrow = self.snapshot.escrow;
         if self.snapshot.passed_over.is_empty() && escrow != expected {
             return Ok(Err(format!(
@@ -276,6 +277,7 @@ fn into_envelopes(record: &Record) -> i128 {
         Record::Paid(r) => i128::from(r.total),
         Record::Claimed(r) => -i128::from(r.amount),
         Record::Closed(r) => -i128::from(r.refunded),
+        Record::Resolved(r) => -i128::from(r.amount),
         _ => 0,
     }
 }

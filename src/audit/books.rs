@@ -8,9 +8,11 @@ use std::collections::hash_map::Entry;
 use super::broken::Broken;
 use super::envelope::{Account, Life};
 use super::rules::{Parts, Rules};
-use crate::engine::{Issued, Record, Recycled};
+use crate::engine::{Held, Issued, Record, Recycled};
+use crate::follow::movement::MovementId;
 use crate::table::{Table, touch};
 use crate::units::{EnvelopeId, Fen, MoneySource, UnixSeconds, UserId};
+use crate::wire::Resolution;
 
 const DAY_S: i64 = 86_400;
 
@@ -36,9 +38,11 @@ impl Sum {
 pub struct Turnover {
     /// Envelopes that were opened.
     pub funded: Sum,
-    /// Shares that were claimed.
+    /// Shares that were claimed, or released.
     pub claimed: Sum,
-    /// Rests that went back.
+    /// Shares that were won and held.
+    pub held: Sum,
+    /// Rests and rejected shares that went back.
     pub refunded: Sum,
     /// Payments that came too late and went back.
     pub returned: Sum,
@@ -52,13 +56,21 @@ impl Turnover {
             Record::Claimed(r) => self.claimed.add(r.amount.into()),
             Record::Closed(r) => self.refunded.add(r.refunded),
             Record::Returned(r) => self.returned.add(r.amount),
+            Record::Held(r) => self.held.add(r.claimed.amount.into()),
+            Record::Resolved(r) => match r.resolution {
+                Resolution::Release => self.claimed.add(r.amount.into()),
+                Resolution::Reject => self.refunded.add(r.amount.into()),
+            },
             Record::Issued(_)
             | Record::Voided(_)
             | Record::Recycled(_)
             | Record::TermsPart(_)
             | Record::Guessed(_)
             | Record::Planned(_)
-            | Record::Commanded(_) => {}
+            | Record::Commanded(_)
+            | Record::Marked(_)
+            | Record::Tagged(_)
+            | Record::Denied(_) => {}
         }
     }
 }
@@ -73,6 +85,8 @@ pub struct Balance {
     pub funded: u128,
     /// What was claimed, in fen.
     pub claimed: u128,
+    /// What is held, in fen, summed over the envelopes at the end.
+    pub held: u128,
     /// What went back, in fen.
     pub refunded: u128,
     /// What is left, in fen, summed over the envelopes at the end.
@@ -82,7 +96,7 @@ pub struct Balance {
 impl Balance {
     /// Whether no fen has come or gone.
     pub fn is_even(&self) -> bool {
-        self.before + self.funded == self.claimed + self.refunded + self.left
+        self.before + self.funded == self.claimed + self.held + self.refunded + self.left
     }
 }
 
@@ -139,7 +153,7 @@ impl Books {
 
     /// Takes over an envelope whose beginning is not in the journal.
     pub(super) fn open_with(&mut self, envelope: EnvelopeId, account: Account) {
-        self.balance.before += u128::from(account.left());
+        self.balance.before += u128::from(account.left() + account.held());
         let order = (account.terms.sender, account.terms.order);
         self.orders.insert(order, envelope);
         self.accounts.insert(envelope, account);
@@ -152,10 +166,18 @@ impl Books {
     }
 
     /// Loads what these records are about to need.
-    pub(super) fn touch<'a>(&self, records: impl Iterator<Item = &'a Record> + Clone) {
-        let envelopes = || records.clone().map(Record::envelope);
+    pub(super) fn touch(&self, records: &[(MovementId, Record)]) {
+        let envelopes = || records.iter().map(|(_, record)| record.envelope());
         touch(&self.accounts, envelopes(), Account::touch);
         touch(&self.accounts, envelopes(), |account| account.holders.touch());
+    }
+
+    /// A hold on a share that was in the opening already: only that it is held was
+    /// not.
+    pub(super) fn recall(&mut self, record: &Held) {
+        let account = self.accounts.get_mut(&record.claimed.envelope);
+        let recalled = account.map_or(0, |account| account.recall(record));
+        self.balance.before += u128::from(recalled);
     }
 
     /// The next record of its envelope.
@@ -165,6 +187,8 @@ impl Books {
             Record::Issued(record) => return self.order(record),
             Record::Recycled(record) => return self.recycle(record),
             Record::TermsPart(part) => return self.parts.add(part),
+            // Nobody's share and no money is in them.
+            Record::Marked(_) | Record::Tagged(_) | Record::Denied(_) => return Ok(()),
             _ => {}
         }
         let account = self.accounts.get_mut(&envelope).ok_or(Broken::NeverOrdered)?;
@@ -181,12 +205,25 @@ impl Books {
                 account.pay(record)?;
                 self.balance.funded += u128::from(record.total);
             }
+            Record::Held(record) => account.hold(record, self.draws)?,
+            Record::Resolved(record) => {
+                let moved = u128::from(account.resolve(record)?);
+                match record.resolution {
+                    Resolution::Release => self.balance.claimed += moved,
+                    Resolution::Reject => self.balance.refunded += moved,
+                }
+            }
             Record::Voided(record) => account.void(record)?,
             Record::Returned(record) => account.give_back(record)?,
             Record::Guessed(record) => account.guess(record)?,
             Record::Planned(record) => account.plan(record)?,
             Record::Commanded(record) => account.command(record)?,
-            Record::Issued(_) | Record::Recycled(_) | Record::TermsPart(_) => {}
+            Record::Issued(_)
+            | Record::Recycled(_)
+            | Record::TermsPart(_)
+            | Record::Marked(_)
+            | Record::Tagged(_)
+            | Record::Denied(_) => {}
         }
         Ok(())
     }
@@ -214,8 +251,10 @@ impl Books {
 
     /// The sums at the end: what is left is counted envelope by envelope.
     pub fn balance(&self) -> Balance {
-        let left = self.accounts.values().map(|account| u128::from(account.left())).sum();
-        Balance { left, ..self.balance }
+        let accounts = || self.accounts.values();
+        let left = accounts().map(|account| u128::from(account.left())).sum();
+        let held = accounts().map(|account| u128::from(account.held())).sum();
+        Balance { held, left, ..self.balance }
     }
 
     /// Envelopes that are kept at the end.
@@ -254,5 +293,10 @@ pub(super) fn at(record: &Record) -> UnixSeconds {
         Record::Returned(r) => r.at,
         Record::Planned(r) => r.at,
         Record::Commanded(r) => r.at,
+        Record::Held(r) => r.claimed.at,
+        Record::Resolved(r) => r.at,
+        Record::Marked(r) => r.standing.at,
+        Record::Tagged(r) => r.at,
+        Record::Denied(r) => r.at,
     }
 }

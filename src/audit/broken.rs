@@ -53,6 +53,31 @@ pub enum Broken {
     /// A share or a refund of an envelope that is not open.
     #[error("money left the envelope {0}")]
     NotOpen(When),
+    /// A hold that is not there, or not so, was decided about.
+    #[error("{0} has no such share held")]
+    NotHeld(UserId),
+    /// A closing says that another sum is held than is.
+    #[error("it says that {told} fen are held, and {held} are")]
+    WrongHeld {
+        /// What it says, in fen.
+        told: Fen,
+        /// What is held, in fen.
+        held: Fen,
+    },
+    /// A hold was decided about by time too early, or by word too late.
+    #[error("it was decided at {at}, and time decides from {until} on")]
+    WrongHoldTime {
+        /// When it was decided.
+        at: UnixSeconds,
+        /// From when on time decides.
+        until: UnixSeconds,
+    },
+    /// An envelope was forgotten while a share of it was held.
+    #[error("it was forgotten while {0} fen of it were held")]
+    ForgottenHeld(Fen),
+    /// A share of a campaign was held.
+    #[error("a prize of a campaign was held, which is never done")]
+    HeldPrize,
     /// Something happened when it could not any more.
     #[error("it happened at {at}, and the envelope's time was over at {until}")]
     AfterItsTime {

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use super::broken::{Broken, When};
 use super::campaign::Campaign;
 use super::rules::Rules;
+use super::withheld::Withheld;
 use crate::engine::{
     Cause, Claimed, Closed, Commanded, Guessed, Issued, Paid, Planned, Recycled, Returned, Voided,
     split,
@@ -61,8 +62,12 @@ pub(super) struct Account {
     pub(super) life: Life,
     /// When it expires, or lapses while it is reserved.
     pub(super) until: UnixSeconds,
+    /// Shares that were won, also those that are held or were rejected.
     pub(super) claims: u32,
+    /// The money in them but for what is held or was rejected.
     pub(super) claimed: Fen,
+    /// What is held and what was rejected, where anything ever was.
+    pub(super) withheld: Option<Box<Withheld>>,
     pub(super) refunded: Fen,
     pub(super) holders: Holders,
     /// What is promised beside, if its shares are prizes.
@@ -107,7 +112,7 @@ impl Holders {
     }
 }
 
-fn keep(rule: bool, broken: Broken) -> Result<(), Broken> {
+pub(super) fn keep(rule: bool, broken: Broken) -> Result<(), Broken> {
     if rule { Ok(()) } else { Err(broken) }
 }
 
@@ -137,6 +142,7 @@ impl Account {
             until: record.at.saturating_add(wait_s),
             claims: 0,
             claimed: 0,
+            withheld: None,
             refunded: 0,
             holders: Holders::nobody(),
             campaign: (terms.split == Split::Prizes).then(Box::default),
@@ -156,7 +162,8 @@ impl Account {
 
     /// What may still be claimed, in fen.
     pub(super) fn left(&self) -> Fen {
-        self.funded().saturating_sub(self.claimed).saturating_sub(self.refunded)
+        let gone = self.claimed.saturating_add(self.refunded).saturating_add(self.held());
+        self.funded().saturating_sub(gone)
     }
 
     fn shares_left(&self) -> u32 {
@@ -212,13 +219,15 @@ impl Account {
         keep(self.life == Life::Open, Broken::NotOpen(self.when()))?;
         let (refunded, left) = (record.refunded, self.left());
         keep(refunded == left, Broken::WrongRefund { refunded, left })?;
+        let (told, held) = (record.held, self.held());
+        keep(told == held || self.is_vague(), Broken::WrongHeld { told, held })?;
         keep(record.sender == self.terms.sender, Broken::OtherSender(record.sender))?;
         let in_time = match record.cause {
             Cause::Expired => record.at >= self.until,
             Cause::Cancelled => record.at < self.until,
         };
         keep(in_time, Broken::WrongTime { at: record.at, until: self.until })?;
-        self.refunded = refunded;
+        self.refunded += refunded;
         self.end(Life::Closed);
         Ok(())
     }
@@ -273,9 +282,12 @@ impl Account {
     /// It is forgotten; the record says what it came to.
     pub(super) fn recycle(&self, record: &Recycled) -> Result<(), Broken> {
         keep(!matches!(self.life, Life::Open | Life::Reserved), Broken::ForgottenAlive)?;
+        keep(self.held() == 0, Broken::ForgottenHeld(self.held()))?;
+        let rejected = self.withheld.as_ref().map_or(0, |withheld| withheld.rejected.len());
+        let given = self.claims - u32::try_from(rejected).unwrap_or(self.claims);
         let told = (record.shares_claimed, record.claimed, record.total);
-        let ours = (self.claims, self.claimed, self.funded());
-        keep(told == ours, Broken::WrongSums { told, ours })
+        let ours = (given, self.claimed, self.funded());
+        keep(told == ours || self.is_vague(), Broken::WrongSums { told, ours })
     }
 
     fn as_ordered(&self, sender: UserId, source: MoneySource) -> Result<(), Broken> {

@@ -14,6 +14,7 @@ mod envelope;
 mod opening;
 mod rules;
 mod walk;
+mod withheld;
 
 use std::collections::BTreeMap;
 use std::fmt;

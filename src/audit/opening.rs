@@ -8,9 +8,11 @@ use super::books::Books;
 use super::campaign::Campaign;
 use super::envelope::{Account, Holders, Life, Terms};
 use super::rules::Rules;
+use super::withheld::Withheld;
 use crate::engine::{BadImage, Capacity, EnvelopeLimits, Kept, Record, Restoring, SenderLimits};
 use crate::journal::{RecoveryError, WholeJournal};
 use crate::units::{EnvelopeId, EnvelopeState, Fen};
+use crate::wire::HoldState;
 
 /// The tables that a checkpoint is read into, at first; a large envelope needs
 /// more than its part of the file, so they are doubled as long as it does not fit.
@@ -48,6 +50,8 @@ impl Opening {
         let envelope = record.envelope();
         self.0.as_ref().is_some_and(|restoring| match record {
             Record::Planned(_) | Record::Commanded(_) => batch < restoring.kept_plan_upto(envelope),
+            // What it decides may be known already, and is looked up.
+            Record::Resolved(_) => batch < restoring.kept_from(envelope),
             _ => batch < restoring.kept_upto(envelope),
         })
     }
@@ -82,6 +86,7 @@ fn open(restoring: &Restoring, books: &mut Books) {
         let rules = Rules::read(restoring.kept_terms(kept.envelope), kept.sender);
         account.rules = rules.unwrap_or_default();
         account.campaign = campaign(restoring, kept.envelope);
+        withhold(restoring, &kept, &mut account);
         if account.life == Life::Open {
             for row in restoring.kept_rows(kept.envelope) {
                 account.holders.add(row.user);
@@ -89,6 +94,25 @@ fn open(restoring: &Restoring, books: &mut Books) {
         }
         books.open_with(kept.envelope, account);
     }
+}
+
+/// Holds are copied at a moment of their own: those count whose shares are there.
+fn withhold(restoring: &Restoring, kept: &Kept, account: &mut Account) {
+    if !restoring.has_holds() {
+        return;
+    }
+    let mut withheld = Withheld::opened();
+    for hold in restoring.kept_holds(kept.envelope) {
+        if restoring.kept_rows(kept.envelope).any(|row| row.user == hold.user) {
+            let amount = Fen::from(hold.amount);
+            account.claimed = account.claimed.saturating_sub(amount);
+            if hold.state == HoldState::Rejected {
+                account.refunded += amount;
+            }
+            withheld.keep(hold);
+        }
+    }
+    account.withheld = Some(Box::new(withheld));
 }
 
 fn campaign(restoring: &Restoring, envelope: EnvelopeId) -> Option<Box<Campaign>> {
@@ -125,6 +149,7 @@ fn account(kept: &Kept) -> Account {
         until: kept.until,
         claims: kept.claimed,
         claimed,
+        withheld: None,
         refunded: if life == Life::Closed { kept.unclaimed } else { 0 },
         holders: Holders::nobody(),
         campaign: None,

@@ -3,9 +3,11 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::against::Against;
 use super::books::Books;
+use super::broken::Broken;
 use super::compare::place;
 use super::opening::Opening;
 use super::{AuditError, Difference, Report, ShardReport};
@@ -17,7 +19,11 @@ use crate::table::TOUCHED;
 use crate::units::{EnvelopeId, UserId};
 
 /// How often everything is begun again whose files a server freed meanwhile.
-const TRIES: u32 = 5;
+const TRIES: u32 = 8;
+
+/// The first pause before it is; each is twice the one before. A server frees many
+/// segments one by one, and a failing look is far quicker than a freeing.
+const FIRST_PAUSE_MS: u64 = 20;
 
 /// Records between two words about the progress.
 const PROGRESS_RECORDS: u64 = 1 << 16;
@@ -73,6 +79,7 @@ pub fn audit(
                 if tried == TRIES {
                     return Err(AuditError::Freed { tries: TRIES, reason: error.to_string() });
                 }
+                std::thread::sleep(Duration::from_millis(FIRST_PAUSE_MS << (tried - 1)));
                 tried += 1;
             }
             other => return other,
@@ -166,16 +173,13 @@ fn enter(
     let (shard_number, shards) = (identity.shard, identity.shards);
     let before = books.records();
     let mut enter = |books: &mut Books, id: MovementId, record: &Record| {
-        books.count(record);
-        let known = opening.has(record, id.batch);
-        let entered = if known { Ok(()) } else { books.enter(record) };
-        let entered = entered.map_err(|broken| broken.to_string());
+        let entered = enter_one(books, &opening, id, record).map_err(|broken| broken.to_string());
         let seen = against.as_mut().map_or(Ok(()), |against| against.see(shard, id, record));
         if books.records().is_multiple_of(PROGRESS_RECORDS) {
             let (records, bytes) = (books.records(), id.batch);
             tell(Progress { records, shard: shard_number, shards, bytes });
         }
-        entered.and(seen).map_err(|words| (id, *record, words))
+        entered.and(seen).map_err(|words| Box::new((id, *record, words)))
     };
     let mut group = Vec::with_capacity(TOUCHED);
     let mut entered = Ok(());
@@ -189,7 +193,8 @@ fn enter(
         }
     })?;
     let entered = entered.and_then(|()| enter_group(books, &mut group, &mut enter));
-    if let Err((id, record, words)) = entered {
+    if let Err(wrong) = entered {
+        let (id, record, words) = *wrong;
         let words = format!("envelope {}: {words}", record.envelope());
         return Err(explain(journal, settings.online, &words, id, &Subject::of(&record)));
     }
@@ -198,13 +203,31 @@ fn enter(
     Ok(ShardReport { identity, from, checkpoint, upto, records: books.records() - before })
 }
 
+/// Enters a record, unless the opening has it already.
+fn enter_one(
+    books: &mut Books,
+    opening: &Opening,
+    id: MovementId,
+    record: &Record,
+) -> Result<(), Broken> {
+    books.count(record);
+    match record {
+        _ if !opening.has(record, id.batch) => books.enter(record),
+        Record::Held(held) => {
+            books.recall(held);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Enters records that were read, up to the first that is wrong.
 fn enter_group<E>(
     books: &mut Books,
     group: &mut Vec<(MovementId, Record)>,
     enter: &mut impl FnMut(&mut Books, MovementId, &Record) -> Result<(), E>,
 ) -> Result<(), E> {
-    books.touch(group.iter().map(|(_, record)| record));
+    books.touch(group);
     group.drain(..).try_for_each(|(id, record)| enter(books, id, &record))
 }
 
@@ -284,6 +307,10 @@ fn user_of(record: &Record) -> Option<UserId> {
     match record {
         Record::Claimed(claimed) => Some(claimed.user),
         Record::Guessed(guessed) => Some(guessed.user),
+        Record::Held(held) => Some(held.claimed.user),
+        Record::Resolved(resolved) => Some(resolved.user),
+        Record::Tagged(tagged) => Some(tagged.user),
+        Record::Denied(denied) => Some(denied.user),
         _ => None,
     }
 }

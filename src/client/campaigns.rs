@@ -4,7 +4,9 @@ use super::calls::refused;
 use super::error::ClientError;
 use super::routed::Client;
 use crate::units::{EnvelopeId, Fen, UserId};
-use crate::wire::{CampaignStatus, Command, PlanPart, ReplyBody, Request, Status};
+use crate::wire::{
+    Attached, CampaignStatus, Command, Evidence, PlanPart, Reply, ReplyBody, Request, Status,
+};
 
 /// What a shake came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,17 +43,18 @@ impl Client {
     /// Shakes once. Unlike all other calls, the same again is another try; after
     /// a lost answer [`Client::campaign_wins`] tells whether it had won.
     pub fn shake(&mut self, campaign: EnvelopeId, user: UserId) -> Result<Shaken, ClientError> {
-        let reply = self.call(&Request::Shake { campaign, user })?;
-        match (reply.status, &reply.body) {
-            (Status::Ok, ReplyBody::Amount(amount)) => {
-                Ok(Shaken::Won { amount: *amount, kind: reply.detail })
-            }
-            (Status::AlreadyClaimed, ReplyBody::Amount(amount)) => {
-                Ok(Shaken::CapReached { amount: *amount })
-            }
-            (Status::NothingWon, _) => Ok(Shaken::Lost { fallback: reply.detail }),
-            _ => Err(refused(&reply)),
-        }
+        shaken(&self.call(&Request::Shake { campaign, user })?)
+    }
+
+    /// The same, and shows from where it comes.
+    pub fn shake_with(
+        &mut self,
+        campaign: EnvelopeId,
+        user: UserId,
+        evidence: &Evidence<'_>,
+    ) -> Result<Shaken, ClientError> {
+        let request = Request::ShakeWith { campaign, user, evidence: Attached::default() };
+        shaken(&self.call_with(&request, &evidence.to_bytes())?)
     }
 
     /// Writes a part of a campaign's plan; says whether it was so before.
@@ -103,5 +106,18 @@ impl Client {
             (Status::NothingWon, _) => Ok(Wins::default()),
             _ => Err(refused(&reply)),
         }
+    }
+}
+
+fn shaken(reply: &Reply) -> Result<Shaken, ClientError> {
+    match (reply.status, &reply.body) {
+        (Status::Ok, ReplyBody::Amount(amount)) => {
+            Ok(Shaken::Won { amount: *amount, kind: reply.detail })
+        }
+        (Status::AlreadyClaimed, ReplyBody::Amount(amount)) => {
+            Ok(Shaken::CapReached { amount: *amount })
+        }
+        (Status::NothingWon, _) => Ok(Shaken::Lost { fallback: reply.detail }),
+        _ => Err(refused(reply)),
     }
 }

@@ -12,6 +12,7 @@ use super::error::{ClientError, Refusal};
 use super::stream::Stream;
 use crate::access::{Identity, shake_hands};
 use crate::limits::PROTOCOL_VERSION;
+use crate::tls::Connector;
 use crate::wire::{Hello, Reply, ReplyBody, Request, Status, decode_reply, encode_with};
 
 /// How many bytes one read asks the kernel for.
@@ -34,6 +35,9 @@ pub struct Settings {
     /// Who we are to a server that asks, on a TCP connection; on a unix socket
     /// the kernel says so.
     pub identity: Option<Arc<Identity>>,
+    /// TLS on TCP connections, with whom we believe and the certificate we
+    /// show; where that names a principal, `identity` is not needed.
+    pub tls: Option<Connector>,
 }
 
 impl Default for Settings {
@@ -45,6 +49,7 @@ impl Default for Settings {
             first_pause: Duration::from_millis(100),
             budget_us: 0,
             identity: None,
+            tls: None,
         }
     }
 }
@@ -125,7 +130,7 @@ impl Connection {
 
     /// Sends what was submitted.
     pub fn flush(&mut self) -> Result<(), ClientError> {
-        let sent = self.stream.write_all(&self.outgoing);
+        let sent = self.stream.write_all(&self.outgoing).and_then(|()| self.stream.flush());
         self.outgoing.clear();
         sent.map_err(|cause| self.lost(cause))
     }
@@ -158,6 +163,7 @@ impl Connection {
     fn lost(&self, cause: io::Error) -> ClientError {
         let address = self.address.clone();
         match cause.kind() {
+            io::ErrorKind::InvalidData => ClientError::of_tls(&address, cause),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 ClientError::Silent { address, waited: self.settings.reply_timeout }
             }
@@ -207,8 +213,12 @@ impl Connection {
 }
 
 fn open(address: &Address, settings: &Settings) -> Result<Stream, ClientError> {
-    let mut stream = Stream::connect(address, settings.connect_timeout, settings.reply_timeout)
-        .map_err(|cause| ClientError::NoServer { address: address.clone(), cause })?;
+    let (patience, reply_timeout) = (settings.connect_timeout, settings.reply_timeout);
+    let stream = Stream::connect(address, settings.tls.as_ref(), patience, reply_timeout);
+    let mut stream = stream.map_err(|cause| match cause.kind() {
+        io::ErrorKind::InvalidData => ClientError::of_tls(address, cause),
+        _ => ClientError::NoServer { address: address.clone(), cause },
+    })?;
     if let (Some(identity), Address::Tcp(_)) = (&settings.identity, address) {
         shake_hands(&mut stream, identity)
             .map_err(|error| ClientError::of_handshake(address, error))?;

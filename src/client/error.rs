@@ -69,6 +69,17 @@ pub enum ClientError {
         /// Which of them, and what to do.
         cause: HandshakeError,
     },
+    /// The two sides do not agree on TLS, or one does not believe the other.
+    #[error(
+        "{address}: TLS: {cause}; see that this is the port of `tls_listen`, that --tls-ca has the \
+         issuer of the server's certificate, and whether the server wants ours (--tls-cert)"
+    )]
+    Tls {
+        /// The server.
+        address: Address,
+        /// What is wrong.
+        cause: io::Error,
+    },
     /// The reply's body is not that of the request.
     #[error("the server's reply does not belong to the request: is this a hongbao port?")]
     Unexpected,
@@ -109,6 +120,7 @@ impl std::fmt::Display for Refusal {
                  the order's, or the order is paid already; look at it with `show`"
             }
             Status::NothingWon => "nothing won",
+            Status::Withheld => "not given for now; nothing was done that is lost, ask again later",
             Status::BadRequest => "bad request",
             Status::Ok | Status::AlreadyClaimed => "done",
         })?;
@@ -232,12 +244,20 @@ impl ClientError {
     pub(super) fn of_handshake(address: &Address, error: HandshakeError) -> Self {
         let address = address.clone();
         match error {
+            HandshakeError::Broken(cause) if cause.kind() == io::ErrorKind::InvalidData => {
+                Self::Tls { address, cause }
+            }
             HandshakeError::Broken(cause) => Self::Broken { address, cause },
             HandshakeError::Refused { status, detail, .. } => {
                 Self::Refused(Refusal { status, detail })
             }
             cause => Self::Handshake { address, cause },
         }
+    }
+
+    /// What TLS with `address` has failed of.
+    pub(super) fn of_tls(address: &Address, cause: io::Error) -> Self {
+        Self::Tls { address: address.clone(), cause }
     }
 
     /// The refusal in a reply that is one.

@@ -8,17 +8,21 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::address::Address;
+use crate::tls::{Connector, TlsStream};
 
 /// A connected socket.
 pub(super) enum Stream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream>),
     Unix(UnixStream),
 }
 
 impl Stream {
-    /// Connects; `reply_timeout` bounds every later read and write.
+    /// Connects, a TCP connection over TLS if there is a `tls`; `reply_timeout`
+    /// bounds every later read and write.
     pub(super) fn connect(
         address: &Address,
+        tls: Option<&Connector>,
         connect_timeout: Duration,
         reply_timeout: Duration,
     ) -> io::Result<Self> {
@@ -28,7 +32,9 @@ impl Stream {
                 socket.set_nodelay(true)?; // flush says when to send; the kernel need not guess
                 socket.set_read_timeout(Some(reply_timeout))?;
                 socket.set_write_timeout(Some(reply_timeout))?;
-                Ok(Self::Tcp(socket))
+                let Some(tls) = tls else { return Ok(Self::Tcp(socket)) };
+                let host = name.rsplit_once(':').map_or(name.as_str(), |(host, _)| host);
+                Ok(Self::Tls(Box::new(tls.connect(host, socket)?)))
             }
             Address::Unix(path) => {
                 let socket = UnixStream::connect(path)?;
@@ -55,6 +61,7 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
             Self::Unix(socket) => socket.read(buffer),
         }
     }
@@ -64,11 +71,15 @@ impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
             Self::Unix(socket) => socket.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(()) // sockets hold nothing back
+        match self {
+            Self::Tls(stream) => stream.flush(),
+            Self::Tcp(_) | Self::Unix(_) => Ok(()), // sockets hold nothing back
+        }
     }
 }

@@ -30,9 +30,17 @@ impl Engine {
             Record::Voided(voided) => self.apply_voided(voided),
             Record::Returned(returned) => self.apply_returned(returned),
             Record::TermsPart(part) => self.stage(part),
-            Record::Guessed(guessed) => self.slots.guess(guessed),
+            Record::Guessed(guessed) => self.apply_guessed(guessed),
             Record::Planned(planned) => self.apply_planned(planned),
             Record::Commanded(commanded) => self.apply_commanded(commanded),
+            Record::Held(held) => self.apply_held(held),
+            Record::Resolved(resolved) => self.apply_resolved(resolved),
+            Record::Marked(marked) => self.apply_marked(marked),
+            Record::Denied(_) => Ok(()), // nothing was changed by it
+            Record::Tagged(_) => {
+                self.remember(record);
+                Ok(())
+            }
         }
     }
 
@@ -101,6 +109,9 @@ impl Engine {
         let exhausted = claim.exhausted;
         if let Some(slot) = exhausted {
             self.end(slot, record.at);
+            if !self.risk.holds.is_empty() {
+                self.renew_luckiest(record.envelope);
+            }
         }
         self.totals.claim(u64::from(record.amount), exhausted.is_some());
         Ok(())
@@ -108,7 +119,7 @@ impl Engine {
 
     /// Notes that an envelope is over; it is recycled when its retention is.
     #[inline]
-    fn end(&mut self, slot: SlotRef, ended_at: UnixSeconds) {
+    pub(super) fn end(&mut self, slot: SlotRef, ended_at: UnixSeconds) {
         let class = self.slots.key(slot.page()).class();
         self.retained_of(class).push(slot, ended_at);
         if self.senders.is_some() {
@@ -144,6 +155,9 @@ impl Engine {
     }
 
     fn apply_closed(&mut self, record: &Closed) -> Result<(), Misfit> {
+        if self.withheld(record.envelope).held_fen != record.held {
+            return Err(Misfit::Contradiction(record.envelope));
+        }
         let slot = self.slots.close(record)?;
         self.end(slot, record.at);
         self.totals.close(record.refunded);
@@ -188,7 +202,12 @@ impl Engine {
     /// After this the envelope's id names nothing, its order is forgotten, and
     /// what it came to is in the archive of its partition.
     fn apply_recycled(&mut self, record: &Recycled) -> Result<(), Misfit> {
-        let slot = self.slots.recyclable(record)?;
+        let withheld = self.withheld(record.envelope);
+        if withheld.held > 0 {
+            return Err(Misfit::NotClosed(record.envelope));
+        }
+        let rejected = (withheld.rejected, withheld.rejected_fen);
+        let slot = self.slots.recyclable(record, rejected)?;
         let reference = slot.reference();
         self.wheel.unlink(&mut self.slots, reference);
         self.orders.remove(&self.slots, reference);
@@ -198,6 +217,9 @@ impl Engine {
         }
         if slot.header.split == Split::Prizes {
             self.campaigns.remove(record.envelope);
+        }
+        if !self.risk.holds.is_empty() {
+            self.risk.holds.forget(record.envelope);
         }
         self.slots.free(&slot);
         self.vacancies.put(&mut self.slots, reference);

@@ -224,16 +224,37 @@ impl Slots {
     }
 
     /// The largest share of an exhausted envelope, the earliest of the equal.
-    pub(super) fn luckiest(&self, slot: &Slot) -> Option<Row> {
+    /// Only shares that were given count.
+    pub(super) fn luckiest_of(&self, slot: &Slot, is_given: impl Fn(&Row) -> bool) -> Option<Row> {
         if slot.header.state != EnvelopeState::Exhausted {
             return None;
         }
         if slot.class.is_large() {
-            return Some(self.row(slot, high(self.arena.word(slot.at + RUN_WORD))));
+            let row = self.row(slot, high(self.arena.word(slot.at + RUN_WORD)));
+            return Some(row).filter(is_given);
         }
         // Of equal keys the last is taken, so the first is sought from behind.
         let ranks = (0..slot.header.claimed).rev();
-        ranks.map(|rank| self.row(slot, rank)).max_by_key(|row| row.amount)
+        ranks.map(|rank| self.row(slot, rank)).filter(is_given).max_by_key(|row| row.amount)
+    }
+
+    /// Names another luckiest of a large envelope if the one that is named is out;
+    /// where everybody is, that one stays.
+    pub(super) fn renew_luckiest(&mut self, slot: &Slot, is_out: impl Fn(UserId) -> bool) {
+        let run = self.arena.word(slot.at + RUN_WORD);
+        if slot.header.claimed == 0 || !is_out(self.row(slot, high(run)).user) {
+            return;
+        }
+        let mut best: Option<(u32, u32)> = None;
+        for rank in 0..slot.header.claimed {
+            let row = self.row(slot, rank);
+            if best.is_none_or(|(_, amount)| row.amount > amount) && !is_out(row.user) {
+                best = Some((rank, row.amount));
+            }
+        }
+        if let Some((rank, _)) = best {
+            self.arena.put(slot.at + RUN_WORD, pair(low(run), rank));
+        }
     }
 
     fn seat_in_index(&mut self, slot: &Slot, user: UserId, rank: u32) {

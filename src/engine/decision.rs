@@ -7,7 +7,10 @@ use crate::limits::{TERMS_PART_BYTES, TERMS_PARTS_MAX};
 use crate::units::{
     EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, UnixSeconds, UserId, VoidCause,
 };
-use crate::wire::{BadRequest, Command, Ineligible, PlanPart, RateLimit, WrongPassword};
+use crate::wire::{
+    BadRequest, Command, Ineligible, PlanPart, RateLimit, Resolution, ResolvedBy, RiskRule,
+    Standing, Tags, WrongPassword,
+};
 
 /// A decision: what to tell, and what must be journalled first, if anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +137,15 @@ pub enum Outcome {
     Paused,
     /// Its shares are prizes: they are won by shaking, not claimed.
     ByShakingOnly,
+    /// The share is not given, now or for good, and the asker is not told why.
+    Withheld,
+    /// It is decided about a held share.
+    Resolved {
+        /// Its amount.
+        amount: Fen,
+        /// Whether it was decided so before.
+        repeated: bool,
+    },
     /// No such envelope.
     NotFound,
     /// Only the sender may do this.
@@ -184,10 +196,21 @@ pub enum Record {
     Planned(Planned),
     /// A campaign was started or paused.
     Commanded(Commanded),
+    /// A share was won and is held.
+    Held(Held),
+    /// It was decided about a held share.
+    Resolved(Resolved),
+    /// Something was said of a user.
+    Marked(Marked),
+    /// The share of the next record was won from a device or an address.
+    Tagged(Tagged),
+    /// A rule of risk did not give a share.
+    Denied(Denied),
 }
 
 impl Record {
-    /// The envelope that it changes.
+    /// The envelope that it changes; of a mark, an id of its partition that no
+    /// envelope has.
     #[inline]
     pub fn envelope(&self) -> EnvelopeId {
         match self {
@@ -202,6 +225,11 @@ impl Record {
             Self::Guessed(guessed) => guessed.envelope,
             Self::Planned(planned) => planned.envelope,
             Self::Commanded(commanded) => commanded.envelope,
+            Self::Held(held) => held.claimed.envelope,
+            Self::Resolved(resolved) => resolved.envelope,
+            Self::Marked(marked) => EnvelopeId::of_partition(marked.partition),
+            Self::Tagged(tagged) => tagged.envelope,
+            Self::Denied(denied) => denied.envelope,
         }
     }
 }
@@ -376,6 +404,78 @@ pub struct Claimed {
     pub at: UnixSeconds,
 }
 
+/// See [`Record::Held`]. The share is claimed as far as its envelope goes, and not
+/// yet its claimant's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The claim.
+    pub claimed: Claimed,
+    /// Why it is held.
+    pub rule: RiskRule,
+    /// When time decides, if nobody else did.
+    pub until: UnixSeconds,
+}
+
+/// See [`Record::Resolved`]. Like every record about money it names both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Which envelope.
+    pub envelope: EnvelopeId,
+    /// Who won the share, and gets it if it is released.
+    pub user: UserId,
+    /// Who sent the envelope, and gets it back if it is rejected.
+    pub sender: UserId,
+    /// The amount, in fen.
+    pub amount: u32,
+    /// When.
+    pub at: UnixSeconds,
+    /// What became of it.
+    pub resolution: Resolution,
+    /// Who decided.
+    pub by: ResolvedBy,
+}
+
+/// See [`Record::Tagged`]. It is appended together with the record of the share, so a
+/// reader has both or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// Of which envelope.
+    pub envelope: EnvelopeId,
+    /// Who won it.
+    pub user: UserId,
+    /// From where; at least one of the two.
+    pub tags: Tags,
+    /// When.
+    pub at: UnixSeconds,
+}
+
+/// See [`Record::Denied`]. It changes nothing, and not every denial has one: see
+/// `shard/risk.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Of which envelope.
+    pub envelope: EnvelopeId,
+    /// Who would have won it, or has guessed.
+    pub user: UserId,
+    /// The share, in fen; 0 of a guess.
+    pub amount: u32,
+    /// Why.
+    pub rule: RiskRule,
+    /// When.
+    pub at: UnixSeconds,
+}
+
+/// See [`Record::Marked`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// A partition of the shard that was told.
+    pub partition: u8,
+    /// Of whom.
+    pub user: UserId,
+    /// All that is said of the user from now on.
+    pub standing: Standing,
+}
+
 /// See [`Record::Closed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
@@ -385,6 +485,8 @@ pub struct Closed {
     pub sender: UserId,
     /// What was left and went back to the sender, in fen.
     pub refunded: Fen,
+    /// What is held of it at that moment, in fen, and so in neither.
+    pub held: Fen,
     /// Why.
     pub cause: Cause,
     /// When.
@@ -422,7 +524,9 @@ pub enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
     /// The tables are smaller than the journal needs.
-    #[error("the tables are full; start with more capacity (envelopes_max, table_mib)")]
+    #[error(
+        "the tables are full; start with more capacity (envelopes_max, table_mib, risk_users_max, risk_holds_max)"
+    )]
     Full,
     /// The record's id names no slot of its size, or one that is taken, or a
     /// generation that is over.

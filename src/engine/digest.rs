@@ -12,13 +12,15 @@ use siphasher::sip::SipHasher24;
 use super::Engine;
 use super::slots::Slot;
 use crate::units::EnvelopeId;
+use crate::wire::Hold;
 
 impl Engine {
-    /// A hash of all envelopes with their orders, claims and terms. Slow: it reads
-    /// everything.
+    /// A hash of all envelopes with their orders, claims, terms and holds. Slow: it
+    /// reads everything. What is known of users is not in it: every shard has it.
     pub fn digest(&self) -> u64 {
         let hashes = self.slots.iter().map(|(envelope, slot)| self.digest_of(envelope, slot));
-        hashes.fold(0, u64::wrapping_add)
+        let holds = self.risk.holds.iter().map(digest_of_hold);
+        hashes.chain(holds).fold(0, u64::wrapping_add)
     }
 
     fn digest_of(&self, envelope: EnvelopeId, slot: Slot) -> u64 {
@@ -50,4 +52,17 @@ impl Engine {
         }
         hash.finish()
     }
+}
+
+fn digest_of_hold(hold: &Hold) -> u64 {
+    let mut hash = SipHasher24::new_with_keys(1, 0);
+    for word in [hold.envelope.0, hold.user.0] {
+        hash.write_u64(word);
+    }
+    for word in [hold.amount, hold.at, hold.until] {
+        hash.write_u32(word);
+    }
+    hash.write_u8(hold.rule.code());
+    hash.write_u8(hold.state.code());
+    hash.finish()
 }

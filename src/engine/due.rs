@@ -10,7 +10,7 @@ use super::class::{Class, SlotRef};
 use super::retained::Retained;
 use super::slots::NO_LINK;
 use super::transition::came_to;
-use super::{Engine, Record, Recycled, validate};
+use super::{Engine, Record, Recycled};
 use crate::units::{Time, UnixSeconds};
 
 /// Links that one call follows at most, so that a crowd of envelopes which are
@@ -22,12 +22,12 @@ const LINKS_PER_CALL: u32 = 256;
 const GROUP: usize = 16;
 
 impl Engine {
-    /// The earliest second at which [`Engine::due`] or [`Engine::recyclable`]
-    /// may have something: never too late, sometimes too early.
+    /// The earliest second at which [`Engine::due`], [`Engine::due_hold`] or
+    /// [`Engine::recyclable`] may have something: never too late, sometimes too early.
     pub fn next_due(&self) -> Option<UnixSeconds> {
         let small = self.ripe_at(&self.retained);
         let large = self.ripe_at(&self.retained_large).filter(|_| self.images == 0);
-        [self.wheel.next_at(), small, large].into_iter().flatten().min()
+        [self.wheel.next_at(), small, large, self.risk.holds.next_due()].into_iter().flatten().min()
     }
 
     /// Whether more is due than one call has worked through: ask again soon.
@@ -45,7 +45,7 @@ impl Engine {
             self.touch_next(due);
             if let Some(slot) = self.slots.at(due).filter(|slot| slot.header.is_live()) {
                 let envelope = self.slots.id_of(due, slot.header.generation)?;
-                return validate::overdue(&self.slots, envelope, &slot, now);
+                return self.overdue_slot(envelope, &slot, now);
             }
             links = links.checked_sub(1)?;
             self.wheel.unlink(&mut self.slots, due);
@@ -79,14 +79,28 @@ impl Engine {
     }
 
     fn ripe_at(&self, retained: &Retained) -> Option<UnixSeconds> {
-        let (_, closed_at) = retained.get(0)?;
-        Some(closed_at.saturating_add(self.capacity.retention_s))
+        let (slot, closed_at) = retained.get(0)?;
+        let ripe_at = closed_at.saturating_add(self.capacity.retention_s);
+        Some(if self.risk.holds.is_empty() { ripe_at } else { ripe_at.max(self.held_at(slot)) })
+    }
+
+    /// An envelope is kept as long as a share of it is held.
+    #[cold]
+    fn held_at(&self, slot: SlotRef) -> UnixSeconds {
+        let generation = self.slots.at(slot).map_or(0, |found| found.header.generation);
+        self.slots.id_of(slot, generation).map_or(0, |envelope| self.held_until(envelope))
     }
 
     fn recycling(&self, slot: SlotRef, now: Time) -> Option<Record> {
         let (found, cold) = (self.slots.at(slot)?, self.slots.cold(slot)?);
         let envelope = self.slots.id_of(slot, found.header.generation)?;
-        let (shares_claimed, claimed, total) = came_to(&found, &cold);
+        let withheld = self.withheld(envelope);
+        if withheld.held > 0 {
+            return None; // the hold is due as well, and comes first
+        }
+        let (rows, gone, total) = came_to(&found, &cold);
+        let shares_claimed = rows.saturating_sub(withheld.rejected);
+        let claimed = gone.saturating_sub(withheld.rejected_fen);
         let at = now.seconds();
         Some(Record::Recycled(Recycled { envelope, shares_claimed, claimed, total, at }))
     }

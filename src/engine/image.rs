@@ -13,6 +13,7 @@ use super::arena::{Arena, PAGE_WORDS};
 use super::class::SlotRef;
 use super::cold::COLD_WORDS;
 use super::header::HEADER_WORDS;
+use super::risk::RiskCursor;
 use super::slice::{COUNTER_WORDS, HEAD_WORDS, Head, Kind};
 use super::slots::Slot;
 use super::words::{index, pair};
@@ -34,6 +35,7 @@ const _: () = assert!(256 * COUNTER_WORDS <= PAGE_WORDS);
 #[must_use = "large envelopes are not recycled until the image is ended"]
 pub struct ImageCursor {
     counters_done: bool,
+    pub(super) risk: RiskCursor,
     /// Places of campaigns that were passed.
     campaigns: usize,
     page: u32,
@@ -53,7 +55,14 @@ impl Engine {
     /// Begins a walk over the state.
     pub fn begin_image(&mut self) -> ImageCursor {
         self.images += 1;
-        ImageCursor { counters_done: false, campaigns: 0, page: 0, slot: 0, rows: None }
+        ImageCursor {
+            counters_done: false,
+            risk: RiskCursor::default(),
+            campaigns: 0,
+            page: 0,
+            slot: 0,
+            rows: None,
+        }
     }
 
     /// The walk is done, or was given up.
@@ -81,6 +90,9 @@ impl Engine {
         if !cursor.counters_done {
             cursor.counters_done = true;
             self.copy_counters(position, out);
+            return true;
+        }
+        if self.copy_risk(cursor, position, out) {
             return true;
         }
         if self.copy_campaign(&mut cursor.campaigns, position, out) {
@@ -212,7 +224,14 @@ impl Engine {
         Head { kind, cell: self.slots.cell(), body_words, position, subject, first_rank: 0 }
     }
 
-    fn put_head(&self, kind: Kind, subject: u64, body: usize, position: u64, out: &mut Vec<u8>) {
+    pub(super) fn put_head(
+        &self,
+        kind: Kind,
+        subject: u64,
+        body: usize,
+        position: u64,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(self.head(kind, subject, body, position).words().as_bytes());
     }
 }

@@ -72,7 +72,8 @@ impl Restoring {
 
     /// The claims of an envelope that was loaded, by rank.
     pub fn kept_rows(&self, envelope: EnvelopeId) -> impl Iterator<Item = Row> + '_ {
-        self.engine.rows(envelope, 0)
+        let slots = &self.engine.slots;
+        slots.get(envelope).into_iter().flat_map(|slot| slots.rows(slot, 0))
     }
 
     /// The bytes of the terms of an envelope that was loaded; none where it has
@@ -93,6 +94,11 @@ impl Restoring {
     pub fn kept_plan_upto(&self, envelope: EnvelopeId) -> u64 {
         let began = self.floors[usize::from(envelope.partition())];
         self.engine.campaigns.find(envelope).map_or(began, |kept| began.max(kept.copied_at))
+    }
+
+    /// Where the image of an envelope's partition began.
+    pub fn kept_from(&self, envelope: EnvelopeId) -> u64 {
+        self.floors[usize::from(envelope.partition())]
     }
 
     /// Up to which position the records of an envelope are in the image. They are

@@ -15,7 +15,9 @@
 //! position at which it was copied, and what is derived is made anew when an
 //! engine is restored (`restore`). A closed envelope is recycled by a record
 //! when its retention is over; its slot is given out again under another
-//! generation.
+//! generation. Beside the pages stand the plans of campaigns, and what `risk` keeps:
+//! holds on shares that were won, what is known of users, and what happened of late
+//! that rules count; all three are in images.
 
 mod apply;
 mod arena;
@@ -40,6 +42,7 @@ mod orders;
 mod paying;
 mod restore;
 mod retained;
+mod risk;
 mod rules;
 mod senders;
 mod slice;
@@ -58,14 +61,16 @@ mod words;
 
 pub use campaign::{CampaignView, Plan};
 pub use decision::{
-    Cause, Claimed, Closed, Commanded, Decision, Guessed, Issued, Misfit, Outcome, Paid, Planned,
-    Record, Recycled, Returned, Revealed, TermsPart, Voided,
+    Cause, Claimed, Closed, Commanded, Decision, Denied, Guessed, Held, Issued, Marked, Misfit,
+    Outcome, Paid, Planned, Record, Recycled, Resolved, Returned, Revealed, Tagged, TermsPart,
+    Voided,
 };
 pub use eligibility::{Gate, GuessLimits};
 pub use hash::{mix, partition_of};
 pub use image::{IMAGE_SLICE_BYTES_MAX, ImageCursor};
 pub use kept::Kept;
 pub use restore::Restoring;
+pub use risk::{Frequency, Recent, RecentStep, RiskPolicy, RiskSettings};
 pub use rules::EnvelopeLimits;
 pub use senders::SenderLimits;
 pub use slice::BadImage;
@@ -75,6 +80,7 @@ pub use words::index;
 use campaign::Campaigns;
 use orders::Orders;
 use retained::Retained;
+use risk::Risk;
 use senders::Senders;
 use slots::Slots;
 use staged::Staged;
@@ -126,6 +132,8 @@ pub struct Engine {
     retained: Retained,
     retained_large: Retained,
     campaigns: Campaigns,
+    /// Holds, grades and lists; only as large as it was asked for.
+    risk: Risk,
     /// Only where a sender has limits.
     senders: Option<Senders>,
     capacity: Capacity,
@@ -156,6 +164,7 @@ impl Engine {
             // Each has a page of its own at least.
             retained_large: Retained::new(slots.page_count()),
             campaigns: Campaigns::new(),
+            risk: Risk::new(RiskSettings::OFF),
             senders: Senders::new(capacity.envelopes, limits.senders),
             slots,
             capacity,

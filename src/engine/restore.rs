@@ -10,15 +10,16 @@ use super::arena::{Arena, PAGE_WORDS};
 use super::class::{Class, PageKey, SlotRef, row_words};
 use super::cold::{COLD_WORDS, Cold};
 use super::header::{HEADER_WORDS, Header, is_free};
+use super::risk::Gathered;
 use super::slice::{BadImage, COUNTER_WORDS, Head, Kind, word_at};
 use super::slots::{NO_LINK, POSITION_WORD, RUN_WORD, Slot, Vacancy};
 use super::sound::is_sound;
 use super::tail::{Tail, read_words};
 use super::transition::came_to;
 use super::words::{high, index, low, narrow};
-use super::{Capacity, Engine, EnvelopeLimits, Issued, Misfit, Record, Totals};
+use super::{Capacity, Engine, EnvelopeLimits, Issued, Misfit, Record, Recycled, Totals};
 use crate::planted::{Bug, is_planted};
-use crate::units::{Cell, EnvelopeId, EnvelopeState, PARTITIONS, Split, UnixSeconds, UserId};
+use crate::units::{Cell, EnvelopeId, EnvelopeState, Fen, PARTITIONS, Split, UnixSeconds, UserId};
 use crate::wire::Row;
 
 /// Records whose lines are loaded together, and orders that are entered
@@ -38,6 +39,10 @@ pub struct Restoring {
     pub(super) floors: Vec<u64>,
     /// The latest moment that was seen.
     seen: UnixSeconds,
+    /// Whether shares were ever held, as far as this was loaded.
+    pub(super) holds_seen: bool,
+    /// What happened of late, as far as this was loaded.
+    pub(super) gathered: Gathered,
     /// A large envelope whose claims are being loaded, and how many have come.
     loading: Option<(EnvelopeId, u32)>,
 }
@@ -55,7 +60,8 @@ impl Restoring {
         let engine = Engine::new(cell, capacity, limits);
         let positions = vec![0; index(engine.slots.page_count())];
         let floors = vec![0; usize::from(PARTITIONS)];
-        Self { engine, shard, shards, positions, floors, seen: 0, loading: None }
+        let (seen, holds_seen, gathered, loading) = (0, false, Gathered::default(), None);
+        Self { engine, shard, shards, positions, floors, seen, holds_seen, gathered, loading }
     }
 
     pub(super) fn is_ours(&self, partition: u8) -> bool {
@@ -75,6 +81,9 @@ impl Restoring {
             Kind::Large => self.load_large(&head, body),
             Kind::Rows => self.load_rows(&head, body),
             Kind::Campaign => self.load_campaign(&head, body),
+            Kind::Holds => self.load_holds(&head, body),
+            Kind::Standings => self.load_standings(&head, body),
+            Kind::Recent => self.load_recent(&head, body),
         }
     }
 
@@ -298,10 +307,16 @@ impl Restoring {
         if let Record::TermsPart(part) = record {
             return self.engine.stage(part);
         }
+        // Every shard has all marks, whichever was told.
+        if let Record::Marked(_) = record {
+            return self.mark_one(record);
+        }
         if !self.is_ours(id.partition()) || end <= self.floors[usize::from(id.partition())] {
             return Ok(());
         }
         self.plan_one(end, record)?;
+        self.hold_one(record);
+        self.gather_one(record);
         // The archive is as of the beginning of the image, whenever the page
         // was copied.
         self.engine.archived[usize::from(id.partition())].note(record);
@@ -315,20 +330,39 @@ impl Restoring {
         match record {
             Record::Issued(issued) => self.open(issued),
             Record::Claimed(claimed) => self.engine.slots.claim(claimed).map(|_| ()),
+            Record::Held(held) => self.engine.slots.claim(&held.claimed).map(|_| ()),
             Record::Closed(closed) => self.engine.slots.close(closed).map(|_| ()),
             Record::Paid(paid) => self.engine.slots.pay(paid).map(|_| ()),
             Record::Voided(voided) => self.engine.slots.void(voided).map(|_| ()),
             Record::Returned(returned) => self.engine.slots.give_back(returned),
             Record::Guessed(guessed) => self.engine.slots.guess(guessed),
-            // Staged above, or part of a plan.
-            Record::TermsPart(_) | Record::Planned(_) | Record::Commanded(_) => Ok(()),
+            // Staged or done above, or part of a plan.
+            Record::TermsPart(_)
+            | Record::Planned(_)
+            | Record::Commanded(_)
+            | Record::Resolved(_)
+            | Record::Tagged(_)
+            | Record::Denied(_)
+            | Record::Marked(_) => Ok(()),
             Record::Recycled(recycled) => {
-                let slot = self.engine.slots.recyclable(recycled)?;
+                let rejected = self.rejected_by(recycled);
+                let slot = self.engine.slots.recyclable(recycled, rejected)?;
                 self.engine.slots.free(&slot);
                 self.engine.archive(recycled);
                 Ok(())
             }
         }
+    }
+
+    /// What was rejected of an envelope that is recycled, by what the record says:
+    /// its holds may have been forgotten before they were copied.
+    fn rejected_by(&self, record: &Recycled) -> (u32, Fen) {
+        let slots = &self.engine.slots;
+        let found = slots.get(record.envelope).filter(|_| self.holds_seen);
+        let sums = found.and_then(|slot| Some(came_to(&slot, &slots.cold(slot.reference())?)));
+        sums.map_or((0, 0), |(rows, gone, _)| {
+            (rows.saturating_sub(record.shares_claimed), gone.saturating_sub(record.claimed))
+        })
     }
 
     fn open(&mut self, record: &Issued) -> Result<(), Misfit> {
@@ -379,6 +413,8 @@ impl Restoring {
         }
         orders.enter(&mut self.engine)?;
         self.engine.check_campaigns()?;
+        self.engine.check_holds()?;
+        self.engine.recall(self.gathered);
         self.engine.retained.sort();
         self.engine.retained_large.sort();
         for archived in &self.engine.archived {

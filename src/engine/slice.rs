@@ -33,6 +33,12 @@ pub(super) enum Kind {
     Rows,
     /// What is kept of a campaign beside its envelope; the subject is its id.
     Campaign,
+    /// Shares that are held or were rejected, in the order of envelope and user.
+    Holds,
+    /// What is known of users.
+    Standings,
+    /// What happened of late that rules of risk count.
+    Recent,
 }
 
 /// Words of a partition in a slice of counters: `partition | next large index`,
@@ -66,6 +72,9 @@ impl Head {
             Kind::Large => 3,
             Kind::Rows => 4,
             Kind::Campaign => 8,
+            Kind::Holds => 16,
+            Kind::Standings => 17,
+            Kind::Recent => 18,
         };
         let first = u32::from_le_bytes([kind, VERSION, self.cell, 0]);
         let body_words = narrow(self.body_words);
@@ -86,6 +95,9 @@ impl Head {
             3 => Kind::Large,
             4 => Kind::Rows,
             8 => Kind::Campaign,
+            16 => Kind::Holds,
+            17 => Kind::Standings,
+            18 => Kind::Recent,
             _ => return Err(BadImage::Version(version)),
         };
         let body_words = index(high(word(0)?));
@@ -123,7 +135,9 @@ pub enum BadImage {
     #[error("envelope {0} of the image contradicts itself")]
     Unsound(EnvelopeId),
     /// The tables are smaller than the image needs.
-    #[error("the tables are too small for the image; raise envelopes_max or table_mib")]
+    #[error(
+        "the tables are too small for the image; raise envelopes_max, table_mib or risk_users_max"
+    )]
     Full,
 }
 
@@ -133,7 +147,8 @@ mod tests {
 
     #[test]
     fn heads_come_back_from_their_words() {
-        for kind in [Kind::Counters, Kind::Page, Kind::Large, Kind::Rows, Kind::Campaign] {
+        let envelopes = [Kind::Counters, Kind::Page, Kind::Large, Kind::Rows, Kind::Campaign];
+        for kind in envelopes.into_iter().chain([Kind::Holds, Kind::Standings, Kind::Recent]) {
             let head =
                 Head { kind, cell: 7, body_words: 2, position: 1 << 40, subject: 9, first_rank: 3 };
             let words = head.words().into_iter().chain([5, 6]);

@@ -3,7 +3,7 @@
 use super::{Record, Recycled};
 use crate::units::Fen;
 
-/// What all envelopes come to; `funded = claimed + refunded + left` at every
+/// What all envelopes come to; `funded = claimed + held + refunded + left` at every
 /// moment. The sums of money are in fen and wide enough for any number of
 /// envelopes. Money that an order only promises is in none of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Totals {
     pub funded: u128,
     /// Money claimed.
     pub claimed: u128,
+    /// Money that was won and is held.
+    pub held: u128,
     /// Money that went back to the senders.
     pub refunded: u128,
     /// Money that may still be claimed.
@@ -55,6 +57,33 @@ impl Totals {
         self.open -= u64::from(exhausted);
         self.claimed += u128::from(amount);
         self.left -= u128::from(amount);
+    }
+
+    /// A share was won and is held.
+    pub(super) fn hold(&mut self, amount: Fen, exhausted: bool) {
+        self.open -= u64::from(exhausted);
+        self.held += u128::from(amount);
+        self.left -= u128::from(amount);
+    }
+
+    /// A held share is its claimant's.
+    pub(super) fn release(&mut self, amount: Fen) {
+        self.claims += 1;
+        self.held -= u128::from(amount);
+        self.claimed += u128::from(amount);
+    }
+
+    /// A held share goes back to the sender.
+    pub(super) fn reject(&mut self, amount: Fen) {
+        self.held -= u128::from(amount);
+        self.refunded += u128::from(amount);
+    }
+
+    /// A share that was counted as claimed is held, or was rejected.
+    pub(super) fn withhold(&mut self, amount: Fen, rejected: bool) {
+        self.claims -= 1;
+        self.claimed -= u128::from(amount);
+        *(if rejected { &mut self.refunded } else { &mut self.held }) += u128::from(amount);
     }
 
     pub(super) fn close(&mut self, refunded: Fen) {
@@ -96,6 +125,7 @@ impl Totals {
         self.claims += other.claims;
         self.funded += other.funded;
         self.claimed += other.claimed;
+        self.held += other.held;
         self.refunded += other.refunded;
         self.left += other.left;
         self.returned += other.returned;

@@ -102,7 +102,7 @@ impl Slots {
 
     /// Closes an envelope with money left.
     pub(super) fn close(&mut self, record: &Closed) -> Result<SlotRef, Misfit> {
-        let &Closed { envelope, sender, refunded, cause, at } = record;
+        let &Closed { envelope, sender, refunded, held: _, cause, at } = record;
         let mut slot = self.get(envelope).ok_or(Misfit::NotOpen(envelope))?;
         if !slot.header.is_open() {
             return Err(Misfit::NotOpen(envelope));
@@ -197,15 +197,22 @@ impl Slots {
     }
 
     /// The envelope that a recycling names, if it is over and its sums are
-    /// right. One that was never paid comes to nothing.
-    pub(super) fn recyclable(&self, record: &Recycled) -> Result<Slot, Misfit> {
+    /// right. One that was never paid comes to nothing, and what was `rejected`
+    /// of its shares was claimed by nobody.
+    pub(super) fn recyclable(
+        &self,
+        record: &Recycled,
+        rejected: (u32, Fen),
+    ) -> Result<Slot, Misfit> {
         let &Recycled { envelope, shares_claimed, claimed, total, .. } = record;
         let slot = self.get(envelope).ok_or(Misfit::NotClosed(envelope))?;
         if slot.header.is_live() {
             return Err(Misfit::NotClosed(envelope));
         }
         let cold = self.cold(slot.reference()).ok_or(Misfit::NotClosed(envelope))?;
-        let same = (shares_claimed, claimed, total) == came_to(&slot, &cold);
+        let (rows, gone, paid) = came_to(&slot, &cold);
+        let given = (rows.checked_sub(rejected.0), gone.checked_sub(rejected.1));
+        let same = given == (Some(shares_claimed), Some(claimed)) && total == paid;
         if same { Ok(slot) } else { Err(Misfit::Contradiction(envelope)) }
     }
 
@@ -243,8 +250,8 @@ pub(super) fn is_payment(cold: &Cold, source: MoneySource, payment: u64) -> bool
     }
 }
 
-/// What an envelope that is over came to: shares claimed, money claimed, money
-/// put in.
+/// What an envelope that is over came to: shares and money that left it by claims,
+/// also those that were rejected later, and money put in.
 pub(super) fn came_to(slot: &Slot, cold: &Cold) -> (u32, Fen, Fen) {
     let paid = if slot.header.is_paid() { cold.total } else { 0 };
     (slot.header.claimed, paid.saturating_sub(slot.header.unclaimed), paid)

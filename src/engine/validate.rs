@@ -9,7 +9,7 @@ use super::eligibility::{Asking, Gate};
 use super::header::Header;
 use super::paying::voided;
 use super::senders::Senders;
-use super::slots::{Slot, Slots, Vacancy};
+use super::slots::{Slot, Vacancy};
 use super::tail::Tail;
 use super::transition::rank_check;
 use super::{
@@ -18,7 +18,7 @@ use super::{
 use crate::limits::{DETAIL_ROWS_MAX, TERMS_PART_BYTES};
 use crate::planted::{Bug, is_planted};
 use crate::units::{
-    EnvelopeId, EnvelopeState, MoneySource, Seed, Split, Time, UnixSeconds, UserId, VoidCause,
+    EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, Time, UnixSeconds, UserId, VoidCause,
 };
 use crate::wire::{BadRequest, Evidence, Ineligible, Row, SendOrder, Summary};
 
@@ -193,6 +193,7 @@ impl Engine {
         let asking = Asking { envelope, user, evidence, now };
         let kept_out =
             if slot.header.has_terms { self.kept_out(&slot, &asking, gate) } else { None };
+        let kept_out = kept_out.or_else(|| self.graded_out(&slot, user));
         kept_out.unwrap_or_else(|| won(&slot, envelope, user, now))
     }
 
@@ -208,7 +209,14 @@ impl Engine {
         let evidence = Evidence::default();
         let asking = Asking { envelope, user, evidence: &evidence, now };
         let kept_out = self.kept_out(slot, &asking, &Gate::default());
+        let kept_out = kept_out.or_else(|| self.graded_out(slot, user));
         kept_out.unwrap_or_else(|| won(slot, envelope, user, now))
+    }
+
+    /// The last rule of all terms, the grade, is told like any verdict of risk.
+    fn graded_out(&self, slot: &Slot, user: UserId) -> Option<Decision> {
+        let is_out = slot.header.has_terms && self.is_below_grade(slot, user);
+        is_out.then(|| Decision::only(Outcome::Withheld))
     }
 
     /// The envelope, if it still has shares for anybody and this user has none.
@@ -224,6 +232,9 @@ impl Engine {
     #[inline]
     fn share_of(&self, slot: &Slot, user: UserId) -> Option<Outcome> {
         let rank = self.slots.rank_of(slot, user)?;
+        if self.is_withheld(slot, user) && !is_planted(Bug::HeldTold) {
+            return Some(Outcome::Withheld);
+        }
         let rank = if is_planted(Bug::RepeatRedrawn) { 0 } else { rank };
         let amount = u64::from(self.slots.row(slot, rank).amount);
         Some(Outcome::AlreadyClaimed { amount })
@@ -240,7 +251,7 @@ impl Engine {
             payment: cold.payment,
             total: cold.total,
             left: header.left(),
-            refunded: header.refunded(),
+            refunded: header.refunded() + self.withheld(envelope).rejected_fen,
             shares: header.shares,
             claimed: header.claimed,
             share_max: header.share_max,
@@ -249,7 +260,7 @@ impl Engine {
             state: header.state,
             split: header.split,
             source: header.marks.source(),
-            luckiest: self.slots.luckiest(&slot).map(|row| (row.user, row.amount.into())),
+            luckiest: self.luckiest(envelope, &slot).map(|row| (row.user, row.amount.into())),
         })
     }
 
@@ -268,9 +279,11 @@ impl Engine {
     }
 
     /// The claims from rank `from` on, by rank; none where there is no such
-    /// envelope.
+    /// envelope. Of a share that is withheld nothing is told but that it is gone.
     pub fn rows(&self, envelope: EnvelopeId, from: u32) -> impl Iterator<Item = Row> + '_ {
-        self.slots.get(envelope).into_iter().flat_map(move |slot| self.slots.rows(slot, from))
+        let slot = self.slots.get(envelope).into_iter();
+        let rows = slot.flat_map(move |slot| self.slots.rows(slot, from));
+        rows.map(move |row| self.shown(envelope, row))
     }
 
     /// Decides about giving what is left back to the sender; nobody else may
@@ -291,7 +304,8 @@ impl Engine {
         if let Some(refusal) = refusal_now(header, now) {
             return Decision::only(refusal);
         }
-        let record = closed(envelope, sender, &slot, Cause::Cancelled, now);
+        let held = self.withheld(envelope).held_fen;
+        let record = closed(envelope, sender, &slot, Cause::Cancelled, held, now);
         Decision { outcome: Outcome::Refunded { amount, repeated: false }, record: Some(record) }
     }
 
@@ -300,27 +314,28 @@ impl Engine {
     /// envelope, so that whoever first touches a due one ends it.
     #[inline]
     pub fn overdue(&self, envelope: EnvelopeId, now: Time) -> Option<Record> {
-        overdue(&self.slots, envelope, &self.slots.get(envelope)?, now)
+        self.overdue_slot(envelope, &self.slots.get(envelope)?, now)
     }
-}
 
-/// The record that ends an envelope that was found, if its time is over.
-#[inline]
-pub(super) fn overdue(
-    slots: &Slots,
-    envelope: EnvelopeId,
-    slot: &Slot,
-    now: Time,
-) -> Option<Record> {
-    if !slot.header.is_overdue(now) {
-        return None;
+    /// The same of an envelope that was found.
+    #[inline]
+    pub(super) fn overdue_slot(
+        &self,
+        envelope: EnvelopeId,
+        slot: &Slot,
+        now: Time,
+    ) -> Option<Record> {
+        if !slot.header.is_overdue(now) {
+            return None;
+        }
+        let cold = self.slots.cold(slot.reference())?;
+        Some(if slot.header.is_open() {
+            let held = self.withheld(envelope).held_fen;
+            closed(envelope, cold.sender, slot, Cause::Expired, held, now)
+        } else {
+            voided(envelope, slot, &cold, VoidCause::Lapsed, now)
+        })
     }
-    let cold = slots.cold(slot.reference())?;
-    Some(if slot.header.is_open() {
-        closed(envelope, cold.sender, slot, Cause::Expired, now)
-    } else {
-        voided(envelope, slot, &cold, VoidCause::Lapsed, now)
-    })
 }
 
 /// Why an envelope gives nothing; `None` for an open one.
@@ -367,7 +382,14 @@ fn won(slot: &Slot, envelope: EnvelopeId, user: UserId, now: Time) -> Decision {
     Decision { outcome: Outcome::Claimed { amount }, record: Some(record) }
 }
 
-fn closed(envelope: EnvelopeId, sender: UserId, slot: &Slot, cause: Cause, now: Time) -> Record {
+fn closed(
+    envelope: EnvelopeId,
+    sender: UserId,
+    slot: &Slot,
+    cause: Cause,
+    held: Fen,
+    now: Time,
+) -> Record {
     let (refunded, at) = (slot.header.unclaimed, now.seconds());
-    Record::Closed(Closed { envelope, sender, refunded, cause, at })
+    Record::Closed(Closed { envelope, sender, refunded, held, cause, at })
 }

@@ -13,6 +13,7 @@ mod follower;
 mod lane;
 pub mod ledger;
 pub mod movement;
+pub mod news;
 mod rearrange;
 mod serve;
 pub mod settle;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::engine::Record;
 use crate::units::{Cell, EnvelopeId, Fen, MoneySource, UnixSeconds, UserId};
+use crate::wire::Resolution;
 
 /// The name of a record, and so of the movement of money that it makes: the
 /// same for ever, for every reader, so that whoever books it can be idempotent.
@@ -132,12 +133,27 @@ impl Movement {
                 (Why::Claim, Account::Escrow, user(c.user), Fen::from(c.amount), c.at)
             }
             Record::Closed(c) => (Why::Refund, Account::Escrow, user(c.sender), c.refunded, c.at),
+            Record::Resolved(r) => {
+                let amount = Fen::from(r.amount);
+                match r.resolution {
+                    Resolution::Release => {
+                        (Why::Claim, Account::Escrow, user(r.user), amount, r.at)
+                    }
+                    Resolution::Reject => {
+                        (Why::Refund, Account::Escrow, user(r.sender), amount, r.at)
+                    }
+                }
+            }
             Record::Returned(r) => (Why::Return, Account::Outside, user(r.sender), r.amount, r.at),
             Record::Recycled(_)
             | Record::TermsPart(_)
             | Record::Guessed(_)
             | Record::Planned(_)
-            | Record::Commanded(_) => return None,
+            | Record::Commanded(_)
+            | Record::Held(_)
+            | Record::Marked(_)
+            | Record::Tagged(_)
+            | Record::Denied(_) => return None,
         };
         Some(Self { why, from, to, amount, envelope: record.envelope(), at })
     }

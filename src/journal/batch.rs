@@ -165,14 +165,14 @@ mod tests {
 
     use super::*;
     use crate::engine::{
-        Cause, Claimed, Closed, Commanded, Guessed, Issued, Paid, Planned, Record, Recycled,
-        Returned, TermsPart, Voided,
+        Cause, Claimed, Closed, Commanded, Denied, Guessed, Held, Issued, Marked, Paid, Planned,
+        Record, Recycled, Resolved, Returned, Tagged, TermsPart, Voided,
     };
     use crate::journal::record;
     use crate::units::{EnvelopeId, MoneySource, Seed, Split, UserId, VoidCause};
-    use crate::wire::{Command, PlanPart, Slot};
+    use crate::wire::{Command, PlanPart, Resolution, ResolvedBy, RiskRule, Slot, Standing, Tags};
 
-    fn a_record_of_each_kind() -> [Record; 11] {
+    fn a_record_of_each_kind() -> [Record; 16] {
         let envelope = EnvelopeId::new(7, 3, 9, 1);
         let mut bytes = [0; 64];
         bytes[..7].copy_from_slice(b"\x0b\x04\x00luck");
@@ -205,6 +205,7 @@ mod tests {
                 envelope,
                 sender: UserId(1001),
                 refunded: 8000,
+                held: 0,
                 cause: Cause::Cancelled,
                 at: 1_700_000_002,
             }),
@@ -251,7 +252,45 @@ mod tests {
                 at: 1_700_000_007,
             }),
             Record::Commanded(Commanded { envelope, command: Command::Start, at: 1_700_000_008 }),
+            held(envelope),
+            resolved(envelope),
+            marked(),
+            tagged(envelope),
+            denied(envelope),
         ]
+    }
+
+    fn held(envelope: EnvelopeId) -> Record {
+        let (user, at) = (UserId(2003), 1_700_000_009);
+        let claimed = Claimed { envelope, user, amount: 777, rank: 1, at };
+        Record::Held(Held { claimed, rule: RiskRule::Amount, until: 1_700_003_609 })
+    }
+
+    fn resolved(envelope: EnvelopeId) -> Record {
+        Record::Resolved(Resolved {
+            envelope,
+            user: UserId(2003),
+            sender: UserId(1001),
+            amount: 777,
+            at: 1_700_003_609,
+            resolution: Resolution::Reject,
+            by: ResolvedBy::Time,
+        })
+    }
+
+    fn marked() -> Record {
+        let standing = Standing { grade: 7, denied: true, watched: false, at: 1_700_003_610 };
+        Record::Marked(Marked { partition: 3, user: UserId(2003), standing })
+    }
+
+    fn tagged(envelope: EnvelopeId) -> Record {
+        let tags = Tags { device: Some(0x1122_3344_5566_7788), address: None };
+        Record::Tagged(Tagged { envelope, user: UserId(2003), tags, at: 1_700_003_611 })
+    }
+
+    fn denied(envelope: EnvelopeId) -> Record {
+        let (user, rule) = (UserId(2003), RiskRule::DeviceDenied);
+        Record::Denied(Denied { envelope, user, amount: 777, rule, at: 1_700_003_612 })
     }
 
     fn golden_batch() -> (BatchHeader, Vec<u8>) {

@@ -27,6 +27,7 @@ mod prepare;
 mod read_only;
 mod record;
 mod record_campaign;
+mod record_risk;
 mod record_terms;
 mod recovery;
 mod refusal;

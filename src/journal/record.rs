@@ -10,6 +10,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::record_campaign::{
     CommandedBytes, PlannedBytes, commanded_bytes, decode_commanded, decode_planned, planned_bytes,
 };
+use super::record_risk::{
+    DeniedBytes, HeldBytes, MarkedBytes, ResolvedBytes, TaggedBytes, decode_denied, decode_held,
+    decode_marked, decode_resolved, decode_tagged, denied_bytes, held_bytes, marked_bytes,
+    resolved_bytes, tagged_bytes,
+};
 use super::record_terms::{
     GuessedBytes, TermsPartBytes, decode_guessed, decode_terms_part, guessed_bytes,
     terms_part_bytes,
@@ -29,6 +34,11 @@ pub(super) const KIND_TERMS_PART: u8 = 8;
 pub(super) const KIND_GUESSED: u8 = 9;
 pub(super) const KIND_PLANNED: u8 = 16;
 pub(super) const KIND_COMMANDED: u8 = 17;
+pub(super) const KIND_HELD: u8 = 18;
+pub(super) const KIND_RESOLVED: u8 = 19;
+pub(super) const KIND_MARKED: u8 = 20;
+pub(super) const KIND_TAGGED: u8 = 21;
+pub(super) const KIND_DENIED: u8 = 22;
 
 /// The length of the longest record.
 pub const RECORD_BYTES_MAX: usize = size_of::<IssuedBytes>();
@@ -80,20 +90,20 @@ struct IssuedBytes {
     nonce: U32,
 }
 
-/// `crc 4 | kind 1, cause 1, reserved 2 | envelope 8 | sender 8 | refunded 8 |
-/// at 4 | reserved 4`.
+/// `crc 4 | kind 1, cause 1, held 2 (bits 32 to 47) | envelope 8 | sender 8 |
+/// refunded 8 | at 4 | held 4 (bits 0 to 31)`.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct ClosedBytes {
     crc: U32,
     kind: u8,
     cause: u8,
-    reserved: U16,
+    held_high: U16,
     envelope: U64,
     sender: U64,
     refunded: U64,
     at: U32,
-    reserved_tail: U32,
+    held_low: U32,
 }
 
 /// `crc 4 | kind 1, reserved 3 | envelope 8 | claimed 8 | total 8 |
@@ -189,6 +199,11 @@ pub(super) fn encoded_bytes(record: &Record) -> usize {
         Record::Guessed(_) => size_of::<GuessedBytes>(),
         Record::Planned(_) => size_of::<PlannedBytes>(),
         Record::Commanded(_) => size_of::<CommandedBytes>(),
+        Record::Held(_) => size_of::<HeldBytes>(),
+        Record::Resolved(_) => size_of::<ResolvedBytes>(),
+        Record::Marked(_) => size_of::<MarkedBytes>(),
+        Record::Tagged(_) => size_of::<TaggedBytes>(),
+        Record::Denied(_) => size_of::<DeniedBytes>(),
     }
 }
 
@@ -208,6 +223,11 @@ pub(super) fn encode(record: &Record, seed: u32, out: &mut [u8]) {
         Record::Guessed(g) => guessed_bytes(g).write_to(out).is_ok(),
         Record::Planned(p) => planned_bytes(p).write_to(out).is_ok(),
         Record::Commanded(c) => commanded_bytes(c).write_to(out).is_ok(),
+        Record::Held(h) => held_bytes(h).write_to(out).is_ok(),
+        Record::Resolved(r) => resolved_bytes(r).write_to(out).is_ok(),
+        Record::Marked(m) => marked_bytes(m).write_to(out).is_ok(),
+        Record::Tagged(t) => tagged_bytes(t).write_to(out).is_ok(),
+        Record::Denied(d) => denied_bytes(d).write_to(out).is_ok(),
     };
     debug_assert!(fits, "a record's slot is as long as the record");
     if let Some((crc, rest)) = out.split_first_chunk_mut::<4>() {
@@ -250,7 +270,9 @@ fn issued_bytes(f: &Issued) -> IssuedBytes {
     }
 }
 
+/// What is held is less than a total, so 48 bits are enough.
 fn closed_bytes(c: &Closed) -> ClosedBytes {
+    let [h0, h1, h2, h3, h4, h5, ..] = c.held.to_le_bytes();
     ClosedBytes {
         crc: U32::ZERO,
         kind: KIND_CLOSED,
@@ -258,12 +280,12 @@ fn closed_bytes(c: &Closed) -> ClosedBytes {
             Cause::Expired => 0,
             Cause::Cancelled => 1,
         },
-        reserved: U16::ZERO,
+        held_high: U16::from_bytes([h4, h5]),
         envelope: U64::new(c.envelope.0),
         sender: U64::new(c.sender.0),
         refunded: U64::new(c.refunded),
         at: U32::new(c.at),
-        reserved_tail: U32::ZERO,
+        held_low: U32::from_bytes([h0, h1, h2, h3]),
     }
 }
 
@@ -339,6 +361,11 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreada
         KIND_GUESSED => size_of::<GuessedBytes>(),
         KIND_PLANNED => size_of::<PlannedBytes>(),
         KIND_COMMANDED => size_of::<CommandedBytes>(),
+        KIND_HELD => size_of::<HeldBytes>(),
+        KIND_RESOLVED => size_of::<ResolvedBytes>(),
+        KIND_MARKED => size_of::<MarkedBytes>(),
+        KIND_TAGGED => size_of::<TaggedBytes>(),
+        KIND_DENIED => size_of::<DeniedBytes>(),
         _ => return Err(Unreadable),
     };
     let bytes = bytes.get(..length).ok_or(Unreadable)?;
@@ -356,6 +383,11 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<(usize, Record), Unreada
         KIND_GUESSED => Record::Guessed(decode_guessed(bytes)?),
         KIND_PLANNED => Record::Planned(decode_planned(bytes)?),
         KIND_COMMANDED => Record::Commanded(decode_commanded(bytes)?),
+        KIND_HELD => Record::Held(decode_held(bytes)?),
+        KIND_RESOLVED => Record::Resolved(decode_resolved(bytes)?),
+        KIND_MARKED => Record::Marked(decode_marked(bytes)?),
+        KIND_TAGGED => Record::Tagged(decode_tagged(bytes)?),
+        KIND_DENIED => Record::Denied(decode_denied(bytes)?),
         _ => Record::Recycled(decode_recycled(bytes)?),
     };
     Ok((length, record))
@@ -400,13 +432,11 @@ fn decode_issued(bytes: &[u8]) -> Result<Issued, Unreadable> {
 
 fn decode_closed(bytes: &[u8]) -> Result<Closed, Unreadable> {
     let c = ClosedBytes::ref_from_bytes(bytes).map_err(|_| Unreadable)?;
-    if c.reserved.get() != 0 || c.reserved_tail.get() != 0 {
-        return Err(Unreadable);
-    }
     Ok(Closed {
         envelope: EnvelopeId(c.envelope.get()),
         sender: UserId(c.sender.get()),
         refunded: c.refunded.get(),
+        held: u64::from(c.held_high.get()) << 32 | u64::from(c.held_low.get()),
         cause: match c.cause {
             0 => Cause::Expired,
             1 => Cause::Cancelled,

@@ -198,6 +198,10 @@ impl<S: Storage> Recovering<S> {
             recovered.torn = Some(cut(&self.storage, &mut walked, from)?);
         }
         let chain = walked.chain;
+        // A journal goes on with the time that it knows. Whether the wall is to be
+        // believed is decided when all shards are there, or a start that is refused
+        // for its clock would have written that clock down.
+        let clock = if chain.time > Time(0) { chain.time } else { clock };
         let mut tail = walked.tail.into_iter();
         let (segment, sequence, base) = match tail.next() {
             Some((header, opened)) => (opened, header.sequence, header.base),

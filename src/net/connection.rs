@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use super::gate::Standing;
+use super::secured::Secured;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::units::Stamp;
 use crate::wire::Operations;
@@ -51,6 +52,8 @@ impl Ending {
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each set by one event")]
 pub(super) struct Connection {
     pub(super) socket: Option<OwnedFd>,
+    /// What decrypts and encrypts; nothing on a plain connection.
+    pub(super) tls: Option<Box<Secured>>,
     /// Who is at the other end, as far as is known.
     pub(super) standing: Standing,
     /// What it may ask for; nothing before it has proved who it is.
@@ -97,6 +100,7 @@ impl Connection {
     pub(super) fn vacant() -> Self {
         Self {
             socket: None,
+            tls: None,
             standing: Standing::Anybody,
             allowed: Operations::NOTHING,
             opened_at: Stamp::default(),
@@ -131,9 +135,39 @@ impl Connection {
         self.filling.len() + self.held.len() + self.promised + bytes <= OUTBOX_BYTES
     }
 
-    /// Whether there are replies that are not being sent yet.
+    /// Whether there are replies that are not being sent yet, or something that
+    /// TLS has to say.
     pub(super) fn has_replies(&self) -> bool {
-        !self.filling.is_empty() || !self.held.is_empty()
+        !self.filling.is_empty() || !self.held.is_empty() || self.has_words()
+    }
+
+    /// Whether TLS has something to say of its own, which reveals nothing.
+    pub(super) fn has_words(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_words())
+    }
+
+    /// Whether something has begun whose rest has not come yet: a frame, or a
+    /// record.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.carry.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.has_begun())
+    }
+
+    /// The bytes to send, now that what is held may leave; nothing where it
+    /// cannot be encrypted. What they were held in is held in next.
+    pub(super) fn take_held(&mut self) -> Option<Vec<u8>> {
+        let mut bytes = std::mem::take(&mut self.spare);
+        let Some(tls) = &mut self.tls else {
+            std::mem::swap(&mut bytes, &mut self.held);
+            return Some(bytes);
+        };
+        let encrypted = tls.encrypt(&self.held, &mut bytes);
+        self.held.clear();
+        if encrypted.is_err() {
+            bytes.clear();
+            self.spare = bytes;
+            return None;
+        }
+        Some(bytes)
     }
 
     /// What was answered until now waits for its commit, with what still waits
@@ -162,6 +196,7 @@ impl Connection {
     /// Makes the slot vacant; the socket closes.
     pub(super) fn vacate(&mut self) {
         self.socket = None;
+        self.tls = None;
         self.standing = Standing::Anybody;
         self.allowed = Operations::NOTHING;
         self.carry.clear();

@@ -22,7 +22,7 @@ const STEPS: u32 = 20;
 pub struct Deadlines {
     /// From its beginning until it has proved who it is.
     pub handshake_ms: u32,
-    /// From the first byte of a frame to the last.
+    /// From the first byte of a frame to the last; over TLS, of a record as well.
     pub frame_ms: u32,
     /// Between two reads of what it was answered.
     pub write_ms: u32,
@@ -60,7 +60,7 @@ impl Deadlines {
                 Ending::LateHandshake,
             ),
             (
-                reads && !connection.carry.is_empty(),
+                reads && connection.has_begun(),
                 self.frame_ms,
                 connection.begun_at,
                 Ending::LateFrame,

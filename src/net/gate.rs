@@ -16,7 +16,8 @@ use rustix::net::sockopt;
 
 use super::connection::Connection;
 use super::intake::{Step, Stopped};
-use crate::access::{Keyring, Pending, PrincipalNumber};
+use super::listen::Door;
+use crate::access::{Keyring, Pending, PrincipalName, PrincipalNumber};
 use crate::limits::RETRY_AFTER_MS_MAX;
 use crate::wire::{
     Challenge, Denial, Heard, Op, Operations, Proof, ReplyWriter, Said, Status, decode_stranger,
@@ -92,12 +93,13 @@ impl Gate {
     pub(super) fn admit(
         &mut self,
         socket: &impl AsFd,
-        is_tcp: bool,
+        door: Door,
     ) -> Result<(Standing, Operations), TurnedAway> {
-        if !is_tcp {
+        if door == Door::Unix {
             return self.admit_user(socket);
         }
-        if self.entry.keyring.is_none() {
+        // Over TLS everybody is a stranger until the handshake has ended.
+        if self.entry.keyring.is_none() && door == Door::Tcp {
             return Ok((Standing::Anybody, Operations::EVERYTHING));
         }
         let peer = rustix::net::getpeername(socket).ok().flatten();
@@ -212,11 +214,41 @@ impl Gate {
         pending: &Pending,
         proof: &Proof,
     ) -> Result<(), No> {
-        let known = self.entry.keyring.as_ref().and_then(|keyring| {
-            let who = keyring.verify(pending, proof)?;
-            Some((who, keyring.roles(who).operations()))
-        });
-        let (who, allowed) = known.ok_or(denied(Denial::Proof))?;
+        let keyring = self.entry.keyring.as_ref();
+        let known = keyring.and_then(|keyring| keyring.verify(pending, proof));
+        self.know(connection, address, known.ok_or(denied(Denial::Proof))?)
+    }
+
+    /// Takes in one whose TLS handshake has ended; `named` is whom its verified
+    /// certificate names. A principal is known by that; anybody else proves by
+    /// a key who it is, where keys are asked for.
+    #[cold]
+    pub(super) fn welcome(
+        &mut self,
+        connection: &mut Connection,
+        named: Option<&PrincipalName>,
+    ) -> Result<(), No> {
+        let Standing::Stranger { address, .. } = connection.standing else { return Ok(()) };
+        let Some(keyring) = &self.entry.keyring else {
+            self.forget_stranger(address);
+            (connection.standing, connection.allowed) = (Standing::Anybody, Operations::EVERYTHING);
+            return Ok(());
+        };
+        match named.and_then(|name| keyring.named(name)) {
+            Some(who) => self.know(connection, address, who),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on it is somebody, if there is a place for one more of it.
+    fn know(
+        &mut self,
+        connection: &mut Connection,
+        address: IpAddr,
+        who: PrincipalNumber,
+    ) -> Result<(), No> {
+        let keyring = self.entry.keyring.as_ref().ok_or(denied(Denial::Proof))?;
+        let allowed = keyring.roles(who).operations();
         let count = self.by_principal.get_mut(usize::from(who.0));
         let count = count.filter(|count| **count < self.entry.per_principal_max);
         *count.ok_or((Status::Overloaded, RETRY_AFTER_MS_MAX))? += 1;
@@ -228,7 +260,7 @@ impl Gate {
 }
 
 /// A refusal: status and detail.
-type No = (Status, u32);
+pub(super) type No = (Status, u32);
 
 fn denied(why: Denial) -> No {
     (Status::Denied, why.code())

@@ -125,6 +125,10 @@ pub(super) enum Stopped {
     Broken(Broken),
     /// The peer has not proved who it is, and was told so.
     TurnedAway,
+    /// Over TLS: the peer has closed its side.
+    Closed,
+    /// Over TLS: these are no records, or somebody has changed them.
+    Unreadable,
 }
 
 /// What one frame at the front of a stream leads to.
@@ -253,7 +257,10 @@ pub fn read_pieces<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Asked>, b
             match stopped {
                 Stopped::Used => break,
                 Stopped::InboxFull(used) | Stopped::NoRoom(used) => piece = &piece[used..],
-                Stopped::Broken(_) | Stopped::TurnedAway => return (all, true),
+                Stopped::Broken(_)
+                | Stopped::TurnedAway
+                | Stopped::Closed
+                | Stopped::Unreadable => return (all, true),
             }
         }
     }

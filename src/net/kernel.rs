@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::buffers::Lent;
-use crate::units::{Stamp, Time};
+use crate::units::{Stamp, Uptime};
 
 /// What has been finished.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub trait Kernel {
     /// A clock that only runs forward, from a moment of its own.
     fn stamp(&self) -> Stamp;
 
-    /// The wall clock as it stands, which may have been set back.
-    fn wall(&self) -> Time;
+    /// How long the machine has been up: what the time of the shards runs by.
+    fn uptime(&self) -> Uptime;
 
     /// Accepts on `listener` until told otherwise.
     fn accept(&mut self, index: u32, listener: BorrowedFd<'_>) -> io::Result<()>;

@@ -26,7 +26,9 @@ const BIND_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Somebody else has the port.
-    #[error("{0} is in use by another process; stop it or choose another port with --listen")]
+    #[error(
+        "{0} is in use by another process; stop it or choose another port (--listen, --tls-listen)"
+    )]
     PortInUse(SocketAddr),
     /// The address cannot be bound for another reason.
     #[error("cannot listen on {0}: {1}; choose an address of this machine with --listen")]
@@ -39,18 +41,30 @@ pub enum ListenError {
     Unix(PathBuf, io::Error),
 }
 
+/// What is spoken at a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Frames over TCP.
+    Tcp,
+    /// Frames over TLS over TCP.
+    Tls,
+    /// Frames over a unix socket.
+    Unix,
+}
+
 /// A bound TCP socket that nobody can connect to yet.
 #[derive(Debug)]
 pub struct BoundListener {
     socket: OwnedFd,
     address: SocketAddr,
+    door: Door,
 }
 
 /// A socket that accepts connections.
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
-    is_tcp: bool,
+    door: Door,
     /// The file of a unix socket, removed when the listener goes.
     path: Option<PathBuf>,
 }
@@ -99,7 +113,13 @@ impl BoundListener {
         })?;
         let bound = std::net::TcpListener::from(socket);
         let address = bound.local_addr().map_err(|error| ListenError::Tcp(address, error))?;
-        Ok(Self { socket: bound.into(), address })
+        Ok(Self { socket: bound.into(), address, door: Door::Tcp })
+    }
+
+    /// The same for connections over TLS.
+    #[must_use]
+    pub fn secured(self) -> Self {
+        Self { door: Door::Tls, ..self }
     }
 
     /// The address, with the port that was chosen.
@@ -110,7 +130,7 @@ impl BoundListener {
     /// Opens the door.
     pub fn listen(self) -> Result<Listener, ListenError> {
         match rustix::net::listen(&self.socket, BACKLOG) {
-            Ok(()) => Ok(Listener { socket: self.socket, is_tcp: true, path: None }),
+            Ok(()) => Ok(Listener { socket: self.socket, door: self.door, path: None }),
             // Two sockets may be bound to one port; only one may listen.
             Err(rustix::io::Errno::ADDRINUSE) => Err(ListenError::PortInUse(self.address)),
             Err(error) => Err(ListenError::Tcp(self.address, error.into())),
@@ -155,11 +175,11 @@ impl Listener {
             std::fs::remove_file(path).map_err(|e| ListenError::Unix(path.to_owned(), e))?;
         }
         let socket = UnixListener::bind(path).map_err(|e| ListenError::Unix(path.to_owned(), e))?;
-        Ok(Self { socket: socket.into(), is_tcp: false, path: Some(path.to_owned()) })
+        Ok(Self { socket: socket.into(), door: Door::Unix, path: Some(path.to_owned()) })
     }
 
-    pub(super) fn is_tcp(&self) -> bool {
-        self.is_tcp
+    pub(super) fn door(&self) -> Door {
+        self.door
     }
 }
 

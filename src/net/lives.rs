@@ -1,6 +1,7 @@
 //! How connections begin and end: who gets a slot, who loses it, and when a slot
 //! is free again.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::connection::Ending;
 use super::deadlines::Look;
 use super::gate::TurnedAway;
 use super::kernel::Kernel;
+use super::listen::Door;
 use super::traffic::{Net, at};
 
 /// When this many receive buffers are parked with connections that do not read
@@ -33,12 +35,12 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(6);
 impl<K: Kernel> Net<K> {
     /// Gives a connection that has come its slot; without one it closes, with
     /// its socket.
-    pub(super) fn open(&mut self, socket: OwnedFd, is_tcp: bool) {
+    pub(super) fn open(&mut self, socket: OwnedFd, door: Door) {
         let Some(&index) = self.vacant.last() else {
             self.counters.turned_away += 1;
             return;
         };
-        let (standing, allowed) = match self.gate.admit(&socket, is_tcp) {
+        let (standing, allowed) = match self.gate.admit(&socket, door) {
             Ok(admitted) => admitted,
             Err(TurnedAway::Full) => {
                 self.counters.turned_away += 1;
@@ -49,20 +51,21 @@ impl<K: Kernel> Net<K> {
                 return;
             }
         };
-        self.vacant.pop();
-        if is_tcp {
-            // A reply waits for nothing but its commit. If this fails the
-            // socket is already dead, and receiving will say so.
-            let _ = sockopt::set_tcp_nodelay(&socket, true);
-            keep_alive(&socket);
+        let tls = if door == Door::Tls { self.session() } else { None };
+        if door == Door::Tls && tls.is_none() {
+            self.gate.leave(standing);
+            self.counters.turned_away += 1;
+            return;
         }
-        // What it sends waits with it rather than in the kernel; a failure
-        // leaves the system's own bound.
-        let _ = sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BYTES);
+        self.vacant.pop();
+        tune(&socket, door);
         self.counters.accepted += 1;
         self.counters.connections += 1;
         let connection = &mut self.connections[at(index)];
         connection.socket = Some(socket);
+        // Before it has said who it is it has one receive buffer at a time.
+        connection.greedy = tls.is_some();
+        connection.tls = tls;
         (connection.standing, connection.allowed) = (standing, allowed);
         (connection.opened_at, connection.heard_at) = (self.now, self.now);
         self.rearm.push(index);
@@ -129,11 +132,14 @@ impl<K: Kernel> Net<K> {
         self.note_dirty(index);
     }
 
-    pub(super) fn close_if_over(&mut self, index: u32) {
+    pub(super) fn close_if_over(&mut self, index: u32) -> io::Result<()> {
         let connection = &mut self.connections[at(index)];
-        let Some(ending) = connection.ending else { return };
+        let Some(ending) = connection.ending else { return Ok(()) };
         let given_up = ending.gives_up();
         let told = !connection.sending && !connection.has_replies() && connection.promised == 0;
+        if told && !given_up && connection.tls.as_mut().is_some_and(|tls| tls.say_farewell()) {
+            return self.send(index); // once; it is asked again when that has left
+        }
         if given_up || (told && connection.receiving) {
             // Ends both directions: the receive and a stuck send complete.
             if let Some(socket) = &connection.socket {
@@ -143,6 +149,9 @@ impl<K: Kernel> Net<K> {
         if given_up {
             connection.filling.clear();
             connection.held.clear();
+            if let Some(tls) = &mut connection.tls {
+                tls.fall_silent();
+            }
             self.unpark(index);
         }
         let connection = &mut self.connections[at(index)];
@@ -152,7 +161,21 @@ impl<K: Kernel> Net<K> {
             self.vacant.push(index);
             self.counters.connections -= 1;
         }
+        Ok(())
     }
+}
+
+/// How the kernel is to treat it.
+fn tune(socket: &OwnedFd, door: Door) {
+    if door != Door::Unix {
+        // A reply waits for nothing but its commit. If this fails the
+        // socket is already dead, and receiving will say so.
+        let _ = sockopt::set_tcp_nodelay(socket, true);
+        keep_alive(socket);
+    }
+    // What it sends waits with it rather than in the kernel; a failure
+    // leaves the system's own bound.
+    let _ = sockopt::set_socket_recv_buffer_size(socket, RECEIVE_BYTES);
 }
 
 /// A peer whose machine has died is found out within two minutes. A failure

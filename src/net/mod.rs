@@ -4,6 +4,7 @@
 //! request means, and never lets a reply out that the journal has not released.
 
 mod buffers;
+mod clocks;
 mod connection;
 mod counters;
 mod deadlines;
@@ -13,11 +14,13 @@ mod kernel;
 mod listen;
 mod lives;
 mod ring;
+mod secured;
 pub mod simulated;
 
 mod traffic;
 mod waker;
 
+pub use clocks::{WallWatch, Woken, both, uptime, wall};
 pub use counters::NetCounters;
 pub use deadlines::Deadlines;
 pub use gate::Entry;
@@ -26,6 +29,7 @@ pub use intake::read_pieces;
 pub use intake::{Asked, Inbox, Unheard};
 pub use kernel::Kernel;
 pub use listen::{BoundListener, ListenError, Listener};
-pub use ring::{RingRefused, Uring, check as check_ring, wall};
+pub use ring::{RingRefused, Uring, check as check_ring};
+pub use secured::TlsDoor;
 pub use traffic::{Net, NetSettings};
 pub use waker::Waker;

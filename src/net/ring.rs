@@ -12,8 +12,9 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::buffers::{BUFFER_BYTES, BUFFERS, Lent, ReceiveBuffers};
+use super::clocks;
 use super::kernel::{Completion, Kernel};
-use crate::units::{Stamp, Time};
+use crate::units::{Stamp, Uptime};
 
 const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
@@ -71,14 +72,6 @@ impl RingRefused {
             _ => Self::Other(error),
         }
     }
-}
-
-/// The wall clock as it stands, which may have been set back.
-pub fn wall() -> Time {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let millis = u64::try_from(now.tv_nsec / 1_000_000).unwrap_or(0);
-    Time(seconds * 1000 + millis)
 }
 
 /// Asks the kernel for a ring like the shard's and gives it back: what would
@@ -185,8 +178,8 @@ impl Kernel for Uring {
         Stamp(seconds * 1_000_000 + u64::try_from(now.tv_nsec / 1000).unwrap_or(0))
     }
 
-    fn wall(&self) -> Time {
-        wall()
+    fn uptime(&self) -> Uptime {
+        clocks::uptime()
     }
 
     fn accept(&mut self, index: u32, listener: BorrowedFd<'_>) -> io::Result<()> {

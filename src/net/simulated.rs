@@ -16,7 +16,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 use super::buffers::{BUFFER_BYTES, BUFFERS, Lent, ReceiveBuffers};
 use super::kernel::{Completion, Kernel};
 use crate::engine::mix;
-use crate::units::{Stamp, Time};
+use crate::units::{Stamp, Time, Uptime};
 
 #[derive(Debug)]
 struct State {
@@ -43,6 +43,11 @@ impl World {
         let before_ms = state.stamp.0 / 1000;
         state.stamp.0 += us;
         state.wall.0 += state.stamp.0 / 1000 - before_ms;
+    }
+
+    /// How long the machine has been up.
+    pub fn uptime(&self) -> Uptime {
+        Uptime(self.state.borrow().stamp.0 / 1000)
     }
 
     /// Somebody sets the wall clock.
@@ -223,8 +228,8 @@ impl Kernel for SimulatedKernel {
         self.world.state.borrow().stamp
     }
 
-    fn wall(&self) -> Time {
-        self.world.wall()
+    fn uptime(&self) -> Uptime {
+        self.world.uptime()
     }
 
     fn accept(&mut self, index: u32, listener: BorrowedFd<'_>) -> io::Result<()> {

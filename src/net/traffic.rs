@@ -18,9 +18,10 @@ use super::intake::{Asked, Inbox, Origin, Stopped, Unheard, read_frames};
 use super::kernel::{Completion, Kernel};
 use super::listen::Listener;
 use super::ring::{RingRefused, Uring};
+use super::secured::{SHAKES_PER_TURN, SHAKES_WAITING_MAX, TlsDoor, read_secured};
 use super::waker::Waker;
 use crate::journal::{Committed, Position};
-use crate::units::{Stamp, Time};
+use crate::units::{Stamp, Uptime};
 use crate::wire::{BadRequest, Broken, ReplyWriter};
 
 /// Completions that are collected before any of them is acted on.
@@ -44,12 +45,19 @@ pub struct NetSettings {
     pub entry: Entry,
     /// How long they may take for what.
     pub deadlines: Deadlines,
+    /// What is behind the doors for TLS, where there are some.
+    pub tls: Option<TlsDoor>,
 }
 
 impl NetSettings {
     /// Everybody may come in, and take as long as they like.
     pub fn open(connections_max: u32) -> Self {
-        Self { connections_max, entry: Entry::default(), deadlines: Deadlines::default() }
+        Self {
+            connections_max,
+            entry: Entry::default(),
+            deadlines: Deadlines::default(),
+            tls: None,
+        }
     }
 }
 
@@ -103,6 +111,11 @@ pub struct Net<K = Uring> {
     pub(super) gate: Gate,
     pub(super) deadlines: Deadlines,
     pub(super) sweep: Sweep,
+    pub(super) tls: Option<TlsDoor>,
+    /// Steps of TLS handshakes that this turn may still take.
+    pub(super) shakes_left: usize,
+    /// Connections whose handshake waits for a later turn.
+    pub(super) shakes_waiting: VecDeque<u32>,
 }
 
 /// Whether more can be read before the inbox must be decided.
@@ -167,6 +180,9 @@ impl<K: Kernel> Net<K> {
             gate: Gate::new(settings.entry, seed),
             deadlines: settings.deadlines,
             sweep: Sweep::new(count),
+            tls: settings.tls,
+            shakes_left: SHAKES_PER_TURN,
+            shakes_waiting: VecDeque::with_capacity(SHAKES_WAITING_MAX),
         };
         net.ring.watch(net.waker.bell())?;
         net.paused_accepts.extend((0u32..).take(net.listeners.len()));
@@ -180,9 +196,9 @@ impl<K: Kernel> Net<K> {
         self.ring.stamp()
     }
 
-    /// The wall clock as it stands, read once a turn.
-    pub fn wall(&self) -> Time {
-        self.ring.wall()
+    /// How long the machine has been up, read once a turn.
+    pub fn uptime(&self) -> Uptime {
+        self.ring.uptime()
     }
 
     /// When the requests of this turn were collected.
@@ -202,7 +218,8 @@ impl<K: Kernel> Net<K> {
         let accept = std::mem::take(&mut self.accept_failed).then_some(ACCEPT_PAUSE);
         let starved = std::mem::take(&mut self.starved).then_some(STARVED_PAUSE);
         let sweep = self.sweep.sleep_at_most(self.now);
-        let timeout = [timeout, accept, starved, sweep].into_iter().flatten().min();
+        let shaking = (!self.shakes_waiting.is_empty()).then_some(Duration::ZERO);
+        let timeout = [timeout, accept, starved, sweep, shaking].into_iter().flatten().min();
         if self.may_put_off() {
             self.ring.collect()?;
             self.reap()?;
@@ -240,6 +257,7 @@ impl<K: Kernel> Net<K> {
             self.take(completion)?;
         }
         self.completions = completions;
+        self.go_on_shaking();
         self.close_slowest();
         self.close_overdue();
         Ok(())
@@ -283,7 +301,7 @@ impl<K: Kernel> Net<K> {
                     self.paused_accepts.push(listener);
                 }
                 match socket {
-                    Ok(socket) => self.open(socket, self.listeners[at(listener)].is_tcp()),
+                    Ok(socket) => self.open(socket, self.listeners[at(listener)].door()),
                     // Out of descriptors, or the peer has left: not again at once.
                     Err(_) => self.accept_failed = true,
                 }
@@ -360,7 +378,7 @@ impl<K: Kernel> Net<K> {
     }
 
     /// Keeps a piece until its connection has room for replies again.
-    fn park(&mut self, piece: Piece) -> io::Result<()> {
+    pub(super) fn park(&mut self, piece: Piece) -> io::Result<()> {
         let index = piece.connection;
         self.parked.push(piece);
         let connection = &mut self.connections[at(index)];
@@ -415,11 +433,20 @@ impl<K: Kernel> Net<K> {
             self.park(piece)?;
             return Ok(Round::GoesOn);
         }
+        if connection.tls.is_some() && self.must_wait(index) {
+            self.put_off(piece)?;
+            return Ok(Round::GoesOn);
+        }
+        let connection = &mut self.connections[at(index)];
         let stream = &self.ring.bytes(&piece.lent)[piece.from..];
         let origin = Origin { connection: index, received: piece.received };
-        let stopped = read_frames(&mut self.gate, connection, origin, stream, inbox);
-        if !connection.filling.is_empty() && !connection.dirty {
-            connection.dirty = true; // the gate has answered
+        let stopped = if connection.tls.is_none() {
+            read_frames(&mut self.gate, connection, origin, stream, inbox)
+        } else {
+            read_secured(&mut self.gate, connection, origin, stream, inbox)
+        };
+        if (!connection.filling.is_empty() || connection.has_words()) && !connection.dirty {
+            connection.dirty = true; // the gate has answered, or TLS
             self.dirty.push(index);
         }
         match stopped {
@@ -439,12 +466,17 @@ impl<K: Kernel> Net<K> {
                 self.ring.give_back(piece.lent);
                 self.tell_broken(origin, broken, inbox);
             }
-            Stopped::TurnedAway => {
-                self.ring.give_back(piece.lent);
-                self.end(index, Ending::TurnedAway);
-            }
+            Stopped::TurnedAway => self.end_with(piece, Ending::TurnedAway),
+            Stopped::Closed => self.end_with(piece, Ending::PeerClosed),
+            Stopped::Unreadable => self.end_with(piece, Ending::BrokenStream),
         }
         Ok(Round::GoesOn)
+    }
+
+    /// Ends a connection whose last piece this was.
+    pub(super) fn end_with(&mut self, piece: Piece, ending: Ending) {
+        self.ring.give_back(piece.lent);
+        self.end(piece.connection, ending);
     }
 
     /// Asks for the refusal of a frame that ends its stream, in its turn after
@@ -524,23 +556,26 @@ impl<K: Kernel> Net<K> {
         for index in sealed.drain(..) {
             self.connections[at(index)].sealed = false;
             self.send(index)?;
-            self.close_if_over(index);
+            self.close_if_over(index)?;
         }
         self.sealed = sealed;
         Ok(())
     }
 
-    fn send(&mut self, index: u32) -> io::Result<()> {
+    pub(super) fn send(&mut self, index: u32) -> io::Result<()> {
         let connection = &mut self.connections[at(index)];
-        let Some(socket) = &connection.socket else { return Ok(()) };
         let failed = connection.ending == Some(Ending::SocketFailed);
-        if connection.sending || connection.held.is_empty() || failed {
+        let nothing = connection.held.is_empty() && !connection.has_words();
+        if connection.socket.is_none() || connection.sending || nothing || failed {
             return Ok(());
         }
+        let Some(bytes) = connection.take_held() else {
+            self.end(index, Ending::SocketFailed);
+            return Ok(());
+        };
+        let Some(socket) = &connection.socket else { return Ok(()) };
         connection.sending = true;
         connection.sending_since = self.now;
-        let spare = std::mem::take(&mut connection.spare);
-        let bytes = std::mem::replace(&mut connection.held, spare);
         self.ring.send(index, socket.as_fd(), bytes, 0)
     }
 

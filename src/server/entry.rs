@@ -7,15 +7,30 @@ use super::refusal::StartError;
 use crate::access::{Keyring, read_keyring};
 use crate::admin::{Drawn, Token};
 use crate::config::Config;
-use crate::net::{Entry, NetSettings};
+use crate::net::{Entry, NetSettings, TlsDoor};
+use crate::tls::Acceptor;
 
 /// The keys, if this server asks for any.
 pub(super) fn keyring(config: &Config) -> Result<Option<Arc<Keyring>>, StartError> {
-    Ok(config.keys.as_deref().map(read_keyring).transpose()?.map(Arc::new))
+    let certificates = config.tls_client_ca.is_some();
+    let read = |keys| read_keyring(keys, certificates);
+    Ok(config.keys.as_deref().map(read).transpose()?.map(Arc::new))
+}
+
+/// The certificate and the key of the TLS doors, if there are to be some.
+pub(super) fn acceptor(config: &Config) -> Result<Option<Acceptor>, StartError> {
+    let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_key) else {
+        return Ok(None);
+    };
+    Ok(Some(Acceptor::read(certificate, key, config.tls_client_ca.as_deref())?))
 }
 
 /// What each shard's net is told of it.
-pub(super) fn net_settings(config: &Config, keyring: Option<Arc<Keyring>>) -> NetSettings {
+pub(super) fn net_settings(
+    config: &Config,
+    keyring: Option<Arc<Keyring>>,
+    tls: Option<TlsDoor>,
+) -> NetSettings {
     let any = |limit: u32| if limit == 0 { u32::MAX } else { limit };
     NetSettings {
         connections_max: config.connections_max,
@@ -27,6 +42,7 @@ pub(super) fn net_settings(config: &Config, keyring: Option<Arc<Keyring>>) -> Ne
             per_principal_max: any(config.connections_per_principal_max),
         },
         deadlines: config.deadlines(),
+        tls,
     }
 }
 
@@ -47,7 +63,7 @@ pub(super) fn token(
 }
 
 /// A line for the operator about who may connect.
-pub(super) fn fact(keyring: Option<&Keyring>) -> String {
+pub(super) fn fact(keyring: Option<&Keyring>, certificates: bool) -> String {
     let Some(keyring) = keyring else {
         return "access      whoever reaches the listening sockets; only users of this machine can"
             .to_owned();
@@ -55,5 +71,6 @@ pub(super) fn fact(keyring: Option<&Keyring>) -> String {
     let known = keyring.principals().iter();
     let known: Vec<String> =
         known.map(|principal| format!("{} ({})", principal.name, principal.roles)).collect();
-    format!("access      by key: {}", known.join(", "))
+    let how = if certificates { "key, over TLS by certificate" } else { "key" };
+    format!("access      by {how}: {}", known.join(", "))
 }

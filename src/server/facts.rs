@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use super::doors::Doors;
+use super::entry;
 use super::machine::Placement;
-use super::{Doors, entry};
 use crate::access::Keyring;
 use crate::admin::{BoundAdmin, ServerFacts};
 use crate::config::Config;
 use crate::journal::{Directory, Recovered};
-use crate::net::BoundListener;
 use crate::net::wall;
 use crate::units::Durability;
 
@@ -44,8 +44,15 @@ impl Facts {
             format!("shards      {shards}, {}", pinned(placement)),
             format!("listen      {address} (tcp), cell {}, {shards} shard{plural}", config.cell),
         ];
-        for (door, shard) in doors.own.iter().zip(0..) {
-            rest.push(format!("listen      {} (tcp, shard {shard} alone)", door.address()));
+        for (address, shard) in doors.own().zip(0..) {
+            rest.push(format!("listen      {address} (tcp, shard {shard} alone)"));
+        }
+        if let Some(address) = doors.tls_address() {
+            let asks = if config.tls_client_ca.is_some() { "wanted" } else { "not asked for" };
+            rest.push(format!("listen      {address} (tls, client certificates {asks})"));
+        }
+        for (address, shard) in doors.tls_own().zip(0..) {
+            rest.push(format!("listen      {address} (tls, shard {shard} alone)"));
         }
         if let Some(path) = &config.unix {
             rest.push(format!("listen      {} (unix)", shown(path)));
@@ -68,8 +75,8 @@ impl Facts {
     }
 
     /// Says who may connect.
-    pub(super) fn with_access(mut self, keyring: Option<&Keyring>) -> Self {
-        self.rest.push(entry::fact(keyring));
+    pub(super) fn with_access(mut self, keyring: Option<&Keyring>, certificates: bool) -> Self {
+        self.rest.push(entry::fact(keyring, certificates));
         self
     }
 
@@ -100,8 +107,9 @@ pub(super) fn server(
     table_bytes: usize,
     shards: u16,
 ) -> ServerFacts {
-    let own = doors.own.iter().map(BoundListener::address);
-    let tcp = std::iter::once(doors.address()).chain(own).map(|address| address.to_string());
+    let tcp = std::iter::once(doors.address()).chain(doors.own());
+    let tcp = tcp.chain(doors.tls_address()).chain(doors.tls_own());
+    let tcp = tcp.map(|address| address.to_string());
     let unix = config.unix.iter().map(|path| shown(path).to_string());
     ServerFacts {
         version: env!("CARGO_PKG_VERSION").to_owned(),

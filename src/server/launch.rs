@@ -11,6 +11,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::refusal::StartError;
 use super::replica::{Restored, rearrange, show};
+use super::risk;
 use super::{EXIT_FATAL, ShardThread, machine};
 use crate::config::{Config, LedgerPlace};
 use crate::engine::{Capacity, Engine, EnvelopeLimits, Gate, IMAGE_SLICE_BYTES_MAX, SenderLimits};
@@ -20,8 +21,8 @@ use crate::journal::{
 };
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker, wall};
 use crate::shard::{
-    Bell, Board, Checkpoints, Clock, Covers, Fatal, Followed, Mesh, Outlook, Phase, Receivers,
-    Receiving, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Chronometer, Clock, Covers, Fatal, Followed, Judging, Mesh, Outlook,
+    Phase, Receivers, Receiving, Shard, ShardSettings,
 };
 use crate::units::Time;
 use crate::wire::PaymentKeys;
@@ -68,10 +69,12 @@ pub(super) struct Launch {
     pub(super) mesh: Mesh,
     pub(super) bell: Arc<Bell>,
     pub(super) receivers: Option<Arc<Receivers>>,
+    pub(super) judging: Option<Judging>,
     pub(super) covers: Covers,
     pub(super) payment_keys: PaymentKeys,
     pub(super) net: NetSettings,
     pub(super) gate: Gate,
+    pub(super) chronometer: Arc<Chronometer>,
     pub(super) waker: Waker,
     pub(super) board: Arc<Board>,
     /// Shared with the follower of the journal.
@@ -102,7 +105,9 @@ pub(super) fn checkpoint_bytes_max(config: &Config, capacity: &Capacity) -> u64 
     if config.checkpoint_interval_s == 0 {
         return 0;
     }
-    journal::checkpoint_bytes_max(Engine::image_slices_max(capacity), IMAGE_SLICE_BYTES_MAX)
+    let slices = Engine::image_slices_max(capacity);
+    let slices = slices + Engine::risk_slices_max(&risk::settings(config));
+    journal::checkpoint_bytes_max(slices, IMAGE_SLICE_BYTES_MAX)
 }
 
 pub(super) fn limits(config: &Config) -> EnvelopeLimits {
@@ -206,6 +211,9 @@ impl Launch {
         self.followed.commit(&journal.end_commit().map_err(RecoveryError::from)?);
         let engine = restored.engine();
         self.count_received(&engine, recovered.last_time)?;
+        if let Some(judging) = &self.judging {
+            judging.windows.recover(&engine, recovered.last_time.max(wall()));
+        }
         let interval_ms = u64::from(config.checkpoint_interval_s) * 1000;
         let checkpoints = Checkpoints::new(writer, interval_ms, now, recovered.records);
         Ok(Recovery { engine, journal, checkpoints, recovered })
@@ -243,6 +251,7 @@ impl Launch {
             outlook: Outlook::new(self.followed, recovered.keep_from),
             checkpoint: recovered.checkpoint,
             receiving: self.receivers.map(|receivers| Receiving::new(receivers, self.shard)),
+            judging: self.judging,
             stop: self.stop,
             quiet: self.quiet,
             payment_keys: self.payment_keys,
@@ -252,7 +261,7 @@ impl Launch {
             bell: self.bell,
             board: self.board,
         };
-        let clock = Clock::starting_at(since);
+        let clock = Clock::starting_at(since, self.chronometer);
         Ok(Shard::new(net, engine, journal, self.mesh, checkpoints, clock, settings))
     }
 }

@@ -5,6 +5,8 @@
 //! one is done do the doors open.
 
 mod books;
+mod clock;
+mod doors;
 mod entry;
 mod facts;
 mod gate;
@@ -13,6 +15,7 @@ mod machine;
 mod receivers;
 mod refusal;
 mod replica;
+mod risk;
 mod settling;
 
 use std::io;
@@ -30,11 +33,13 @@ use crate::config::{Config, MaybeListen};
 use crate::engine::{Engine, Gate};
 use crate::follow::settle::Settlement;
 use crate::journal::{Arrangement, Directory, Recovered, mmap};
-use crate::net::{BoundListener, Listener, NetSettings, Waker};
+use crate::net::{NetSettings, TlsDoor, Waker};
 use crate::payment_keys;
-use crate::shard::{Bell, Board, Covers, Followed, Mesh};
+use crate::shard::{Bell, Board, Chronometer, Covers, Followed, Mesh};
 use crate::wire::PaymentKeys;
 use books::{Books, Following};
+use clock::{Beginning, Keeper};
+use doors::Doors;
 use facts::Facts;
 use launch::{Go, Launch, Lies, Stage};
 use settling::Settling;
@@ -45,6 +50,7 @@ pub const EXIT_FATAL: i32 = 74;
 /// A server that recovers its state and does not answer yet.
 pub struct Starting {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     facts: Facts,
     stopper: Stopper,
     boards: Vec<Arc<Board>>,
@@ -53,6 +59,7 @@ pub struct Starting {
     lies: Lies,
     books: Option<Books>,
     settling: Settling,
+    time: Beginning,
     /// Of the background plane.
     core: Option<usize>,
     admin: Option<Admin>,
@@ -63,11 +70,14 @@ pub struct Starting {
 /// A running server. Dropping it drains it.
 pub struct Server {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     facts: Vec<String>,
     stopper: Stopper,
     boards: Vec<Arc<Board>>,
     covers: Vec<Covers>,
     shards: Vec<JoinHandle<()>>,
+    #[expect(dead_code, reason = "held for its end")]
+    keeper: Keeper,
     /// Ends after the shards, so that it may apply what they committed last.
     #[expect(dead_code, reason = "held for its end")]
     following: Option<Following>,
@@ -108,6 +118,7 @@ struct Shared {
     net: NetSettings,
     gate: Gate,
     followed: Vec<Arc<Followed>>,
+    chronometer: Arc<Chronometer>,
 }
 
 impl Shared {
@@ -117,49 +128,11 @@ impl Shared {
         net: NetSettings,
         gate: Gate,
         followed: Vec<Arc<Followed>>,
+        chronometer: Arc<Chronometer>,
     ) -> Self {
         let bells: Vec<_> = stopper.wakers.iter().cloned().map(Bell::new).collect();
         let covers = bells.iter().cloned().map(Covers::new).collect();
-        Self { bells, covers, payment_keys, net, gate, followed }
-    }
-}
-
-/// The sockets, bound before the data directory is touched.
-struct Doors {
-    /// One for each shard, all on the same port.
-    shared: Vec<BoundListener>,
-    /// Each shard's own; empty where there is only one shard.
-    own: Vec<BoundListener>,
-}
-
-impl Doors {
-    fn bind(config: &Config, shards: u16) -> Result<Self, StartError> {
-        check_own_ports(config, shards)?;
-        let shared = BoundListener::shared_tcp(config.listen, shards)?;
-        let own_port = |shard: u16| match config.shard_port_first {
-            0 => 0,
-            first => first.saturating_add(shard),
-        };
-        let own = (0..shards)
-            .filter(|_| shards > 1)
-            .map(|shard| BoundListener::tcp(SocketAddr::new(config.listen.ip(), own_port(shard))));
-        let own = own.collect::<Result<_, _>>()?;
-        if let Some(path) = &config.unix {
-            Listener::check_unix(path)?;
-        }
-        Ok(Self { shared, own })
-    }
-
-    /// The address that all shards share.
-    fn address(&self) -> SocketAddr {
-        // There is at least one shard.
-        self.shared.first().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), BoundListener::address)
-    }
-
-    /// The port of each shard, as `hello` tells it.
-    fn ports(&self) -> Vec<u16> {
-        let own = if self.own.is_empty() { &self.shared } else { &self.own };
-        own.iter().map(|door| door.address().port()).collect()
+        Self { bells, covers, payment_keys, net, gate, followed, chronometer }
     }
 }
 
@@ -170,18 +143,20 @@ impl Starting {
         let keys = config.payment_keys.as_deref().map(payment_keys::read).transpose()?;
         let (payment_keys, key_ids) = keys.unwrap_or_default();
         let keyring = entry::keyring(&config)?;
+        let acceptor = entry::acceptor(&config)?;
         let (gate, gate_facts) = gate::of(&config)?;
         let placement = machine::place(&config)?;
         let shards = placement.count();
         let (capacity, limits) = (launch::capacity(&config, shards), launch::limits(&config));
         let tables = Engine::memory_bytes(&capacity, &limits) * usize::from(shards);
         let tables = tables.saturating_add(receivers::bytes(&config));
+        let tables = tables.saturating_add(risk::bytes(&config, shards));
         let queues = Mesh::memory_bytes(shards.into());
         machine::check(&config, shards, tables.saturating_add(queues))?;
         let doors = Doors::bind(&config, shards)?;
         let admin = bind_admin(&config, placement.background)?;
         let settlement = settling::bind(&config)?;
-        let address = doors.address();
+        let (address, tls_address) = (doors.address(), doors.tls_address());
         mmap::install_sigbus_message();
         let checkpoint_bytes = launch::checkpoint_bytes_max(&config, &capacity);
         let segment_bytes = config.segment_bytes();
@@ -194,27 +169,32 @@ impl Starting {
             stopper.wakers.iter().map(|waker| Arc::new(Board::new(waker.clone()))).collect();
         let facts = Facts::of(&config, &doors, &directory, tables, &placement, admin.as_ref())
             .with_payment_keys(&key_ids)
-            .with_access(keyring.as_deref())
+            .with_access(keyring.as_deref(), config.tls_client_ca.is_some())
             .with(gate_facts);
         let (books, followed) = books::of(&config, shards);
         let settling = Settling::new(settlement, &config, keyring.clone(), followed.clone());
         let ledger = books.as_ref().map(|books| books.desk.clone());
+        let time = Beginning::of(&config);
+        let clock = Arc::clone(&time.chronometer);
         let (token, new_token) = entry::token(&config, admin.is_some())?;
         let admin = admin.map(|admin| {
             let stopper = stopper.clone();
             let drain = Box::new(move || stopper.stop());
             let facts = facts::server(&config, &doors, tables, shards);
-            admin.start(Watched { boards: boards.clone(), facts, ledger, drain, token })
+            admin.start(Watched { boards: boards.clone(), facts, ledger, clock, drain, token })
         });
         let admin = admin.transpose()?;
-        let net = entry::net_settings(&config, keyring);
-        let shared = Shared::of(&stopper, payment_keys, net, gate, followed);
+        let tls = acceptor.map(|acceptor| TlsDoor { acceptor, ports: doors.tls_ports() });
+        let net = entry::net_settings(&config, keyring, tls);
+        let shared =
+            Shared::of(&stopper, payment_keys, net, gate, followed, Arc::clone(&time.chronometer));
         let config = Arc::new(config);
         let shards = spawn(&config, doors, &lies, &stopper, &boards, &placement, &shared)?;
         let covers = shared.covers;
         let core = placement.background;
         Ok(Self {
             address,
+            tls_address,
             facts,
             stopper,
             boards,
@@ -223,6 +203,7 @@ impl Starting {
             lies,
             books,
             settling,
+            time,
             core,
             admin,
             new_token,
@@ -236,38 +217,42 @@ impl Starting {
 
     /// Waits until every shard has recovered and answers.
     pub fn finish(self) -> Result<Server, StartError> {
-        let Self { address, facts, stopper, boards, covers, shards, lies, .. } = self;
+        let Self { address, tls_address, facts, stopper, boards, covers, shards, lies, .. } = self;
         let (mut books, core, admin) = (self.books, self.core, self.admin);
-        let (settling, new_token) = (self.settling, self.new_token);
+        let (settling, new_token, time) = (self.settling, self.new_token, self.time);
         let recovered = recover(&shards, lies, books.as_mut(), &settling);
         let recovered = recovered.and_then(|(arrangement, found)| {
+            // All begin at one time: on different days the next start would leap with
+            // those behind, and what they had just closed would be forgotten as if it
+            // were old.
+            let begun = time.begin(&found, &stopper)?;
             let settlement = settling.start(&arrangement)?;
             new_token.map(Drawn::write).transpose()?;
             let following = books.map(|books| books.follow(&arrangement, core, covers.clone()));
             let following = following.transpose()?;
-            // A clock that was set back would put shards on different days.
-            let since = found.iter().map(|found| found.last_time).max().unwrap_or_default();
             for shard in &shards {
-                shard.tell(Go::Answer(since));
+                shard.tell(Go::Answer(begun.since));
                 shard.hear()?;
             }
-            Ok((found, following, settlement))
+            Ok((found, following, settlement, begun))
         });
         // Without their ends of the channels all threads come home.
         let threads: Vec<_> = shards.into_iter().map(|shard| shard.thread).collect();
         match recovered {
-            Ok((found, following, (settlement, subscribers))) => {
+            Ok((found, following, (settlement, subscribers), begun)) => {
                 let mut facts = facts.lines(&found);
                 let (following, fact) = following.unzip();
-                facts.extend(fact.into_iter().chain(subscribers));
+                facts.extend(begun.fact.into_iter().chain(fact).chain(subscribers));
                 let shards = threads;
                 Ok(Server {
                     address,
+                    tls_address,
                     facts,
                     stopper,
                     boards,
                     covers,
                     shards,
+                    keeper: begun.keeper,
                     following,
                     settlement,
                     admin,
@@ -282,18 +267,6 @@ impl Starting {
             }
         }
     }
-}
-
-/// Two sockets may be bound to one port and only one may listen, which would
-/// be known too late.
-fn check_own_ports(config: &Config, shards: u16) -> Result<(), StartError> {
-    let (first, shared) = (config.shard_port_first, config.listen.port());
-    let last = first.checked_add(shards.saturating_sub(1));
-    let fits = last.is_some_and(|last| !(first..=last).contains(&shared));
-    if shards == 1 || first == 0 || fits {
-        return Ok(());
-    }
-    Err(StartError::ShardPorts { shards, first, shared })
 }
 
 fn bind_admin(config: &Config, core: Option<usize>) -> Result<Option<BoundAdmin>, StartError> {
@@ -371,14 +344,15 @@ fn spawn(
     let ports = doors.ports();
     let quiet = Arc::default();
     let receivers = receivers::of(config, placement.count())?;
-    let mut own = doors.own.into_iter();
-    let doors = doors.shared.into_iter().map(|shared| {
-        let mut doors = vec![shared];
-        doors.extend(own.next());
-        doors
-    });
+    let judging = risk::of(config)?;
+    let doors = doors.of_shards();
     let bells = shared.bells.iter().zip(&shared.covers).zip(&shared.followed);
-    let each = doors.zip(Mesh::between(&shared.bells)).zip(bells).zip(boards).zip(&stopper.wakers);
+    let each = doors
+        .into_iter()
+        .zip(Mesh::between(&shared.bells))
+        .zip(bells)
+        .zip(boards)
+        .zip(&stopper.wakers);
     let mut shards = Vec::new();
     for (((((doors, mesh), ((bell, covers), followed)), board), waker), shard) in each.zip(0..) {
         let launch = Launch {
@@ -393,10 +367,12 @@ fn spawn(
             mesh,
             bell: Arc::clone(bell),
             receivers: receivers.clone(),
+            judging: judging.clone(),
             covers: covers.clone(),
             payment_keys: shared.payment_keys.clone(),
             net: shared.net.clone(),
             gate: shared.gate.clone(),
+            chronometer: Arc::clone(&shared.chronometer),
             waker: waker.clone(),
             board: Arc::clone(board),
             followed: Arc::clone(followed),
@@ -418,6 +394,11 @@ impl Server {
     /// chose for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address for TLS that all shards share, if there is one.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// The address of the control plane, if there is one.

@@ -12,6 +12,7 @@ use crate::follow::settle::SettleError;
 use crate::journal::{ArrangementError, DirectoryError, RecoveryError, StorageError};
 use crate::net::{ListenError, RingRefused};
 use crate::payment_keys::KeyFileError;
+use crate::tls::TlsError;
 
 /// Why a server does not start; one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum StartError {
     /// No keys of principals where some are wanted.
     #[error(transparent)]
     Keys(#[from] access::KeyFileError),
+    /// No certificate or key where TLS is wanted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No ring.
     #[error(transparent)]
     Ring(#[from] RingRefused),
@@ -65,6 +69,18 @@ pub enum StartError {
     /// A subscriber of the settlement stream does not fit the journals.
     #[error("settlement stream: {0}")]
     Settlement(#[from] SettleError),
+    /// The wall clock is further ahead of the journal than it may be.
+    #[error(
+        "the clock on the wall is {ahead_s} s ahead of the last record, and clock_ahead_s_max \
+         allows {ahead_s_max} s: set the clock right, or, if the server was away that long, start \
+         once with --clock-ahead-s-max 0"
+    )]
+    ClockAhead {
+        /// By how much.
+        ahead_s: u64,
+        /// The setting.
+        ahead_s_max: u32,
+    },
     /// The core to pin to is not there.
     #[error("core {0} is not available to this process; choose others with --cores")]
     Core(usize),
@@ -87,6 +103,12 @@ pub enum StartError {
         /// The port that all of them share.
         shared: u16,
     },
+    /// A port for TLS that is for plain connections, too.
+    #[error(
+        "{0} would be for TLS and for plain connections: choose another port with --tls-listen, or \
+         another --shard-port-first"
+    )]
+    TlsPort(SocketAddr),
     /// A list of cores that does not fit the number of shards.
     #[error(
         "{shards} shards cannot be pinned to {cores} cores; give --cores one core for each shard, or `none`"

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::launch::{capacity, limits};
 use super::refusal::StartError;
+use super::risk;
 use crate::config::Config;
 use crate::engine::{Engine, Misfit, Record, Restoring};
 use crate::journal::{
@@ -27,13 +28,8 @@ impl Restored {
     /// Nothing yet.
     pub(super) fn new(config: &Config, shard: u16, shards: u16) -> Self {
         let capacity = capacity(config, shards);
-        Self::Restoring(Box::new(Restoring::new(
-            config.cell,
-            capacity,
-            limits(config),
-            shard,
-            shards,
-        )))
+        let restoring = Restoring::new(config.cell, capacity, limits(config), shard, shards);
+        Self::Restoring(Box::new(restoring.with_risk(risk::settings(config))))
     }
 
     fn restoring(&mut self) -> &mut Restoring {

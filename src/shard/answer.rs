@@ -1,11 +1,13 @@
 //! From a verdict to the reply that tells it.
 
 use super::campaigns::Campaigns;
+use super::trail::Trail;
 use crate::engine::{CampaignView, Engine, Outcome, Revealed};
 use crate::limits::{PROTOCOL_VERSION, RETRY_AFTER_MS_MAX};
 use crate::units::{Cell, Durability, EnvelopeId, EnvelopeState, UserId};
 use crate::wire::{
-    CampaignHead, Confirmed, Denial, NotOpen, Ordered, RateLimit, ReplyWriter, Reveal, Status,
+    CampaignHead, Confirmed, Denial, Explained, HoldsFrom, NotOpen, Ordered, RateLimit,
+    ReplyWriter, Reveal, Status,
 };
 
 /// `detail` of a repeated `send`, `cancel` or `void`.
@@ -15,8 +17,10 @@ const REPEATED: u32 = 1;
 pub(super) struct Facts {
     pub(super) cell: Cell,
     pub(super) durability: Durability,
-    /// The TCP port of each shard.
+    /// The TCP port of each shard,
     pub(super) ports: Vec<u16>,
+    /// and the TLS port.
+    pub(super) tls_ports: Vec<u16>,
 }
 
 /// What became of a request.
@@ -32,14 +36,22 @@ pub(super) enum Verdict {
     Terms(EnvelopeId, UserId),
     /// Or how this campaign stands.
     Campaign(EnvelopeId),
-    /// It asked for the server's facts.
-    Hello,
+    /// Or why this user is treated as it is.
+    Explained(Explained),
+    /// Or what is held.
+    Holds(HoldsFrom),
+    /// Or what rules of risk did after this number.
+    Feed(u64),
+    /// It asked for the server's facts, over TLS or not.
+    Hello { over_tls: bool },
     /// Who asks may not.
     Denied(Denial),
     /// Nothing was applied; the client may ask again after so many
     /// milliseconds.
     Overloaded(u32),
 }
+
+const _: () = assert!(size_of::<Verdict>() <= 32, "a verdict is copied on the way of a claim");
 
 /// Writes the reply for a verdict and says its status; what is long is taken from
 /// `engine` here, so that every verdict is small: it is copied on its way.
@@ -50,7 +62,7 @@ pub(super) fn answer(
     verdict: &Verdict,
     engine: &Engine,
     facts: &Facts,
-    campaigns: &Campaigns,
+    (campaigns, trail): (&Campaigns, &Trail),
 ) -> Status {
     match verdict {
         Verdict::Decided(outcome, envelope) => tell(reply, outcome, engine, *envelope),
@@ -58,9 +70,22 @@ pub(super) fn answer(
         Verdict::Revealed(envelope) => tell_revealed(reply, engine, *envelope),
         Verdict::Terms(envelope, user) => tell_terms(reply, engine, *envelope, *user),
         Verdict::Campaign(envelope) => tell_campaign(reply, engine, campaigns, *envelope),
-        Verdict::Hello => {
+        Verdict::Explained(explained) => {
+            reply.explained(explained);
+            Status::Ok
+        }
+        Verdict::Holds(from) => {
+            reply.holds(engine.holds(from));
+            Status::Ok
+        }
+        Verdict::Feed(after) => {
+            reply.risk_events(trail.after(*after));
+            Status::Ok
+        }
+        Verdict::Hello { over_tls } => {
             let durability = facts.durability.code();
-            reply.hello(PROTOCOL_VERSION, facts.cell, durability, &facts.ports);
+            let ports = if *over_tls { &facts.tls_ports } else { &facts.ports };
+            reply.hello(PROTOCOL_VERSION, facts.cell, durability, ports);
             Status::Ok
         }
         Verdict::Denied(denial) => {
@@ -106,7 +131,7 @@ fn tell(
         Outcome::Issued { envelope, state, repeated } => {
             return tell_ordered(reply, engine, envelope, state, repeated);
         }
-        Outcome::Refunded { amount, repeated } => {
+        Outcome::Refunded { amount, repeated } | Outcome::Resolved { amount, repeated } => {
             reply.number(Status::Ok, repeat(repeated), amount);
             return Status::Ok;
         }
@@ -119,6 +144,7 @@ fn tell(
         Outcome::NotBegun => (Status::NotOpen, NotOpen::NotBegun.code()),
         Outcome::Paused => (Status::NotOpen, NotOpen::Paused.code()),
         Outcome::ByShakingOnly => (Status::Denied, Denial::ByShakingOnly.code()),
+        Outcome::Withheld => (Status::Withheld, 0),
         Outcome::SoldOut => (Status::SoldOut, 0),
         Outcome::Expired => (Status::Expired, 0),
         Outcome::Cancelled => (Status::NotOpen, NotOpen::Cancelled.code()),

@@ -97,6 +97,10 @@ pub struct ShardCounters {
     pub net: NetCounters,
     /// Of its envelopes and their money.
     pub totals: Totals,
+    /// Shares that were held by a rule of risk.
+    pub risk_held: u64,
+    /// Shares that were not given by a rule of risk.
+    pub risk_denied: u64,
     /// Of its journal.
     pub journal: JournalStats,
     /// Of its tables.

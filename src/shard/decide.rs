@@ -8,6 +8,7 @@ use rand_chacha::rand_core::RngCore;
 
 use super::answer::{Verdict, answer};
 use super::mesh::Parcel;
+use super::risk::Asker;
 use super::turn::{Fatal, Shard};
 use crate::engine::{Decision, Outcome, Place, Record, partition_of};
 use crate::journal::{AppendError, Storage};
@@ -114,7 +115,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
 
     #[inline]
     fn decide_own(&mut self, asked: &Asked, now: Time) -> Result<(), Fatal> {
-        if let Some(verdict) = self.drawn(asked) {
+        if let Some(verdict) = self.drawn(asked, now) {
             self.tell(asked, &verdict);
             return Ok(());
         }
@@ -134,7 +135,8 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     #[inline(always)]
     fn tell(&mut self, asked: &Asked, verdict: &Verdict) {
         let reply = self.net.reply(asked, self.journal.appended());
-        let status = answer(reply, verdict, &self.engine, &self.facts, &self.campaigns);
+        let besides = (&self.campaigns, &self.trail);
+        let status = answer(reply, verdict, &self.engine, &self.facts, besides);
         self.count(asked, status);
     }
 
@@ -142,7 +144,8 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     fn decide_for(&mut self, parcel: &mut Parcel, asked: &Asked, now: Time) -> Result<(), Fatal> {
         let verdict = self.verdict(asked, now)?;
         let reply = parcel.reply(asked);
-        let status = answer(reply, &verdict, &self.engine, &self.facts, &self.campaigns);
+        let besides = (&self.campaigns, &self.trail);
+        let status = answer(reply, &verdict, &self.engine, &self.facts, besides);
         self.count(asked, status);
         Ok(())
     }
@@ -174,7 +177,9 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     #[inline(always)]
     fn verdict(&mut self, asked: &Asked, now: Time) -> Result<Verdict, Fatal> {
         let request = match &asked.request {
-            Ok(Request::Hello { version: PROTOCOL_VERSION }) => return Ok(Verdict::Hello),
+            Ok(Request::Hello { version: PROTOCOL_VERSION }) => {
+                return Ok(Verdict::Hello { over_tls: self.net.is_secured(asked) });
+            }
             Ok(Request::Hello { .. }) => return Ok(self.nonsense(BadRequest::Version)),
             Ok(request) => request,
             Err(Unheard::Nonsense(reason)) => return Ok(self.nonsense(*reason)),
@@ -184,13 +189,13 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             return Ok(Verdict::Overloaded(retry_after_ms));
         }
         match *request {
-            Request::Claim { envelope, user } if self.receiving.is_some() => {
+            Request::Claim { envelope, user } if self.looks_twice => {
                 let decision = self.engine.claim(envelope, user, now);
-                self.within_limits(&decision, request, now)
+                self.within_limits(&decision, request, Asker::untold(user), now)
             }
-            Request::Shake { campaign, user } if self.receiving.is_some() => {
+            Request::Shake { campaign, user } if self.looks_twice => {
                 let decision = self.engine.shake(campaign, user, now);
-                self.within_limits(&decision, request, now)
+                self.within_limits(&decision, request, Asker::untold(user), now)
             }
             Request::CampaignPlan { .. }
             | Request::CampaignCommand { .. }
@@ -199,9 +204,14 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
                 self.look(Verdict::Campaign(campaign), request, now)
             }
             Request::Fund { .. } | Request::Void { .. } => self.decide_paying(request, now),
-            Request::SendWith { .. } | Request::ClaimWith { .. } => {
+            Request::SendWith { .. } | Request::ClaimWith { .. } | Request::ShakeWith { .. } => {
                 self.decide_with_terms(request, now)
             }
+            Request::RiskMark { .. }
+            | Request::RiskExplain { .. }
+            | Request::RiskHolds(_)
+            | Request::RiskFeed { .. }
+            | Request::RiskResolve { .. } => self.decide_risk(request, now),
             Request::Terms { envelope, user } => {
                 self.look(Verdict::Terms(envelope, user), request, now)
             }
@@ -302,11 +312,17 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             | Request::Reveal { .. }
             | Request::SendWith { .. }
             | Request::ClaimWith { .. }
+            | Request::ShakeWith { .. }
             | Request::Terms { .. }
             | Request::CampaignPlan { .. }
             | Request::CampaignCommand { .. }
             | Request::CampaignStatus { .. }
             | Request::CampaignWins { .. }
+            | Request::RiskMark { .. }
+            | Request::RiskExplain { .. }
+            | Request::RiskHolds(_)
+            | Request::RiskFeed { .. }
+            | Request::RiskResolve { .. }
             | Request::Hello { .. } => looked(Outcome::Invalid(BadRequest::UnknownOp)),
         }
     }
@@ -329,6 +345,22 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             }
             Err(AppendError::NoSpace) if is_planted(Bug::FullDiskClaims) => {
                 self.engine.apply(record)?;
+                Ok(true)
+            }
+            Err(AppendError::NoSpace) => Ok(false),
+            Err(AppendError::Failed(error)) => Err(Fatal::Append(error)),
+        }
+    }
+
+    /// The same with several records, all of them or none.
+    pub(super) fn make_all_true(
+        &mut self,
+        mut records: impl Iterator<Item = Record> + Clone,
+        now: Time,
+    ) -> Result<bool, Fatal> {
+        match self.journal.append_together(records.clone(), now) {
+            Ok(()) => {
+                records.try_for_each(|record| self.engine.apply(&record))?;
                 Ok(true)
             }
             Err(AppendError::NoSpace) => Ok(false),

@@ -68,7 +68,10 @@ impl Pressure {
                 | Op::Reveal
                 | Op::Terms
                 | Op::CampaignStatus
-                | Op::CampaignWins,
+                | Op::CampaignWins
+                | Op::RiskExplain
+                | Op::RiskHolds
+                | Op::RiskFeed,
             ) => self.level < 2 && times < LOOKS_AT,
             // Money that came must land, and what is to go back must go.
             Some(
@@ -78,8 +81,11 @@ impl Pressure {
                 | Op::Fund
                 | Op::Void
                 | Op::Shake
+                | Op::ShakeWith
                 | Op::CampaignPlan
-                | Op::CampaignCommand,
+                | Op::CampaignCommand
+                | Op::RiskMark
+                | Op::RiskResolve,
             ) => times < CLAIMS_AT,
             Some(Op::Hello | Op::Challenge | Op::Authenticate) | None => true,
         }

@@ -1,5 +1,5 @@
-//! Claims where a limit is set on what a user receives by day. Without one,
-//! nothing here is ever called.
+//! Claims where a limit is set on what a user receives by day, or risk looks at
+//! them. Without either, nothing here is ever called by a plain claim.
 //!
 //! The share is drawn, counted, appended, applied, in this order: what the
 //! limits do not allow takes nothing from the stock and leaves no record. A
@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use super::answer::Verdict;
 use super::receivers::{Counting, Receivers};
+use super::risk::{Asker, share_in};
 use super::turn::{Fatal, Shard};
 use crate::engine::{Claimed, Decision, Engine, Outcome, Record};
 use crate::journal::{Committed, Storage};
 use crate::net::{Asked, Kernel};
-use crate::units::{Stamp, Time};
-use crate::wire::Request;
+use crate::units::{Stamp, Time, UserId};
+use crate::wire::{Request, Tags};
 
 /// When to ask again after a limit was met for claims that are not committed
 /// yet, in milliseconds: a commit takes less.
@@ -79,46 +80,73 @@ impl Receiving {
 }
 
 impl<S: Storage, K: Kernel> Shard<S, K> {
-    /// Makes a decision about a claim or a shake true like `verdict`, within the
-    /// limits.
+    /// Makes a decision about a claim or a shake true like `verdict`, as risk lets it
+    /// and within the limits. A share that is held counts as received.
     #[inline(never)] // the path without limits stays as short as it is
     pub(super) fn within_limits(
         &mut self,
         decision: &Decision,
         request: &Request,
+        asker: Asker,
         now: Time,
     ) -> Result<Verdict, Fatal> {
-        let &Decision { mut outcome, record } = decision;
+        let Decision { mut outcome, record } = self.judged(*decision, asker, now);
         if let Some(record) = record {
             match self.count_share(&record) {
-                Counting::Counted if self.make_true(&record, now)? => {}
+                Counting::Counted if self.make_share_true(&record, asker.tags, now)? => {}
                 Counting::Counted => {
                     self.uncount_share(&record);
-                    outcome = Outcome::Full;
+                    self.uncounted(&record, asker.tags);
+                    // A denial without its record is one all the same.
+                    if !matches!(record, Record::Denied(_)) {
+                        outcome = Outcome::Full;
+                    }
                 }
-                Counting::LimitReached => outcome = Outcome::LimitReached,
-                Counting::Unsettled => return Ok(Verdict::Overloaded(UNSETTLED_RETRY_MS)),
-                Counting::NoRoom => outcome = Outcome::Full,
+                refused => {
+                    self.uncounted(&record, asker.tags);
+                    outcome = match refused {
+                        Counting::Unsettled => return Ok(self.put_off_share(asker.user, now)),
+                        Counting::LimitReached => Outcome::LimitReached,
+                        Counting::NoRoom | Counting::Counted => Outcome::Full,
+                    };
+                }
             }
         } else if matches!(outcome, Outcome::Expired | Outcome::NeverPaid)
             && !self.expire_touched(request, now)?
         {
             outcome = Outcome::Full;
         }
+        if outcome == Outcome::Full {
+            self.untried(asker.user, now);
+        }
         Ok(Verdict::Decided(outcome, request.envelope().unwrap_or_default()))
+    }
+
+    #[cold]
+    fn put_off_share(&self, user: UserId, now: Time) -> Verdict {
+        self.untried(user, now);
+        Verdict::Overloaded(UNSETTLED_RETRY_MS)
+    }
+
+    /// Where a rule counts from where shares are won, that is a record as well.
+    fn make_share_true(&mut self, record: &Record, tags: Tags, now: Time) -> Result<bool, Fatal> {
+        match self.tagged(record, tags) {
+            Some(tagged) => self.make_all_true([tagged, *record].into_iter(), now),
+            None => self.make_true(record, now),
+        }
     }
 
     #[inline]
     fn count_share(&mut self, record: &Record) -> Counting {
-        match (record, &mut self.receiving) {
-            (Record::Claimed(claimed), Some(receiving)) => receiving.count(claimed, self.round_at),
+        match (share_in(record), &mut self.receiving) {
+            (Some(claimed), Some(receiving)) => receiving.count(claimed, self.round_at),
             _ => Counting::Counted, // nobody receives anything
         }
     }
 
     #[cold]
     fn uncount_share(&self, record: &Record) {
-        if let (Record::Claimed(claimed), Some(receiving)) = (record, &self.receiving) {
+        if let (Some(claimed), Some(receiving)) = (share_in(record), &self.receiving) {
             receiving.uncount(claimed);
         }
     }

@@ -20,6 +20,8 @@ use super::followed::Outlook;
 use super::mesh::Mesh;
 use super::pressure::Pressure;
 use super::receive::Receiving;
+use super::risk::{Denials, Judging};
+use super::trail::Trail;
 use crate::engine::{Engine, Gate, Misfit};
 use crate::journal::{CheckpointInfo, CommitFailed, Committed, Journal, Position, Storage};
 use crate::limits::{FRAME_BYTES_MAX, IDLE_MARK_AFTER};
@@ -70,6 +72,8 @@ pub struct ShardSettings {
     pub checkpoint: Option<CheckpointInfo>,
     /// Where what users receive is limited.
     pub receiving: Option<Receiving>,
+    /// Where shares are judged by the rules of risk.
+    pub judging: Option<Judging>,
     /// Set, with the bells rung, to begin a drain.
     pub stop: Arc<AtomicBool>,
     /// How many shards have nothing on its way any more, while draining.
@@ -132,6 +136,11 @@ pub struct Shard<S: Storage, K = Uring> {
     pub(super) pressure: Pressure,
     pub(super) checkpoints: Checkpoints,
     pub(super) receiving: Option<Receiving>,
+    pub(super) judging: Option<Judging>,
+    pub(super) trail: Trail,
+    pub(super) denials: Denials,
+    /// Whether any of the two is there: all that a plain claim asks about them.
+    pub(super) looks_twice: bool,
     pub(super) outlook: Outlook,
     pub(super) campaigns: Campaigns,
     pub(super) facts: Facts,
@@ -181,6 +190,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         if let Some(info) = &settings.checkpoint {
             counters.checkpoints.note(info);
         }
+        let facts = Facts { cell, durability, ports, tls_ports: net.tls_ports().to_vec() };
         let campaigns = Campaigns::new(mesh.crowd(), mesh.own(), &engine);
         let mut shard = Self {
             net,
@@ -190,11 +200,15 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             journal,
             mesh,
             checkpoints,
+            looks_twice: settings.receiving.is_some() || settings.judging.is_some(),
             receiving: settings.receiving,
+            trail: Trail::new(settings.judging.is_some(), clock.last()),
+            judging: settings.judging,
+            denials: Denials::default(),
             outlook: settings.outlook,
             inbox: Inbox::new(),
             pressure: Pressure::new(wait_us_max, now),
-            facts: Facts { cell, durability, ports },
+            facts,
             seeds,
             payment_keys: settings.payment_keys,
             has_balances: settings.has_balances,
@@ -251,7 +265,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     /// and only then do the replies leave. While a commit is under way the next
     /// batch is decided; it is committed when that one has ended.
     fn turn(&mut self) -> Result<(), Fatal> {
-        let now = self.clock.at(self.net.wall());
+        let now = self.clock.at(self.net.uptime());
         self.end_commit_if_done()?;
         self.relay_answered();
         self.decide_carried(now)?;
@@ -382,7 +396,10 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     /// Closes what is over, and frees the slots of what has been closed for
     /// long enough. A crowd of either is spread over turns.
     fn expire_due(&mut self, now: Time) -> Result<(), Fatal> {
-        self.expiry_stuck = false;
+        self.expiry_stuck = !self.end_holds(now)?;
+        if self.expiry_stuck {
+            return Ok(());
+        }
         for _ in 0..EXPIRIES_PER_TURN {
             let due = self.engine.due(now).or_else(|| self.engine.recyclable(now));
             let Some(expiry) = due else { break };
@@ -419,7 +436,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
 
     /// How long the next wait may sleep; `None` is until something comes.
     fn sleep_at_most(&mut self) -> Option<Duration> {
-        let now = self.clock.at(self.net.wall());
+        let now = self.clock.at(self.net.uptime());
         let mark = self.journal.mark_wanted().then_some(IDLE_MARK_AFTER);
         let due = self.engine.next_due().map(|due| {
             let wait = (u64::from(due) * 1000).saturating_sub(now.0);
@@ -454,7 +471,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         self.board.enter(Phase::Draining);
         self.turn()?;
         self.settle_mesh()?;
-        let now = self.clock.at(self.net.wall());
+        let now = self.clock.at(self.net.uptime());
         self.end_commit()?;
         self.commit(now)?;
         self.end_commit()?;
@@ -482,7 +499,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
                 break;
             }
             std::thread::sleep(DRAIN_LOOK);
-            let now = self.clock.at(self.net.wall());
+            let now = self.clock.at(self.net.uptime());
             self.relay_answered();
             self.decide_carried(now)?;
             self.end_commit()?;

@@ -10,6 +10,8 @@ use super::campaign::{CampaignStatus, decode_campaign};
 use super::frame::HEADER_BYTES;
 use super::handshake::{Challenged, ChallengedBody};
 use super::op::Op;
+use super::risk::{Explained, Hold, RiskEvent};
+use super::risk_bodies::{decode_events, decode_explained, decode_holds};
 use super::status::Status;
 use super::told::{DetailPage, Hello, Ordered, Reveal, Row, Summary, ToldTerms};
 use crate::limits::FRAME_BYTES_MAX;
@@ -53,6 +55,12 @@ pub enum ReplyBody {
     Terms(ToldTerms),
     /// How a campaign stands.
     Campaign(CampaignStatus),
+    /// Why a user is treated as it is.
+    Explained(Explained),
+    /// A page of held and rejected shares.
+    Holds(Vec<Hold>),
+    /// What rules of risk did.
+    RiskEvents(Vec<RiskEvent>),
 }
 
 /// Bytes that are no reply of this protocol version.
@@ -105,7 +113,7 @@ pub fn peek_reply(stream: &[u8]) -> Result<Option<ReplyHead>, DecodeReplyError> 
     let first = || NumberBody::ref_from_prefix(body).ok().map(|(first, _)| first.number.get());
     let number = match Op::from_code(header.op) {
         Some(Op::Send | Op::SendWith) => first(),
-        Some(Op::Terms) => None,
+        Some(Op::Terms | Op::RiskHolds | Op::RiskFeed) => None,
         _ if body.len() == size_of::<NumberBody>() => first(),
         _ => None,
     };
@@ -139,11 +147,16 @@ fn decode_body(op: u8, body: &[u8]) -> Result<ReplyBody, DecodeReplyError> {
         | Op::Cancel
         | Op::Fund
         | Op::Shake
-        | Op::CampaignWins => number().map(ReplyBody::Amount),
+        | Op::ShakeWith
+        | Op::CampaignWins
+        | Op::RiskResolve => number().map(ReplyBody::Amount),
         Op::Terms => ToldTerms::of(body).map(ReplyBody::Terms).ok_or(DecodeReplyError::Body),
-        Op::Void | Op::Authenticate | Op::CampaignPlan | Op::CampaignCommand => {
+        Op::Void | Op::Authenticate | Op::CampaignPlan | Op::CampaignCommand | Op::RiskMark => {
             Err(DecodeReplyError::Body)
         }
+        Op::RiskExplain => decode_explained(body).map(ReplyBody::Explained),
+        Op::RiskHolds => decode_holds(body).map(ReplyBody::Holds),
+        Op::RiskFeed => decode_events(body).map(ReplyBody::RiskEvents),
         Op::Challenge => decode_challenged(body).map(ReplyBody::Challenged),
         Op::CampaignStatus => decode_campaign(body).map(ReplyBody::Campaign),
         Op::Reveal => decode_reveal(body).map(ReplyBody::Reveal),

@@ -8,6 +8,7 @@ use super::frame::{HEADER_BYTES, RequestHeader};
 use super::request::{
     DetailBody, FundBody, HelloBody, PairBody, Request, SendBody, SendOrder, ShowBody,
 };
+use super::risk_bodies::{ExplainBody, FeedBody, HoldsBody, MarkBody, ResolveBody};
 
 /// Appends the frame of a `request` without anything beside it to `out`.
 #[inline]
@@ -57,6 +58,7 @@ pub fn encode_with(
         | Request::ClaimWith { envelope, user, .. }
         | Request::Terms { envelope, user }
         | Request::Shake { campaign: envelope, user }
+        | Request::ShakeWith { campaign: envelope, user, .. }
         | Request::CampaignWins { campaign: envelope, user } => {
             put(PairBody::of(envelope, user).as_bytes());
         }
@@ -77,6 +79,19 @@ pub fn encode_with(
         }
         Request::CampaignCommand { campaign, sponsor, command } => {
             put(CommandBody::of(campaign, sponsor, command).as_bytes());
+        }
+        Request::RiskMark { partition, user, mark } => {
+            put(MarkBody::of(partition, user, mark).as_bytes());
+        }
+        Request::RiskExplain { partition, user } => {
+            put(ExplainBody::of(partition, user).as_bytes());
+        }
+        Request::RiskHolds(from) => put(HoldsBody::of(&from).as_bytes()),
+        Request::RiskResolve { envelope, user, resolution } => {
+            put(ResolveBody::of(envelope, user, resolution).as_bytes());
+        }
+        Request::RiskFeed { partition, after } => {
+            put(FeedBody::of(partition, after).as_bytes());
         }
         Request::Show { envelope }
         | Request::Reveal { envelope }

@@ -5,16 +5,21 @@
 //! | 1 | 40 | ticket: key id, not after, MAC |
 //! | 2 | 8 | position: latitude, longitude |
 //! | 3 | 1..=64 | password |
+//! | 4 | 8 | device: the gateway's tag of it |
+//! | 5 | 8 | address: the gateway's tag of it |
 //!
 //! Nothing here judges it.
 
 use super::fields::{self, Fields, Malformed, exactly, put};
+use super::risk::Tags;
 use crate::limits::PASSWORD_BYTES_MAX;
 use crate::units::{Point, UnixSeconds};
 
 const TICKET: u8 = 1;
 const POSITION: u8 = 2;
 const PASSWORD: u8 = 3;
+const DEVICE: u8 = 4;
+const ADDRESS: u8 = 5;
 
 /// A gateway's word that a user belongs to an envelope's group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +62,8 @@ pub struct Evidence<'a> {
     pub position: Option<Point>,
     /// What the claimer said.
     pub password: Option<&'a [u8]>,
+    /// From where it came, as the gateway tells devices and addresses apart.
+    pub tags: Tags,
 }
 
 impl<'a> Evidence<'a> {
@@ -75,6 +82,8 @@ impl<'a> Evidence<'a> {
             TICKET => self.ticket = Some(Ticket::from_bytes(&exactly(field)?)),
             POSITION => self.position = Some(position(exactly(field)?)?),
             PASSWORD => self.password = Some(fields::some(field, PASSWORD_BYTES_MAX)?),
+            DEVICE => self.tags.device = Some(u64::from_le_bytes(exactly(field)?)),
+            ADDRESS => self.tags.address = Some(u64::from_le_bytes(exactly(field)?)),
             _ => return Err(Malformed),
         }
         Ok(())
@@ -95,6 +104,11 @@ impl<'a> Evidence<'a> {
         if let Some(said) = self.password {
             put(&mut out, PASSWORD, said);
         }
+        for (field, tag) in [(DEVICE, self.tags.device), (ADDRESS, self.tags.address)] {
+            if let Some(tag) = tag {
+                put(&mut out, field, &tag.to_le_bytes());
+            }
+        }
         out
     }
 }
@@ -113,13 +127,14 @@ mod tests {
     fn the_bytes_of_evidence_give_it_back() {
         let ticket = Ticket { key_id: 1, not_after: 2, mac: [3; 32] };
         let position = Point::new(1, -2).unwrap();
-        for (ticket, position, password) in [
-            (None, None, None),
-            (Some(ticket), None, Some(&b"x"[..])),
-            (None, Some(position), None),
-            (Some(ticket), Some(position), Some(&[b'y'; 64][..])),
+        let tags = |device, address| Tags { device, address };
+        for (ticket, position, password, tags) in [
+            (None, None, None, tags(None, None)),
+            (Some(ticket), None, Some(&b"x"[..]), tags(Some(0), None)),
+            (None, Some(position), None, tags(None, Some(u64::MAX))),
+            (Some(ticket), Some(position), Some(&[b'y'; 64][..]), tags(Some(1), Some(2))),
         ] {
-            let evidence = Evidence { ticket, position, password };
+            let evidence = Evidence { ticket, position, password, tags };
             let bytes = evidence.to_bytes();
             assert_eq!(Evidence::read(&bytes), Some(evidence));
         }
@@ -129,7 +144,10 @@ mod tests {
     fn what_is_no_evidence_is_none() {
         let far = [2, 8, 0, 1, 233, 164, 53, 0, 0, 0, 0]; // a step north of the pole
         assert_eq!(900_000_001_i32.to_le_bytes(), far[3..7]);
-        for bytes in [&far[..], &[3, 0, 0], &[3, 1], &[4, 0, 0], &[1, 1, 0, 9], &[0, 0, 0]] {
+        let short = [4, 7, 0, 1, 2, 3, 4, 5, 6, 7];
+        let long = [5, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+        let others = [&[3, 0, 0][..], &[3, 1], &[6, 0, 0], &[1, 1, 0, 9], &[0, 0, 0]];
+        for bytes in others.into_iter().chain([&far[..], &short, &long]) {
             assert_eq!(Evidence::read(bytes), None, "{bytes:?}");
         }
         let long = Evidence { password: Some(&[7; 65]), ..Evidence::default() };

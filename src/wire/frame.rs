@@ -97,6 +97,12 @@ pub enum BadRequest {
          or send with another source of money"
     )]
     NoLedger = 18,
+    /// A grade or a list, on a server that keeps none.
+    #[error("the server keeps no grades and no lists; set risk_users_max")]
+    NoRisk = 19,
+    /// A mark or a resolution that there is not.
+    #[error("unknown mark or resolution")]
+    Risk = 20,
     /// A handshake where nobody has to prove anything, or has done so already.
     #[error("this connection needs no handshake: it has had its own, or the server has no keys")]
     Handshake = 32,
@@ -148,6 +154,8 @@ impl BadRequest {
             Self::Evidence => 16,
             Self::NoRuleKeys => 17,
             Self::NoLedger => 18,
+            Self::NoRisk => 19,
+            Self::Risk => 20,
             Self::Handshake => 32,
             Self::PlanPart => 40,
             Self::PlanTerms => 41,
@@ -178,6 +186,8 @@ impl BadRequest {
             16 => Self::Evidence,
             17 => Self::NoRuleKeys,
             18 => Self::NoLedger,
+            19 => Self::NoRisk,
+            20 => Self::Risk,
             32 => Self::Handshake,
             40 => Self::PlanPart,
             41 => Self::PlanTerms,

@@ -17,6 +17,8 @@ mod op;
 mod plan;
 mod reply;
 mod request;
+mod risk;
+mod risk_bodies;
 mod seal;
 mod status;
 mod terms;
@@ -37,6 +39,11 @@ pub use op::{Op, Operations};
 pub use plan::{CampaignPhase, Command, PlanPart, PlanTerms, Prize, Slot};
 pub use reply::{ReplyWriter, reply_bytes_max};
 pub use request::{Payment, Request, SendOrder};
+pub use risk::{
+    Explained, Hold, HoldState, HoldsFrom, Mark, Resolution, ResolvedBy, RiskEvent, RiskRule,
+    RiskStep, RiskVerdict, Standing, Tags,
+};
+pub use risk_bodies::{HOLD_ROWS_MAX, RISK_EVENTS_MAX};
 pub use seal::{PaymentKeys, Seal};
 pub use status::{Confirmed, Denial, Ineligible, NotOpen, RateLimit, Status, WrongPassword};
 pub use terms::{Password, Terms};

@@ -46,6 +46,18 @@ pub enum Op {
     Challenge = 19,
     /// The proof of who asks.
     Authenticate = 20,
+    /// Say something of a user: a grade, a list.
+    RiskMark = 21,
+    /// Why is a user treated as it is?
+    RiskExplain = 22,
+    /// The shares that are held, a page of them.
+    RiskHolds = 23,
+    /// Release or reject a held share.
+    RiskResolve = 24,
+    /// What rules of risk did of late.
+    RiskFeed = 25,
+    /// Try to win a prize, and show what came with it.
+    ShakeWith = 26,
 }
 
 impl Op {
@@ -72,13 +84,21 @@ impl Op {
             Self::CampaignWins => 18,
             Self::Challenge => 19,
             Self::Authenticate => 20,
+            Self::RiskMark => 21,
+            Self::RiskExplain => 22,
+            Self::RiskHolds => 23,
+            Self::RiskResolve => 24,
+            Self::RiskFeed => 25,
+            Self::ShakeWith => 26,
         }
     }
 
     /// Whether bytes of any length belong to the request of an operation byte.
     #[inline]
     pub const fn attaches(code: u8) -> bool {
-        code == Self::SendWith.code() || code == Self::ClaimWith.code()
+        code == Self::SendWith.code()
+            || code == Self::ClaimWith.code()
+            || code == Self::ShakeWith.code()
     }
 
     /// The operation of a byte.
@@ -104,6 +124,12 @@ impl Op {
             18 => Self::CampaignWins,
             19 => Self::Challenge,
             20 => Self::Authenticate,
+            21 => Self::RiskMark,
+            22 => Self::RiskExplain,
+            23 => Self::RiskHolds,
+            24 => Self::RiskResolve,
+            25 => Self::RiskFeed,
+            26 => Self::ShakeWith,
             _ => return None,
         })
     }

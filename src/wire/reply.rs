@@ -9,6 +9,7 @@ use super::bodies::{
 use super::frame::HEADER_BYTES;
 use super::handshake::{Challenged, ChallengedBody};
 use super::op::Op;
+use super::risk_bodies::ExplainedBody;
 use super::status::Status;
 use super::told::{Ordered, Reveal, Row, Summary};
 use crate::limits::{FRAME_BYTES_MAX, TERMS_BYTES_MAX};
@@ -26,7 +27,8 @@ pub struct ReplyWriter<'a> {
 #[inline]
 pub fn reply_bytes_max(op: u8) -> usize {
     match Op::from_code(op) {
-        Some(Op::Detail | Op::CampaignStatus) => FRAME_BYTES_MAX,
+        Some(Op::RiskExplain) => HEADER_BYTES + size_of::<ExplainedBody>(),
+        Some(Op::Detail | Op::CampaignStatus | Op::RiskHolds | Op::RiskFeed) => FRAME_BYTES_MAX,
         // The ports of at most 256 shards follow the head.
         Some(Op::Hello) => HEADER_BYTES + size_of::<HelloHead>() + 2 * 256,
         Some(Op::Show) => HEADER_BYTES + size_of::<SummaryBody>(),

@@ -9,6 +9,8 @@ use super::evidence::Evidence;
 use super::frame::{BadRequest, HEADER_BYTES};
 use super::op::Op;
 use super::plan::{Command, PlanPart};
+use super::risk::{HoldsFrom, Mark, Resolution};
+use super::risk_bodies::{ExplainBody, FeedBody, HoldsBody, MarkBody, ResolveBody};
 use super::terms::{Password, Terms};
 use crate::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
 
@@ -151,6 +153,15 @@ pub enum Request {
         /// Who shakes.
         user: UserId,
     },
+    /// A shake that shows what its gateway knows.
+    ShakeWith {
+        /// Which campaign.
+        campaign: EnvelopeId,
+        /// Who shakes.
+        user: UserId,
+        /// The [`Evidence`].
+        evidence: Attached,
+    },
     /// Writes a part of a plan that was not started yet.
     CampaignPlan {
         /// Which campaign.
@@ -180,6 +191,41 @@ pub enum Request {
         campaign: EnvelopeId,
         /// Whose wins.
         user: UserId,
+    },
+    /// Says something of a user, to the shard that owns a partition; every shard
+    /// must be told.
+    RiskMark {
+        /// Any partition of the shard.
+        partition: u8,
+        /// Of whom.
+        user: UserId,
+        /// What.
+        mark: Mark,
+    },
+    /// Why a user is treated as it is, by the shard that owns a partition.
+    RiskExplain {
+        /// Any partition of the shard.
+        partition: u8,
+        /// Who.
+        user: UserId,
+    },
+    /// A page of the shares that a shard holds, or has rejected.
+    RiskHolds(HoldsFrom),
+    /// Releases or rejects a held share.
+    RiskResolve {
+        /// Of which envelope.
+        envelope: EnvelopeId,
+        /// Whose share.
+        user: UserId,
+        /// What becomes of it.
+        resolution: Resolution,
+    },
+    /// What rules of risk did of late in the shard that owns a partition.
+    RiskFeed {
+        /// Any partition of the shard.
+        partition: u8,
+        /// Only what has a higher number.
+        after: u64,
     },
 }
 
@@ -275,14 +321,21 @@ impl Request {
             Self::ClaimWith { .. } => Op::ClaimWith,
             Self::Terms { .. } => Op::Terms,
             Self::Shake { .. } => Op::Shake,
+            Self::ShakeWith { .. } => Op::ShakeWith,
             Self::CampaignPlan { .. } => Op::CampaignPlan,
             Self::CampaignCommand { .. } => Op::CampaignCommand,
             Self::CampaignStatus { .. } => Op::CampaignStatus,
             Self::CampaignWins { .. } => Op::CampaignWins,
+            Self::RiskMark { .. } => Op::RiskMark,
+            Self::RiskExplain { .. } => Op::RiskExplain,
+            Self::RiskHolds(_) => Op::RiskHolds,
+            Self::RiskResolve { .. } => Op::RiskResolve,
+            Self::RiskFeed { .. } => Op::RiskFeed,
         }
     }
 
-    /// The envelope this request is about, if it names one.
+    /// The envelope this request is about, if it names one; of what is for a
+    /// shard, an id of its partition that no envelope has.
     #[inline]
     pub fn envelope(&self) -> Option<EnvelopeId> {
         match *self {
@@ -298,10 +351,18 @@ impl Request {
             | Self::Terms { envelope, .. }
             | Self::Reveal { envelope }
             | Self::Shake { campaign: envelope, .. }
+            | Self::ShakeWith { campaign: envelope, .. }
             | Self::CampaignPlan { campaign: envelope, .. }
             | Self::CampaignCommand { campaign: envelope, .. }
             | Self::CampaignStatus { campaign: envelope }
-            | Self::CampaignWins { campaign: envelope, .. } => Some(envelope),
+            | Self::CampaignWins { campaign: envelope, .. }
+            | Self::RiskResolve { envelope, .. } => Some(envelope),
+            Self::RiskMark { partition, .. }
+            | Self::RiskExplain { partition, .. }
+            | Self::RiskFeed { partition, .. }
+            | Self::RiskHolds(HoldsFrom { partition, .. }) => {
+                Some(EnvelopeId::of_partition(partition))
+            }
         }
     }
 
@@ -318,9 +379,9 @@ impl Request {
     #[inline]
     pub fn attached(&self) -> Option<Attached> {
         match *self {
-            Self::SendWith { terms: attached, .. } | Self::ClaimWith { evidence: attached, .. } => {
-                Some(attached)
-            }
+            Self::SendWith { terms: attached, .. }
+            | Self::ClaimWith { evidence: attached, .. }
+            | Self::ShakeWith { evidence: attached, .. } => Some(attached),
             _ => None,
         }
     }
@@ -328,9 +389,9 @@ impl Request {
     /// Where that is, to be changed when it is taken elsewhere.
     pub fn attached_mut(&mut self) -> Option<&mut Attached> {
         match self {
-            Self::SendWith { terms: attached, .. } | Self::ClaimWith { evidence: attached, .. } => {
-                Some(attached)
-            }
+            Self::SendWith { terms: attached, .. }
+            | Self::ClaimWith { evidence: attached, .. }
+            | Self::ShakeWith { evidence: attached, .. } => Some(attached),
             _ => None,
         }
     }
@@ -380,6 +441,7 @@ impl Request {
                 Ok(Self::Terms { envelope, user })
             }
             Op::Challenge | Op::Authenticate => Err(BadRequest::Handshake),
+            Op::ShakeWith => decode_shake_with(body),
             Op::Shake => {
                 let (campaign, user) = body_of::<PairBody>(body)?.parts();
                 Ok(Self::Shake { campaign, user })
@@ -394,6 +456,11 @@ impl Request {
                 let (campaign, user) = body_of::<PairBody>(body)?.parts();
                 Ok(Self::CampaignWins { campaign, user })
             }
+            Op::RiskMark => body_of::<MarkBody>(body)?.request(),
+            Op::RiskExplain => body_of::<ExplainBody>(body)?.request(),
+            Op::RiskHolds => body_of::<HoldsBody>(body)?.request(),
+            Op::RiskResolve => body_of::<ResolveBody>(body)?.request(),
+            Op::RiskFeed => body_of::<FeedBody>(body)?.request(),
         }
     }
 }
@@ -417,11 +484,21 @@ fn decode_send_with(body: &[u8]) -> Result<Request, BadRequest> {
 }
 
 fn decode_claim_with(body: &[u8]) -> Result<Request, BadRequest> {
+    let ((envelope, user), evidence) = decode_shown(body)?;
+    Ok(Request::ClaimWith { envelope, user, evidence })
+}
+
+fn decode_shake_with(body: &[u8]) -> Result<Request, BadRequest> {
+    let ((campaign, user), evidence) = decode_shown(body)?;
+    Ok(Request::ShakeWith { campaign, user, evidence })
+}
+
+/// An envelope and a user, and evidence behind them.
+fn decode_shown(body: &[u8]) -> Result<((EnvelopeId, UserId), Attached), BadRequest> {
     let (pair, _) = PairBody::ref_from_prefix(body).map_err(|_| BadRequest::BodyLength)?;
-    let (envelope, user) = pair.parts();
     let (bytes, evidence) = attached(body, size_of::<PairBody>()).ok_or(BadRequest::BodyLength)?;
     Evidence::read(bytes).ok_or(BadRequest::Evidence)?;
-    Ok(Request::ClaimWith { envelope, user, evidence })
+    Ok((pair.parts(), evidence))
 }
 
 fn decode_hello(body: &HelloBody) -> Result<Request, BadRequest> {

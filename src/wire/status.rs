@@ -40,6 +40,9 @@ pub enum Status {
     /// A shake has won nothing, or a user has; `detail` is what the campaign
     /// tells losers.
     NothingWon = 16,
+    /// The share is not given, now or for good, and nobody is told why: the
+    /// same bytes whatever the reason is, so nothing can be learned from them.
+    Withheld = 17,
 }
 
 impl Status {
@@ -61,6 +64,7 @@ impl Status {
             Self::BadRequest => 12,
             Self::Conflict => 13,
             Self::NothingWon => 16,
+            Self::Withheld => 17,
         }
     }
 
@@ -82,6 +86,7 @@ impl Status {
             12 => Self::BadRequest,
             13 => Self::Conflict,
             16 => Self::NothingWon,
+            17 => Self::Withheld,
             _ => return None,
         })
     }

@@ -17,6 +17,7 @@
 //! | 12 | 8 | cover |
 //! | 13 | 1..=256 | coupon |
 //! | 14 | 1..=256 | photo |
+//! | 15 | 1 | the least grade that may claim, at least 1 |
 //!
 //! Terms that can be read are possible in themselves; whether they fit an order
 //! the engine decides. Nothing is copied out of the bytes.
@@ -39,6 +40,7 @@ const GREETING: u8 = 11;
 const COVER: u8 = 12;
 const COUPON: u8 = 13;
 const PHOTO: u8 = 14;
+const GRADE_MIN: u8 = 15;
 
 /// What an envelope asks of whoever claims, and what it carries. What is left
 /// out is the default of every field.
@@ -70,6 +72,8 @@ pub struct Terms<'a> {
     pub coupon: &'a [u8],
     /// Another.
     pub photo: &'a [u8],
+    /// The least grade that may claim; 0 is any.
+    pub grade_min: u8,
 }
 
 /// A password in its three lives.
@@ -118,6 +122,7 @@ impl<'a> Terms<'a> {
             COVER => self.cover = Some(u64::from_le_bytes(exactly(field)?)),
             COUPON => self.coupon = fields::some(field, REFERENCE_BYTES_MAX)?,
             PHOTO => self.photo = fields::some(field, REFERENCE_BYTES_MAX)?,
+            GRADE_MIN => self.grade_min = grade(exactly(field)?)?,
             _ => return Err(Malformed),
         }
         Ok(())
@@ -167,6 +172,9 @@ impl<'a> Terms<'a> {
         wide(COVER, self.cover, out);
         some(COUPON, self.coupon, out);
         some(PHOTO, self.photo, out);
+        if self.grade_min > 0 {
+            put(out, GRADE_MIN, &[self.grade_min]);
+        }
     }
 
     /// The bytes of these terms.
@@ -196,6 +204,10 @@ fn names(field: &[u8]) -> Result<&[[u8; 8]], Malformed> {
     let mut pairs = names.iter().zip(names.iter().skip(1));
     let ascend = pairs.all(|(a, b)| u64::from_le_bytes(*a) < u64::from_le_bytes(*b));
     if rest.is_empty() && !names.is_empty() && ascend { Ok(names) } else { Err(Malformed) }
+}
+
+fn grade([grade]: [u8; 1]) -> Result<u8, Malformed> {
+    if grade > 0 { Ok(grade) } else { Err(Malformed) }
 }
 
 fn place(field: &[u8; 12]) -> Result<Place, Malformed> {
@@ -238,6 +250,7 @@ mod tests {
             cover: Some(7),
             coupon: b"c",
             photo: b"p",
+            grade_min: 80,
         }
     }
 
@@ -276,7 +289,7 @@ mod tests {
         let many: Vec<_> = (0_u64..256).map(u64::to_le_bytes).collect();
         assert_eq!(Terms::read(&Terms { named: &many, ..Terms::default() }.to_bytes()), None);
         assert!(Terms::read(&Terms { named: &many[1..], ..Terms::default() }.to_bytes()).is_some());
-        for tag in [0, 15, 255] {
+        for tag in [0, 16, 255] {
             assert_eq!(Terms::read(&[tag, 0, 0]), None, "tag {tag}");
         }
         assert_eq!(Terms::read(&[11, 0, 0]), None, "an empty greeting is none at all");

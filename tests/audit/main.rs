@@ -9,12 +9,12 @@ mod server;
 mod speed;
 
 use hongbao::audit::{Settings, Turnover};
-use hongbao::engine::{Cause, Claimed, Closed, Guessed, Issued, Paid, Record, TermsPart};
+use hongbao::engine::{Cause, Claimed, Closed, Guessed, Issued, Paid, Record, Resolved, TermsPart};
 use hongbao::units::{MoneySource, UserId};
-use hongbao::wire::Terms;
+use hongbao::wire::{ResolvedBy, Terms};
 use rig::{
-    AT, SENDER, Writer, audit_of, claim, close, difference, envelope, order, paid, recycled,
-    returned, voided,
+    AT, SENDER, Writer, audit_of, claim, close, close_holding, difference, envelope, held, order,
+    paid, recycled, resolved, returned, voided,
 };
 
 const SEGMENT: usize = 64 << 10;
@@ -22,6 +22,7 @@ const OFFLINE: Settings = Settings { online: false, draws: false, utc_offset_min
 const ONLINE: Settings = Settings { online: true, ..OFFLINE };
 
 use MoneySource::{Balance, Payment, Vouched};
+use hongbao::wire::Resolution::{Reject, Release};
 
 /// Honest lives of all kinds, over several batches.
 fn honest() -> Vec<Vec<Record>> {
@@ -82,7 +83,7 @@ fn every_lie_in_the_journal_is_named_with_its_records() {
     };
     let closed = |refunded, sender, cause, at| {
         let sender = UserId(sender);
-        Record::Closed(Closed { envelope: envelope(5), sender, refunded, cause, at })
+        Record::Closed(Closed { envelope: envelope(5), sender, refunded, held: 0, cause, at })
     };
     let lies: Vec<(Vec<Record>, &str)> = vec![
         (vec![claim(5, 21, 33, 1)], "user 21 got a second share"),
@@ -126,6 +127,58 @@ fn every_lie_in_the_journal_is_named_with_its_records() {
         (vec![recycled(2, 1, 34, 99)], "its recycling says (1, 34, 99)"),
         (vec![recycled(9, 1, 34, 99)], "never ordered"),
     ];
+    each_is_named(lies);
+}
+
+#[test]
+fn every_lie_about_a_held_share_is_named_with_its_records() {
+    let by_the_other = |record: Record| match record {
+        Record::Resolved(r) => {
+            let by = if r.by == ResolvedBy::Word { ResolvedBy::Time } else { ResolvedBy::Word };
+            Record::Resolved(Resolved { by, ..r })
+        }
+        other => other,
+    };
+    each_is_named(vec![
+        (vec![held(5, 21, 33, 1)], "user 21 got a second share"),
+        (vec![held(5, 22, 33, 1), claim(5, 22, 33, 2)], "user 22 got a second share"),
+        (vec![resolved(5, 21, 34, Release, 1)], "21 has no such share held"),
+        (vec![held(5, 22, 33, 1), resolved(5, 22, 32, Release, 1)], "22 has no such share"),
+        (
+            vec![
+                held(5, 22, 33, 1),
+                resolved(5, 22, 33, Release, 1),
+                resolved(5, 22, 33, Reject, 2),
+            ],
+            "22 has no such share held",
+        ),
+        (
+            vec![held(5, 22, 33, 1), by_the_other(resolved(5, 22, 33, Reject, 59))],
+            "time decides from",
+        ),
+        (
+            vec![held(5, 22, 33, 1), by_the_other(resolved(5, 22, 33, Reject, 60))],
+            "time decides from",
+        ),
+        (vec![held(5, 22, 33, 1), close(5, 33)], "0 fen are held, and 33 are"),
+        (vec![held(5, 22, 33, 1), close(5, 66)], "66 fen were refunded of 33 that were left"),
+        (
+            vec![held(5, 22, 33, 1), claim(5, 23, 33, 2), recycled(5, 2, 67, 100)],
+            "forgotten while 33 fen of it were held",
+        ),
+        (
+            vec![
+                held(5, 22, 33, 1),
+                claim(5, 23, 33, 2),
+                resolved(5, 22, 33, Reject, 3),
+                recycled(5, 3, 100, 100),
+            ],
+            "its recycling says (3, 100, 100)",
+        ),
+    ]);
+}
+
+fn each_is_named(lies: Vec<(Vec<Record>, &str)>) {
     for (lie, words) in lies {
         let writer = with(&lie);
         let last = *lie.last().unwrap();
@@ -141,6 +194,29 @@ fn every_lie_in_the_journal_is_named_with_its_records() {
             assert!(never || matches!(first.1, Record::Issued(_)) || found.records.len() > 1);
         }
     }
+}
+
+#[test]
+fn what_is_held_is_neither_claimed_nor_left_until_it_is_decided() {
+    let (first, second) = (held(5, 22, 33, 1), held(5, 23, 33, 2));
+    let release = resolved(5, 22, 33, Release, 59);
+    let reject = resolved(5, 23, 33, Reject, 60);
+    let balance_of = |records: &[Record]| {
+        let writer = with(records);
+        let balance = audit_of(&writer.data(), OFFLINE).unwrap().balance;
+        assert_eq!(balance, audit_of(&writer.data(), ONLINE).unwrap().balance);
+        [balance.claimed, balance.held, balance.refunded, balance.left]
+    };
+    assert_eq!(balance_of(&[first]), [168, 33, 66, 33]);
+    assert_eq!(balance_of(&[first, second]), [168, 66, 66, 0]);
+    assert_eq!(balance_of(&[first, second, release]), [201, 33, 66, 0]);
+    assert_eq!(balance_of(&[first, second, release, reject]), [201, 0, 99, 0]);
+    // Closed while one is held, and that one decided after it, either way.
+    let closed = close_holding(5, 33, 33);
+    assert_eq!(balance_of(&[first, closed]), [168, 33, 99, 0]);
+    assert_eq!(balance_of(&[first, closed, release]), [201, 0, 99, 0]);
+    let reject = resolved(5, 22, 33, Reject, 9);
+    assert_eq!(balance_of(&[first, closed, reject, recycled(5, 1, 34, 100)]), [168, 0, 132, 0]);
 }
 
 #[test]

@@ -4,11 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use hongbao::audit::{AuditError, Difference, Report, Settings, audit};
-use hongbao::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Recycled, Returned, Voided};
+use hongbao::engine::{
+    Cause, Claimed, Closed, Held, Issued, Paid, Record, Recycled, Resolved, Returned, Voided,
+};
 use hongbao::journal::{Arrangement, Directory, Identity, Journal, MmapStorage, Recovering};
 use hongbao::units::{
     Durability, EnvelopeId, Fen, MoneySource, Seed, Split, Time, UserId, VoidCause,
 };
+use hongbao::wire::{Resolution, ResolvedBy, RiskRule};
 
 pub const AT: u32 = 1_700_000_000;
 pub const NOW: Time = Time(1_700_000_000_000);
@@ -90,9 +93,39 @@ pub fn claim(n: u32, user: u64, amount: u32, rank: u16) -> Record {
     Record::Claimed(Claimed { envelope: envelope(n), user, amount, rank, at: AT + 1 })
 }
 
+/// A share that is held for a minute.
+pub fn held(n: u32, user: u64, amount: u32, rank: u16) -> Record {
+    let user = UserId(user);
+    let claimed = Claimed { envelope: envelope(n), user, amount, rank, at: AT + 1 };
+    Record::Held(Held { claimed, rule: RiskRule::Amount, until: AT + 61 })
+}
+
+/// What became of it, so many seconds after it was won.
+pub fn resolved(n: u32, user: u64, amount: u32, resolution: Resolution, after_s: u32) -> Record {
+    let (envelope, user, sender) = (envelope(n), UserId(user), UserId(SENDER));
+    let by = if after_s < 60 { ResolvedBy::Word } else { ResolvedBy::Time };
+    let at = AT + 1 + after_s;
+    Record::Resolved(Resolved { envelope, user, sender, amount, at, resolution, by })
+}
+
 pub fn close(n: u32, refunded: Fen) -> Record {
     let (envelope, sender) = (envelope(n), UserId(SENDER));
-    Record::Closed(Closed { envelope, sender, refunded, cause: Cause::Cancelled, at: AT + 2 })
+    Record::Closed(Closed {
+        envelope,
+        sender,
+        refunded,
+        held: 0,
+        cause: Cause::Cancelled,
+        at: AT + 2,
+    })
+}
+
+/// The same while so much of it is held.
+pub fn close_holding(n: u32, refunded: Fen, held: Fen) -> Record {
+    match close(n, refunded) {
+        Record::Closed(closed) => Record::Closed(Closed { held, ..closed }),
+        other => other,
+    }
 }
 
 pub fn paid(n: u32, source: MoneySource) -> Record {

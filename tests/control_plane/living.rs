@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Gate, SenderLimits};
 use hongbao::journal::simulated::Disk;
 use hongbao::journal::{Identity, Position, Recovering};
-use hongbao::net::{Net, NetSettings, Waker};
+use hongbao::net::{Net, NetSettings, Waker, both};
 use hongbao::shard::{
-    Bell, Board, Checkpoints, Clock, Covers, Followed, Mesh, Outlook, Phase, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Chronometer, Clock, Covers, Followed, Mesh, Outlook, Phase, Shard,
+    ShardSettings,
 };
 use hongbao::units::{Durability, Time};
 use hongbao::wire::PaymentKeys;
@@ -59,7 +60,9 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         Engine::new(7, Capacity { envelopes: 100, table_bytes: 8 << 20, retention_s: 60 }, limits);
     let storage = Disk::new(identity, 1 << 20).storage();
     let recovering = Recovering::open(storage, identity, Durability::Sync).unwrap();
-    let clock = Clock::starting_at(Time(0));
+    let (uptime, wall) = both();
+    let chronometer = Arc::new(Chronometer::starting(uptime, wall, 10));
+    let clock = Clock::starting_at(Time(0), chronometer);
     let (journal, _) = recovering.replay(Time(1), |record| engine.apply(record)).unwrap();
     let bell = Bell::new(waker.clone());
     let settings = ShardSettings {
@@ -71,6 +74,7 @@ fn shard(waker: Waker, board: Arc<Board>, stop: Arc<AtomicBool>) -> InMemory {
         outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
         receiving: None,
+        judging: None,
         stop,
         quiet: Arc::default(),
         payment_keys: PaymentKeys::default(),

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hongbao::admin::{Admin, AdminSettings, BoundAdmin, ServerFacts, Status, Watched};
-use hongbao::net::Waker;
-use hongbao::shard::{Board, Phase};
+use hongbao::net::{Waker, both};
+use hongbao::shard::{Board, Chronometer, Phase};
 use hongbao::units::{Durability, Time};
 use living::Living;
 
@@ -39,6 +39,14 @@ pub(crate) fn facts() -> ServerFacts {
     }
 }
 
+const DAY_MS: u64 = 86_400_000;
+
+/// The time of a server since whose start somebody has set the wall ahead.
+fn a_day_behind() -> Arc<Chronometer> {
+    let (uptime, wall) = both();
+    Arc::new(Chronometer::starting(uptime, Time(wall.0 - DAY_MS), 10))
+}
+
 /// A control plane on a port of its own, and how often a drain was begun.
 fn serve(boards: &[Arc<Board>]) -> (Admin, Arc<AtomicUsize>) {
     let drains = Arc::new(AtomicUsize::new(0));
@@ -50,7 +58,8 @@ fn serve(boards: &[Arc<Board>]) -> (Admin, Arc<AtomicUsize>) {
     let bound = BoundAdmin::bind(settings).unwrap();
     assert_eq!(bound.warning(), None);
     let (boards, token) = (boards.to_vec(), None);
-    let watched = Watched { boards, facts: facts(), ledger: None, drain, token };
+    let clock = a_day_behind();
+    let watched = Watched { boards, facts: facts(), ledger: None, clock, drain, token };
     (bound.start(watched).unwrap(), drains)
 }
 
@@ -222,4 +231,27 @@ fn a_dropped_control_plane_gives_its_port_back_at_once() {
     drop(admin);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_wall_that_was_set_is_told_and_followed_when_an_operator_accepts_it() {
+    let (admin, _) = serve(&[board(Phase::Ready)]);
+    let clock = |told: &Answer| -> serde_json::Value { serde_json::from_str(&told.text).unwrap() };
+    let told = clock(&get(&admin, "/clock"));
+    assert_eq!(told["state"], "refused", "{told}");
+    let ahead_ms = told["wall_ahead_ms"].as_u64().unwrap();
+    assert!(ahead_ms.abs_diff(DAY_MS) <= 2, "{told}");
+    let status = clock(&get(&admin, "/status"));
+    assert_eq!((&status["clock"]["state"], &status["ready"]), (&"refused".into(), &true.into()));
+    let metrics = get(&admin, "/metrics").text;
+    assert!(metrics.contains("\nhongbao_clock_state 2\n"), "{metrics}");
+    assert!(metrics.contains("\nhongbao_clock_wall_ahead_seconds 86"), "{metrics}");
+
+    let accept = || minreq::post(url(&admin, "/clock/accept"));
+    let refused = ask(accept().with_header("Origin", "http://127.0.0.1"));
+    assert_eq!(refused.code, 403, "{}", refused.text);
+    assert_eq!(clock(&get(&admin, "/clock"))["state"], "refused");
+    assert_eq!(clock(&ask(accept()))["state"], "agrees");
+    let told = clock(&get(&admin, "/clock"));
+    assert!(told["wall_ahead_ms"].as_i64().unwrap().abs() <= 2, "{told}");
 }

@@ -186,19 +186,27 @@ impl Model {
                 }
             }
             Request::Void { envelope, sender } => self.void(writer, envelope, sender),
-            Request::SendWith { .. } | Request::ClaimWith { .. } | Request::Terms { .. } => {
+            Request::SendWith { .. }
+            | Request::ClaimWith { .. }
+            | Request::ShakeWith { .. }
+            | Request::Terms { .. } => {
                 writer.bare(Status::BadRequest, BadRequest::UnknownOp.code()); // an older server
             }
             Request::Reveal { envelope } => match self.envelopes.get(&envelope.0) {
                 Some(found) => writer.reveal(&found.reveal(envelope)),
                 None => writer.bare(Status::NotFound, 0),
             },
-            // It has no campaigns.
+            // It has no campaigns, and knows no risk.
             Request::Shake { .. }
             | Request::CampaignPlan { .. }
             | Request::CampaignCommand { .. }
             | Request::CampaignStatus { .. }
-            | Request::CampaignWins { .. } => writer.bare(Status::NotFound, 0),
+            | Request::CampaignWins { .. }
+            | Request::RiskMark { .. }
+            | Request::RiskExplain { .. }
+            | Request::RiskHolds(_)
+            | Request::RiskFeed { .. }
+            | Request::RiskResolve { .. } => writer.bare(Status::NotFound, 0),
         }
     }
 

@@ -84,7 +84,7 @@ fn last_share_takes_exactly_what_is_left() {
 fn refunds_that_do_not_fit_are_refused_and_happen_once() {
     let (mut engine, Issued { envelope, .. }) = with_one_envelope();
     let (sender, other) = (UserId(3), UserId(4));
-    let close = Closed { envelope, sender, refunded: 100, cause: Cause::Cancelled, at: 5 };
+    let close = Closed { envelope, sender, refunded: 100, held: 0, cause: Cause::Cancelled, at: 5 };
     for refunded in [0, 99, 101, u64::MAX] {
         let wrong = Record::Closed(Closed { refunded, ..close });
         assert_refused(&mut engine, wrong, Misfit::Contradiction(envelope));
@@ -225,6 +225,7 @@ fn wild_record(dice: &mut Dice, first: &Issued) -> Record {
             envelope,
             sender,
             refunded: total,
+            held: u64::from(dice.one_in(4)),
             cause: if dice.one_in(2) { Cause::Expired } else { Cause::Cancelled },
             at,
         }),

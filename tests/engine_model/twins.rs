@@ -242,7 +242,10 @@ impl Twins {
         let plain = self.envelopes.get_mut(&envelope).expect("known");
         let (refunded, sender) = (plain.rest(), plain.order.sender);
         let cause = if state == EnvelopeState::Expired { Cause::Expired } else { Cause::Cancelled };
-        assert_eq!(record, Record::Closed(Closed { envelope, sender, refunded, cause, at }));
+        assert_eq!(
+            record,
+            Record::Closed(Closed { envelope, sender, refunded, held: 0, cause, at })
+        );
         (plain.state, plain.refunded) = (state, refunded);
         self.due.remove(&(plain.ends_at(), envelope));
         self.closed.insert((at, envelope));

@@ -1,6 +1,6 @@
 //! Envelopes with terms against a naive model: every rule in every combination,
-//! claims with all sorts of evidence, a clock that jumps, slots used again,
-//! images taken in traffic.
+//! claims with all sorts of evidence, shares that are held and decided about, grades
+//! that change, a clock that jumps, slots used again, images taken in traffic.
 
 mod dice;
 mod naive;
@@ -9,7 +9,7 @@ mod world;
 use world::World;
 
 /// Every answer that a claim can get here; the rest is other tests' matter.
-const MET: [&str; 19] = [
+const MET: [&str; 23] = [
     "Claimed",
     "AlreadyClaimed",
     "SoldOut",
@@ -29,6 +29,10 @@ const MET: [&str; 19] = [
     "WrongPassword(NotSaid)",
     "WrongPassword(Guessed)",
     "TooManyGuesses(UserGuesses)",
+    "Withheld",
+    "Resolved",
+    "Conflict",
+    "Arranged",
 ];
 
 #[test]

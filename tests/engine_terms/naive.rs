@@ -1,9 +1,11 @@
 //! An envelope with terms as the rules say it: lists, and one `if` after the
 //! other.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use hongbao::engine::{Outcome, mix};
 use hongbao::units::{Place, Point, Seed, UnixSeconds, UserId};
-use hongbao::wire::{Ineligible, RateLimit, SendOrder, Ticket, WrongPassword};
+use hongbao::wire::{Ineligible, RateLimit, Resolution, SendOrder, Ticket, WrongPassword};
 
 pub(crate) const PER_USER_MAX: u8 = 3;
 pub(crate) const PER_SHARE_MAX: u32 = 4;
@@ -38,6 +40,8 @@ pub(crate) struct Wishes {
     pub(crate) password: Option<Vec<u8>>,
     pub(crate) greeting: Vec<u8>,
     pub(crate) photo: Vec<u8>,
+    /// 0 is any.
+    pub(crate) grade_min: u8,
 }
 
 /// What a claimer shows.
@@ -73,6 +77,10 @@ pub(crate) struct Naive {
     pub(crate) until: UnixSeconds,
     pub(crate) life: Life,
     pub(crate) holders: Vec<(u64, u64)>,
+    /// Until when the shares of these users are held.
+    pub(crate) held: BTreeMap<u64, UnixSeconds>,
+    /// Whose shares went back.
+    pub(crate) rejected: BTreeSet<u64>,
     pub(crate) wrong: u32,
     /// Lines of at most eight users with their counts, in order of place.
     lines: Vec<Vec<(u64, u8)>>,
@@ -86,7 +94,8 @@ impl Naive {
         }
         let lines = (0..lines).map(|_| Vec::new()).collect();
         let (life, holders) = (Life::Open, Vec::new());
-        Self { order, wishes, seed, until, life, holders, wrong: 0, lines }
+        let (held, rejected) = Default::default();
+        Self { order, wishes, seed, until, life, holders, held, rejected, wrong: 0, lines }
     }
 
     fn line(&mut self, user: u64) -> &mut Vec<(u64, u8)> {
@@ -128,8 +137,41 @@ impl Naive {
         self.order.total - self.holders.iter().map(|&(_, amount)| amount).sum::<u64>()
     }
 
+    /// Whether this user has won a share that is not its own.
+    pub(crate) fn is_withheld(&self, user: u64) -> bool {
+        self.held.contains_key(&user) || self.rejected.contains(&user)
+    }
+
+    /// What a decision about a share is told, and whether it changes anything; from
+    /// the end of a hold on time decides, which rejects.
+    pub(crate) fn resolve(&self, user: u64, how: Resolution, at: UnixSeconds) -> (Outcome, bool) {
+        let Some(amount) = self.share_of(user) else { return (Outcome::NotFound, false) };
+        let is_overdue = self.held.get(&user).is_some_and(|&until| at >= until);
+        let is_held = self.held.contains_key(&user);
+        let won = match () {
+            () if is_overdue || self.rejected.contains(&user) => Resolution::Reject,
+            () if is_held => how,
+            () => Resolution::Release,
+        };
+        let told = Outcome::Resolved { amount, repeated: !is_held };
+        (if how == won { told } else { Outcome::Conflict }, is_held)
+    }
+
+    /// The largest share that was given, the first of the equal, once all are taken
+    /// and none is held.
+    pub(crate) fn luckiest(&self) -> Option<(UserId, u64)> {
+        if self.life != Life::SoldOut || !self.held.is_empty() {
+            return None;
+        }
+        let given = self.holders.iter().filter(|(user, _)| !self.rejected.contains(user));
+        given.rev().max_by_key(|(_, amount)| *amount).map(|&(user, amount)| (UserId(user), amount))
+    }
+
     /// What the holder of a share, or anybody of a closed one, is told.
     pub(crate) fn before_any_rule(&self, user: u64) -> Option<Outcome> {
+        if self.is_withheld(user) {
+            return Some(Outcome::Withheld);
+        }
         if let Some(amount) = self.share_of(user) {
             return Some(Outcome::AlreadyClaimed { amount });
         }
@@ -185,7 +227,13 @@ impl Naive {
     }
 
     /// What a claim must be told, and whether it leaves a guess behind.
-    pub(crate) fn claim(&mut self, user: u64, shown: &Shown, now: UnixSeconds) -> (Outcome, bool) {
+    pub(crate) fn claim(
+        &mut self,
+        user: u64,
+        grade: u8,
+        shown: &Shown,
+        now: UnixSeconds,
+    ) -> (Outcome, bool) {
         if let Some(told) = self.before_any_rule(user) {
             return (told, false);
         }
@@ -206,6 +254,9 @@ impl Naive {
             if *said != password {
                 return (Outcome::WrongPassword(WrongPassword::Guessed), true);
             }
+        }
+        if grade < self.wishes.grade_min {
+            return (Outcome::Withheld, false);
         }
         (Outcome::Claimed { amount: self.next_amount() }, false)
     }

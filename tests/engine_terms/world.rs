@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use hongbao::engine::{
-    Capacity, Decision, Engine, EnvelopeLimits, Gate, GuessLimits, Outcome, Record, Restoring,
-    SenderLimits, TermsPart,
+    Capacity, Claimed, Decision, Engine, EnvelopeLimits, Gate, GuessLimits, Held, Outcome, Recent,
+    RecentStep, Record, Restoring, RiskSettings, SenderLimits, Tagged, TermsPart,
 };
 use hongbao::units::{
     EnvelopeId, EnvelopeState, MoneySource, Place, Seed, Split, Time, UnixSeconds, UserId,
 };
 use hongbao::wire::{
-    BadRequest, Evidence, Ineligible, Keys, Password, SendOrder, Terms, TicketKeys,
+    BadRequest, Evidence, HoldsFrom, Ineligible, Keys, Mark, Password, Resolution, RiskRule, Row,
+    SendOrder, Standing, Tags, Terms, TicketKeys,
 };
 
 use crate::dice::Dice;
@@ -32,6 +33,24 @@ const LIMITS: EnvelopeLimits = EnvelopeLimits {
 };
 
 const CAPACITY: Capacity = Capacity { envelopes: 4000, table_bytes: 96 << 20, retention_s: 900 };
+
+const GRADE_UNKNOWN: u8 = 100;
+
+const RISK: RiskSettings = RiskSettings {
+    users_max: 30,
+    holds_max: 600,
+    grade_unknown: GRADE_UNKNOWN,
+    timed_out: Resolution::Reject,
+    recent_max: 5000,
+    recent_s: RECENT_S,
+};
+
+/// How long wins with tags and wrong guesses are remembered.
+const RECENT_S: u32 = 200;
+
+fn engine() -> Engine {
+    Engine::new(CELL, CAPACITY, LIMITS).with_risk(RISK)
+}
 
 fn keys(ids: &[u8]) -> Keys {
     let mut keys = Keys::default();
@@ -60,12 +79,16 @@ pub(crate) struct World {
     now: Time,
     orders: u64,
     hot: Option<EnvelopeId>,
+    /// What was said of users.
+    said: BTreeMap<u64, Standing>,
+    /// Wins with tags and wrong guesses, all that there ever were.
+    recent: Vec<Recent>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            engine: Engine::new(CELL, CAPACITY, LIMITS),
+            engine: engine(),
             records: Vec::new(),
             met: BTreeMap::new(),
             gate: gate(),
@@ -74,6 +97,8 @@ impl World {
             now: Time(START),
             orders: 0,
             hot: None,
+            said: BTreeMap::new(),
+            recent: Vec::new(),
         }
     }
 
@@ -99,7 +124,9 @@ impl World {
         match self.dice.below(100) {
             0..5 => self.issue(),
             5..7 => self.repeat_order(),
-            7..85 => self.claim(),
+            7..78 => self.claim(),
+            78..80 => self.mark(),
+            80..85 => self.resolve(),
             85..92 => self.look(),
             92..97 => self.see_terms(),
             _ => self.cancel(),
@@ -155,6 +182,7 @@ impl World {
         wishes.password = dice.one_in(3).then(|| vec![b'p'; 1 + usize::from(dice.byte() % 64)]);
         let long = if dice.one_in(9) { 600 } else { 20 };
         wishes.greeting = vec![b'g'; usize::try_from(dice.below(long)).expect("short")];
+        wishes.grade_min = if dice.one_in(4) { 60 + dice.byte() % 80 } else { 0 };
         wishes.photo = if dice.one_in(3) { b"photo".to_vec() } else { Vec::new() };
         wishes
     }
@@ -179,6 +207,7 @@ impl World {
                 .map(|said| Password::Kept { key_id: 3, mac: keep(said) }),
             greeting: &wishes.greeting,
             photo: &wishes.photo,
+            grade_min: wishes.grade_min,
             ..Terms::default()
         }
         .to_bytes()
@@ -295,11 +324,14 @@ impl World {
         let plain = self.dice.one_in(4);
         let shown = if plain { Shown::default() } else { self.shown(envelope, user) };
         let now = self.seconds();
+        let grade = self.said.get(&user).map_or(0, |standing| standing.grade);
+        let grade = if grade > 0 { grade } else { GRADE_UNKNOWN };
         let naive = self.envelopes.get_mut(&envelope).expect("known");
-        let (expected, leaves_guess) = naive.claim(user, &shown, now);
+        let (expected, leaves_guess) = naive.claim(user, grade, &shown, now);
         let password = shown.password.as_deref();
         let ticket = shown.ticket.map(|(ticket, _)| ticket);
-        let evidence = Evidence { ticket, position: shown.position, password };
+        let evidence =
+            Evidence { ticket, position: shown.position, password, tags: Tags::default() };
         let decision = if plain {
             self.engine.claim(envelope, UserId(user), self.now)
         } else {
@@ -311,15 +343,107 @@ impl World {
         if leaves_guess {
             naive.guess(user);
         }
+        let mut record = decision.record;
+        if let (true, Some(Record::Claimed(claimed))) = (self.dice.one_in(3), record) {
+            record = Some(hold(&self.engine, naive, &claimed, 1 + self.dice.below_32(900)));
+        }
         if let Outcome::Claimed { amount } = expected {
             naive.holders.push((user, amount));
             let all = naive.holders.len() == usize::try_from(naive.order.shares).expect("few");
             naive.life = if all { Life::SoldOut } else { Life::Open };
         }
         *self.met.entry(name_of(&expected)).or_default() += 1;
-        if let Some(record) = decision.record {
+        if let Some(record) = record {
+            self.remember(&record);
             self.apply(record);
         }
+    }
+
+    /// Half of the shares are won from somewhere, which is a record of its own before
+    /// that of the share; a wrong guess is remembered by its own.
+    fn remember(&mut self, record: &Record) {
+        let (at, envelope) = (self.seconds(), record.envelope());
+        let (user, what) = match record {
+            Record::Guessed(guessed) => (guessed.user, RecentStep::Guessed(guessed.guesses)),
+            Record::Claimed(Claimed { user, .. })
+            | Record::Held(Held { claimed: Claimed { user, .. }, .. })
+                if self.dice.one_in(2) =>
+            {
+                let (device, address) = match self.dice.below(3) {
+                    0 => (Some(self.dice.below(9)), None),
+                    1 => (None, Some(self.dice.below(9))),
+                    _ => (Some(self.dice.word()), Some(0)),
+                };
+                let tags = Tags { device, address };
+                self.apply(Record::Tagged(Tagged { envelope, user: *user, tags, at }));
+                (*user, RecentStep::Won(device, address))
+            }
+            _ => return,
+        };
+        self.recent.push(Recent { at, envelope, user, what });
+    }
+
+    /// What happened of late is known to these engines together, each thing once.
+    fn is_remembered<'a>(&self, engines: impl Iterator<Item = &'a Engine>) {
+        let mut known: Vec<_> = engines.flat_map(Engine::recent).collect();
+        let newest = self.recent.iter().map(|recent| recent.at).max().unwrap_or(0);
+        let is_kept = |recent: &Recent| recent.at + RECENT_S >= newest;
+        // A shard that was quiet has not noticed yet that some of it is over.
+        known.retain(is_kept);
+        known.sort_unstable();
+        let mut expected: Vec<_> = self.recent.iter().copied().filter(is_kept).collect();
+        expected.sort_unstable();
+        assert_eq!(known, expected);
+    }
+
+    /// Something is said of a user.
+    fn mark(&mut self) {
+        let user = self.dice.below(USERS);
+        let mark = match self.dice.below(4) {
+            0 => Mark::Deny(self.dice.one_in(2)),
+            1 => Mark::Watch(self.dice.one_in(2)),
+            _ => Mark::Grade(self.dice.byte()),
+        };
+        let before = self.said.get(&user).copied().unwrap_or_default();
+        let after = before.with(mark, self.seconds());
+        let Decision { outcome, record } = self.engine.mark(9, UserId(user), mark, self.now);
+        let changes = (after.grade, after.lists()) != (before.grade, before.lists());
+        let is_full = changes && self.said.len() == 30 && !self.said.contains_key(&user);
+        let expected = Outcome::Arranged { repeated: !changes };
+        assert_eq!(outcome, if is_full { Outcome::Full } else { expected });
+        assert_eq!(record.is_some(), changes && !is_full);
+        if let Some(record) = record {
+            self.said.insert(user, after);
+            self.apply(record);
+        }
+        *self.met.entry(name_of(&outcome)).or_default() += 1;
+    }
+
+    /// Somebody decides about a share of somebody.
+    fn resolve(&mut self) {
+        let Some(envelope) = self.any() else { return };
+        let (at, naive) = (self.seconds(), &self.envelopes[&envelope]);
+        let held = naive.held.keys().nth(usize::try_from(self.dice.below(3)).expect("few"));
+        let user = held.copied().unwrap_or_else(|| self.dice.below(USERS));
+        let how = if self.dice.one_in(2) { Resolution::Release } else { Resolution::Reject };
+        let (expected, changes) = naive.resolve(user, how, at);
+        let Decision { outcome, record } =
+            self.engine.resolve(envelope, UserId(user), how, self.now);
+        assert_eq!((outcome, record.is_some()), (expected, changes), "{user} {how:?} {naive:?}");
+        *self.met.entry(name_of(&outcome)).or_default() += 1;
+        if let Some(record) = record {
+            self.resolved(record);
+        }
+    }
+
+    fn resolved(&mut self, record: Record) {
+        let Record::Resolved(resolved) = record else { panic!("{record:?}") };
+        let naive = self.envelopes.get_mut(&resolved.envelope).expect("it is kept");
+        assert!(naive.held.remove(&resolved.user.0).is_some(), "decided once");
+        if resolved.resolution == Resolution::Reject {
+            naive.rejected.insert(resolved.user.0);
+        }
+        self.apply(record);
     }
 
     /// Grab, show and detail.
@@ -339,6 +463,16 @@ impl World {
         let summary = self.engine.show(envelope).expect("it is kept");
         let left = if naive.life == Life::Open { naive.left() } else { 0 };
         assert_eq!((summary.claimed, summary.left), (claimed, left));
+        assert_eq!(summary.luckiest, naive.luckiest());
+        let rows = self.engine.rows(envelope, 0);
+        let is_shown = |(row, holder): (Row, &(u64, u64))| {
+            if naive.is_withheld(holder.0) {
+                (row.user, row.amount, row.at) == (UserId(0), 0, 0)
+            } else {
+                (row.user.0, u64::from(row.amount)) == *holder
+            }
+        };
+        assert!(rows.zip(&naive.holders).all(is_shown), "of what is withheld nothing is told");
         assert_eq!(summary.state == EnvelopeState::Open, naive.life == Life::Open);
     }
 
@@ -349,7 +483,8 @@ impl World {
         let told = self.engine.terms(envelope, UserId(user)).expect("it is kept");
         let wishes = &naive.wishes;
         let is_sender = naive.order.sender == UserId(user);
-        let may_see = is_sender || naive.share_of(user).is_some();
+        let has_share = naive.share_of(user).is_some() && !naive.is_withheld(user);
+        let may_see = is_sender || has_share;
         assert_eq!(told.greeting, wishes.greeting);
         assert_eq!(told.photo, if may_see { &wishes.photo[..] } else { &[] });
         assert_eq!(told.password, wishes.password.as_ref().map(|_| Password::Wanted));
@@ -357,6 +492,7 @@ impl World {
         let expected = wishes.named.iter().filter(|&&name| is_sender || name == user);
         assert!(expected.eq(&named), "{named:?}");
         assert_eq!((told.not_before, told.not_after), (wishes.not_before, wishes.not_after));
+        assert_eq!(told.grade_min, wishes.grade_min);
         assert_eq!((told.place, told.wants_ticket), (wishes.place, wishes.ticket));
     }
 
@@ -375,18 +511,29 @@ impl World {
     }
 
     fn recycle(&mut self) {
+        while let Some(record) = self.engine.due_hold(self.now) {
+            self.resolved(record);
+        }
+        let at = self.seconds();
+        let is_overdue = |naive: &Naive| naive.held.values().any(|&until| until <= at);
+        assert!(!self.envelopes.values().any(is_overdue), "every hold ends in time");
         while let Some(record) = self.engine.recyclable(self.now) {
             self.apply(record);
-            assert!(self.envelopes.remove(&record.envelope()).is_some());
+            let gone = self.envelopes.remove(&record.envelope()).expect("it was kept");
+            assert!(gone.held.is_empty(), "nothing that is held is forgotten");
         }
     }
 
     /// The engine that the records alone make, and the one of an image that is
     /// taken in the middle of the next steps and of the records after it.
     pub(crate) fn check_restored(&mut self) {
-        let mut replayed = Engine::new(CELL, CAPACITY, LIMITS);
+        let mut replayed = engine();
         self.records.iter().for_each(|record| replayed.apply(record).expect("it fits"));
         assert_eq!(replayed.digest(), self.engine.digest());
+        self.is_known(&replayed);
+        self.is_remembered(std::iter::once(&replayed));
+        self.is_remembered(std::iter::once(&self.engine));
+        self.check_sums();
         let began = self.position();
         let (mut cursor, mut slices) = (self.engine.begin_image(), Vec::new());
         loop {
@@ -399,10 +546,43 @@ impl World {
         }
         self.engine.end_image(cursor);
         for shards in [1, 2] {
-            let one = |shard| self.restored(&slices, began, shard, shards).digest();
-            let digest = (0..shards).map(one).fold(0, u64::wrapping_add);
+            let each = (0..shards).map(|shard| self.restored(&slices, began, shard, shards));
+            let each: Vec<Engine> = each.collect();
+            let digest = each.iter().map(Engine::digest).fold(0, u64::wrapping_add);
             assert_eq!(digest, self.engine.digest(), "{shards} shards");
+            self.is_remembered(each.iter());
+            for engine in &each {
+                self.is_known(engine);
+            }
+            if shards == 1 {
+                assert_eq!(each[0].totals(), self.engine.totals());
+            }
         }
+    }
+
+    /// Every shard knows all that was said of users.
+    fn is_known(&self, engine: &Engine) {
+        for user in 0..USERS {
+            let (now, known) = (engine.standing(UserId(user)), self.said.get(&user));
+            let said = known.copied().unwrap_or_default();
+            assert_eq!((now.grade, now.lists()), (said.grade, said.lists()), "user {user}");
+        }
+    }
+
+    /// Funded is claimed, held, refunded or left, and what is held is what holds are.
+    fn check_sums(&self) {
+        let totals = self.engine.totals();
+        let inside = totals.held + totals.left;
+        assert_eq!(totals.funded, totals.claimed + totals.refunded + inside);
+        let from = HoldsFrom { partition: 0, after: (EnvelopeId(0), UserId(0)), only: false };
+        let listed = self.engine.holds(&from).count();
+        let naive = self.envelopes.values().map(|naive| naive.held.len() + naive.rejected.len());
+        assert_eq!(listed, naive.sum::<usize>());
+        let held_of = |naive: &Naive| -> u64 {
+            naive.held.keys().map(|&user| naive.share_of(user).expect("won")).sum()
+        };
+        let held: u64 = self.envelopes.values().map(held_of).sum();
+        assert_eq!(totals.held, u128::from(held));
     }
 
     fn position(&self) -> u64 {
@@ -410,7 +590,7 @@ impl World {
     }
 
     fn restored(&self, slices: &[Vec<u8>], from: u64, shard: u16, shards: u16) -> Engine {
-        let mut restoring = Restoring::new(CELL, CAPACITY, LIMITS, shard, shards);
+        let mut restoring = Restoring::new(CELL, CAPACITY, LIMITS, shard, shards).with_risk(RISK);
         for slice in slices {
             restoring.load(slice).expect("what was saved can be loaded");
         }
@@ -419,6 +599,18 @@ impl World {
         restoring.apply(&tail).expect("the tail fits");
         restoring.finish().expect("it is whole")
     }
+}
+
+/// The record that holds a share in the place of giving it, if there is room.
+fn hold(engine: &Engine, naive: &mut Naive, claimed: &Claimed, hold_s: u32) -> Record {
+    let Decision { outcome, record } = engine.hold(claimed, RiskRule::GradeHeld, hold_s);
+    let Some(record) = record else {
+        assert_eq!(outcome, Outcome::Full);
+        return Record::Claimed(*claimed);
+    };
+    assert_eq!(outcome, Outcome::Withheld);
+    naive.held.insert(claimed.user.0, claimed.at + hold_s);
+    record
 }
 
 /// The name of an outcome without its numbers.

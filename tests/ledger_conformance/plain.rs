@@ -8,9 +8,12 @@ use hongbao::engine::Record;
 use hongbao::follow::ledger::Balance;
 use hongbao::follow::ledger::lists::Page;
 use hongbao::units::{EnvelopeId, MoneySource, UserId};
+use hongbao::wire::Resolution;
 
 use crate::Kept;
-use crate::records::{Journal, claimed, closed, issued, paid, returned, voided};
+use crate::records::{
+    Journal, claimed, closed_holding, held, issued, paid, resolved, returned, voided,
+};
 
 const USERS: u64 = 400;
 const SEED: u64 = 0x5eed_1ed6;
@@ -56,6 +59,8 @@ struct Plain {
     received: BTreeMap<u64, Vec<(u64, u64, u32)>>,
     shares: BTreeMap<u64, Vec<(u64, u64)>>,
     said: Vec<(u64, bool)>,
+    /// Shares that are held: place of the order, user, amount.
+    withheld: Vec<(usize, u64, u64)>,
 }
 
 impl Plain {
@@ -94,11 +99,14 @@ impl Plain {
         if live.is_empty() || random.below(6) == 0 {
             return self.order(random);
         }
+        if !self.withheld.is_empty() && random.below(8) == 0 {
+            return self.decide(random, at);
+        }
         let chosen = live[usize::try_from(random.below(live.len().try_into().unwrap())).unwrap()];
         let mut order = self.orders[chosen];
         let record = match order.life {
             Life::Reserved => self.settle(&mut order, random),
-            Life::Open => self.spend(&mut order, random, at),
+            Life::Open => self.spend(chosen, &mut order, random, at),
             Life::Voided | Life::Over => {
                 order.life = Life::Over;
                 *self.available.entry(order.sender).or_default() += order.total;
@@ -126,11 +134,29 @@ impl Plain {
         paid(id, sender, total, source)
     }
 
-    fn spend(&mut self, order: &mut Order, random: &mut Random, at: u32) -> Record {
+    /// Somebody decides about a held share, whatever became of its envelope.
+    fn decide(&mut self, random: &mut Random, at: u32) -> Record {
+        let count = u64::try_from(self.withheld.len()).unwrap();
+        let one = usize::try_from(random.below(count)).unwrap();
+        let (place, user, amount) = self.withheld.swap_remove(one);
+        let Order { id, sender, .. } = self.orders[place];
+        let release = random.below(2) == 0;
+        if release {
+            self.received.entry(user).or_default().push((id, amount, at));
+            self.shares.entry(id).or_default().push((user, amount));
+        }
+        *self.available.entry(if release { user } else { sender }).or_default() += amount;
+        let resolution = if release { Resolution::Release } else { Resolution::Reject };
+        resolved((id, sender), (user, u32::try_from(amount).unwrap()), resolution, at)
+    }
+
+    fn spend(&mut self, place: usize, order: &mut Order, random: &mut Random, at: u32) -> Record {
         if random.below(20) == 0 {
             order.life = Life::Over;
             *self.available.entry(order.sender).or_default() += order.left;
-            return closed(order.id, order.sender, order.left);
+            let held = self.withheld.iter().filter(|held| held.0 == place);
+            let held = held.map(|held| held.2).sum();
+            return closed_holding(order.id, order.sender, order.left, held);
         }
         let last = order.shares_left == 1;
         let most = order.left - (order.shares_left - 1);
@@ -139,6 +165,10 @@ impl Plain {
         order.shares_left -= 1;
         order.life = if last { Life::Over } else { Life::Open };
         let user = random.below(USERS);
+        if random.below(5) == 0 {
+            self.withheld.push((place, user, amount));
+            return held(order.id, user, u32::try_from(amount).unwrap(), at);
+        }
         *self.available.entry(user).or_default() += amount;
         self.received.entry(user).or_default().push((order.id, amount, at));
         self.shares.entry(order.id).or_default().push((user, amount));

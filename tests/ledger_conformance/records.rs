@@ -1,9 +1,12 @@
 //! Short ways to say what happened, and a journal that numbers it.
 
-use hongbao::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Returned, Voided};
+use hongbao::engine::{
+    Cause, Claimed, Closed, Held, Issued, Paid, Record, Resolved, Returned, Voided,
+};
 use hongbao::follow::ledger::{Cursor, Entry, Ledger, LedgerError, Verdict};
 use hongbao::follow::movement::MovementId;
 use hongbao::units::{EnvelopeId, Fen, MoneySource, Seed, Split, UserId, VoidCause};
+use hongbao::wire::{Resolution, ResolvedBy, RiskRule};
 
 /// One shard's journal, as far as a ledger sees it.
 #[derive(Clone, Copy, Default)]
@@ -80,5 +83,29 @@ pub(crate) fn claimed(id: u64, user: u64, amount: u32, at: u32) -> Record {
 
 pub(crate) fn closed(id: u64, sender: u64, refunded: Fen) -> Record {
     let (envelope, sender, cause) = (EnvelopeId(id), UserId(sender), Cause::Expired);
-    Record::Closed(Closed { envelope, sender, refunded, cause, at: 2000 })
+    Record::Closed(Closed { envelope, sender, refunded, held: 0, cause, at: 2000 })
+}
+
+/// A closing while so much of the envelope is held.
+pub(crate) fn closed_holding(id: u64, sender: u64, refunded: Fen, held: Fen) -> Record {
+    match closed(id, sender, refunded) {
+        Record::Closed(closed) => Record::Closed(Closed { held, ..closed }),
+        other => other,
+    }
+}
+
+pub(crate) fn held(id: u64, user: u64, amount: u32, at: u32) -> Record {
+    let claimed = Claimed { envelope: EnvelopeId(id), user: UserId(user), amount, rank: 0, at };
+    Record::Held(Held { claimed, rule: RiskRule::Amount, until: at + 60 })
+}
+
+pub(crate) fn resolved(
+    (id, sender): (u64, u64),
+    (user, amount): (u64, u32),
+    resolution: Resolution,
+    at: u32,
+) -> Record {
+    let (envelope, user, sender) = (EnvelopeId(id), UserId(user), UserId(sender));
+    let by = ResolvedBy::Word;
+    Record::Resolved(Resolved { envelope, user, sender, amount, at, resolution, by })
 }

@@ -8,9 +8,12 @@ use hongbao::follow::ledger::lists::{Continuation, DayTotal, Page};
 use hongbao::follow::ledger::{Balance, Cursor, Ledger, LedgerError, Verdict};
 use hongbao::units::MoneySource::{Balance as FromBalance, Payment, Vouched};
 use hongbao::units::{EnvelopeId, EnvelopeState, Fen, UserId};
+use hongbao::wire::Resolution::{Reject, Release};
 
 use crate::Kept;
-use crate::records::{Journal, claimed, closed, issued, paid, returned, voided};
+use crate::records::{
+    Journal, claimed, closed, closed_holding, held, issued, paid, resolved, returned, voided,
+};
 
 type Open<L> = fn(&Path) -> L;
 
@@ -156,6 +159,49 @@ pub(crate) fn a_late_payment_goes_back_once<L: Kept>(open: Open<L>) {
     b.apply(&[voided(10, 5, 80, Payment), returned(10, 5, 80)]);
     assert_eq!(b.balance(5), (80, 0));
     b.poison(&[returned(10, 5, 80)], 0, "went back before");
+}
+
+pub(crate) fn a_held_share_is_credited_or_goes_back_when_it_is_decided<L: Kept>(open: Open<L>) {
+    let mut b = bench(open);
+    b.apply(&[issued(10, 1, 100, 3, Vouched), held(10, 2, 30, 1500), held(10, 3, 30, 1500)]);
+    assert_eq!((b.balance(2), b.balance(3), b.balance(1)), ((0, 0), (0, 0), (0, 0)));
+    b.apply(&[claimed(10, 4, 40, 1501)]);
+    let state = |b: &mut Bench<L>| {
+        let envelope = b.ledger.envelope(EnvelopeId(10)).unwrap().unwrap();
+        (envelope.state, envelope.left(), envelope.claims, envelope.refunded)
+    };
+    assert_eq!(state(&mut b), (EnvelopeState::Open, 60, 1, 0), "what is held is not gone");
+    b.apply(&[resolved((10, 1), (2, 30), Release, 1502)]);
+    assert_eq!((b.balance(2), state(&mut b).1), ((30, 0), 30));
+    b.apply(&[resolved((10, 1), (3, 30), Reject, 1503)]);
+    assert_eq!((b.balance(3), b.balance(1)), ((0, 0), (30, 0)));
+    assert_eq!(state(&mut b), (EnvelopeState::Exhausted, 0, 2, 30));
+    let shares = b.ledger.envelope_claims(EnvelopeId(10), Page::first(9)).unwrap().rows;
+    let shares: Vec<_> = shares.iter().map(|share| (share.user.0, share.amount)).collect();
+    assert_eq!(shares, [(2, 30), (4, 40)]);
+    b.poison(&[resolved((10, 1), (3, 30), Reject, 1503)], 0, "10 has 0");
+}
+
+pub(crate) fn a_closing_leaves_what_is_held<L: Kept>(open: Open<L>) {
+    let mut b = bench(open);
+    b.apply(&[issued(10, 1, 100, 3, Vouched), held(10, 2, 30, 1500), held(10, 3, 20, 1500)]);
+    b.poison(&[closed(10, 1, 50)], 0, "100 of envelope 10");
+    b.poison(&[closed_holding(10, 1, 50, 49)], 0, "100 of envelope 10");
+    b.apply(&[closed_holding(10, 1, 50, 50)]);
+    assert_eq!(b.balance(1), (50, 0));
+    b.apply(&[resolved((10, 1), (2, 30), Release, 2001)]);
+    b.apply(&[resolved((10, 1), (3, 20), Reject, 2002)]);
+    assert_eq!((b.balance(1), b.balance(2)), ((70, 0), (30, 0)));
+    let envelope = b.ledger.envelope(EnvelopeId(10)).unwrap().unwrap();
+    assert_eq!((envelope.state, envelope.left()), (EnvelopeState::Expired, 0));
+}
+
+pub(crate) fn decisions_about_more_than_is_there_are_poison<L: Kept>(open: Open<L>) {
+    let mut b = bench(open);
+    b.apply(&[issued(10, 1, 100, 2, Vouched), held(10, 2, 60, 1500)]);
+    b.poison(&[resolved((10, 1), (2, 101), Release, 1501)], 0, "10 has 100");
+    b.poison(&[resolved((10, 9), (2, 60), Reject, 1501)], 0, "not of 9");
+    b.poison(&[resolved((11, 1), (2, 60), Reject, 1501)], 0, "unknown");
 }
 
 pub(crate) fn more_money_than_can_be_counted_is_poison<L: Kept>(open: Open<L>) {

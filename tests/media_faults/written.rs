@@ -2,14 +2,14 @@
 //! ended in crashes, batches of one record and of several pages.
 
 use hongbao::engine::{
-    Cause, Claimed, Closed, Commanded, Guessed, Issued, Paid, Planned, Record, Recycled, Returned,
-    TermsPart, Voided,
+    Cause, Claimed, Closed, Commanded, Denied, Guessed, Held, Issued, Marked, Paid, Planned,
+    Record, Recycled, Resolved, Returned, Tagged, TermsPart, Voided,
 };
 use hongbao::journal::simulated::{Disk, SimulatedStorage, Tearing};
 use hongbao::journal::{Journal, Recovering};
 use hongbao::limits::{PAGE_BYTES, SEGMENT_BYTES_MIN};
 use hongbao::units::{Durability, EnvelopeId, MoneySource, Seed, Split, Time, UserId, VoidCause};
-use hongbao::wire::{Command, PlanPart, Prize};
+use hongbao::wire::{Command, PlanPart, Prize, Resolution, ResolvedBy, RiskRule, Standing, Tags};
 
 use super::Choice;
 use super::media::{Found, Records, US};
@@ -143,7 +143,7 @@ fn record(choice: &mut Choice) -> Record {
     let half = |n: u64| u32::try_from(n >> 32).unwrap();
     let (a, b, c, at) = (any(), any(), any(), half(any()));
     let (sender, source) = (user, MoneySource::Balance);
-    match any() % 14 {
+    match any() % 19 {
         0 => Record::Issued(Issued {
             envelope,
             sender,
@@ -161,7 +161,10 @@ fn record(choice: &mut Choice) -> Record {
             source,
             terms_parts: 0,
         }),
-        1 => Record::Closed(Closed { envelope, sender, refunded: a, cause: Cause::Expired, at }),
+        1 => {
+            let (held, cause) = (b >> 16, Cause::Expired);
+            Record::Closed(Closed { envelope, sender, refunded: a, held, cause, at })
+        }
         2 => Record::Recycled(Recycled {
             envelope,
             shares_claimed: half(a),
@@ -185,6 +188,27 @@ fn record(choice: &mut Choice) -> Record {
             Record::Planned(Planned { envelope, part: PlanPart::Prize(3, prize), at })
         }
         9 => Record::Commanded(Commanded { envelope, command: Command::Pause, at }),
+        10 => {
+            let claimed = Claimed { envelope, user, amount: half(a), rank: 7, at };
+            Record::Held(Held { claimed, rule: RiskRule::Amount, until: half(b) })
+        }
+        11 => {
+            let (resolution, by) = (Resolution::Reject, ResolvedBy::Time);
+            let (sender, amount) = (UserId(a), half(b));
+            Record::Resolved(Resolved { envelope, user, sender, amount, at, resolution, by })
+        }
+        12 => {
+            let standing = Standing { grade: 9, denied: true, watched: false, at };
+            Record::Marked(Marked { partition: 3, user, standing })
+        }
+        14 => {
+            let (amount, rule) = (half(a), RiskRule::TriesDenied);
+            Record::Denied(Denied { envelope, user, amount, rule, at })
+        }
+        13 => {
+            let tags = Tags { device: Some(a), address: Some(b) };
+            Record::Tagged(Tagged { envelope, user, tags, at })
+        }
         _ => {
             let rank = u16::try_from(b >> 48).unwrap();
             Record::Claimed(Claimed { envelope, user, amount: half(a), rank, at })

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use hongbao::engine::{Cause, Outcome, Record, Totals};
+use hongbao::engine::{Cause, Issued, Outcome, Record, Totals};
 use hongbao::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, UserId, VoidCause};
-use hongbao::wire::SendOrder;
+use hongbao::wire::{Resolution, SendOrder};
 
 use EnvelopeState::{Cancelled, Exhausted, Expired, Open, Reserved, Voided};
 
@@ -20,7 +20,11 @@ pub(crate) struct Plain {
     pub(crate) payment: u64,
     /// When it expires, lapses or was ended.
     pub(crate) until: u32,
+    /// Also those that are held or were rejected.
     pub(crate) shares: BTreeMap<UserId, Fen>,
+    /// Whose shares are held, and until when.
+    pub(crate) held: BTreeMap<UserId, u32>,
+    pub(crate) rejected: BTreeSet<UserId>,
     pub(crate) refunded: Fen,
 }
 
@@ -68,8 +72,39 @@ impl Plain {
 
     /// What a claim must be told; `None` where it must win.
     pub(crate) fn claim(&self, user: UserId, at: u32) -> Option<Outcome> {
+        let withheld = self.held.contains_key(&user) || self.rejected.contains(&user);
+        if withheld {
+            return Some(Outcome::Withheld);
+        }
         let held = self.shares.get(&user).map(|&amount| Outcome::AlreadyClaimed { amount });
         held.or_else(|| self.closed(at))
+    }
+
+    /// What is told of a decision about a held share, and whether it changes something.
+    /// From a hold's end on time decides, and it rejects.
+    pub(crate) fn resolve(&self, user: UserId, how: Resolution, at: u32) -> (Outcome, bool) {
+        let Some(&amount) = self.shares.get(&user) else { return (Outcome::NotFound, false) };
+        let told = |won, repeated| {
+            if how == won { Outcome::Resolved { amount, repeated } } else { Outcome::Conflict }
+        };
+        match self.held.get(&user) {
+            Some(&until) if at >= until => (told(Resolution::Reject, false), true),
+            Some(_) => (told(how, false), true),
+            None if self.rejected.contains(&user) => (told(Resolution::Reject, true), false),
+            None => (told(Resolution::Release, true), false),
+        }
+    }
+
+    /// The shares that were given, as others see them.
+    pub(crate) fn given(&self) -> BTreeMap<UserId, Fen> {
+        let is_out = |user: &UserId| self.held.contains_key(user) || self.rejected.contains(user);
+        let given = self.shares.iter().filter(|(user, _)| !is_out(user));
+        given.map(|(user, fen)| (*user, *fen)).collect()
+    }
+
+    /// The money of some shares.
+    pub(crate) fn fen_of<'a>(&self, users: impl Iterator<Item = &'a UserId>) -> Fen {
+        users.map(|user| self.shares[user]).sum()
     }
 
     /// What a cancel must be told, and whether it changes something.
@@ -186,38 +221,45 @@ impl Naive {
         self.totals.left += u128::from(total);
     }
 
+    /// The envelope of an order.
+    fn ordered(&mut self, r: &Issued) -> Plain {
+        let is_open = r.source == MoneySource::Vouched;
+        let plain = Plain {
+            order: SendOrder {
+                nonce: r.nonce,
+                source: r.source,
+                sender: r.sender,
+                order: r.order,
+                payment: r.payment,
+                total: r.total,
+                shares: r.shares,
+                lifetime_s: r.lifetime_s,
+                share_max: r.share_max,
+                split: r.split,
+            },
+            state: if is_open { Open } else { Reserved },
+            cause: None,
+            returned: false,
+            payment: r.payment,
+            until: r.at + if is_open { r.lifetime_s } else { r.pay_within_s },
+            shares: BTreeMap::new(),
+            held: BTreeMap::new(),
+            rejected: BTreeSet::new(),
+            refunded: 0,
+        };
+        if is_open {
+            self.opened(r.total);
+        } else {
+            self.totals.reserved += 1;
+        }
+        plain
+    }
+
     /// The envelope after the record.
     fn changed(&mut self, record: &Record, before: Option<Plain>) -> Option<Plain> {
         if let Record::Issued(r) = record {
-            let is_open = r.source == MoneySource::Vouched;
-            let plain = Plain {
-                order: SendOrder {
-                    nonce: r.nonce,
-                    source: r.source,
-                    sender: r.sender,
-                    order: r.order,
-                    payment: r.payment,
-                    total: r.total,
-                    shares: r.shares,
-                    lifetime_s: r.lifetime_s,
-                    share_max: r.share_max,
-                    split: r.split,
-                },
-                state: if is_open { Open } else { Reserved },
-                cause: None,
-                returned: false,
-                payment: r.payment,
-                until: r.at + if is_open { r.lifetime_s } else { r.pay_within_s },
-                shares: BTreeMap::new(),
-                refunded: 0,
-            };
             assert!(before.is_none(), "ids are unique");
-            if is_open {
-                self.opened(r.total);
-            } else {
-                self.totals.reserved += 1;
-            }
-            return Some(plain);
+            return Some(self.ordered(r));
         }
         let mut plain = before.expect("only known envelopes change");
         match record {
@@ -257,7 +299,35 @@ impl Naive {
                 self.totals.returned += u128::from(r.amount);
             }
             Record::Recycled(_) => return None,
-            Record::Planned(_) | Record::Commanded(_) => {} // they move no money
+            // They move no money.
+            Record::Planned(_)
+            | Record::Commanded(_)
+            | Record::Marked(_)
+            | Record::Tagged(_)
+            | Record::Denied(_) => {}
+            Record::Held(r) => {
+                let fen = u64::from(r.claimed.amount);
+                plain.shares.insert(r.claimed.user, fen);
+                plain.held.insert(r.claimed.user, r.until);
+                if plain.shares_left() == 0 {
+                    plain.state = Exhausted;
+                    self.totals.open -= 1;
+                }
+                self.totals.held += u128::from(fen);
+                self.totals.left -= u128::from(fen);
+            }
+            Record::Resolved(r) => {
+                plain.held.remove(&r.user);
+                let fen = u128::from(r.amount);
+                self.totals.held -= fen;
+                if r.resolution == Resolution::Release {
+                    self.totals.claims += 1;
+                    self.totals.claimed += fen;
+                } else {
+                    plain.rejected.insert(r.user);
+                    self.totals.refunded += fen;
+                }
+            }
             Record::Issued(_) => unreachable!("done above"),
             Record::TermsPart(_) | Record::Guessed(_) => unreachable!("no order here has terms"),
         }
@@ -352,7 +422,16 @@ impl Purses {
             | Record::TermsPart(_)
             | Record::Guessed(_)
             | Record::Planned(_)
-            | Record::Commanded(_) => {}
+            | Record::Commanded(_)
+            | Record::Held(_)
+            | Record::Marked(_)
+            | Record::Tagged(_)
+            | Record::Denied(_) => {}
+            Record::Resolved(r) => {
+                let release = r.resolution == Resolution::Release;
+                give(if release { r.user } else { r.sender }, r.amount.into());
+                self.escrow -= i128::from(r.amount);
+            }
         }
     }
 }

@@ -5,7 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 
 use hongbao::audit::Books;
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Outcome, Record, SenderLimits};
+use hongbao::engine::{
+    Capacity, Claimed, Engine, EnvelopeLimits, Outcome, Record, RiskSettings, SenderLimits,
+};
 use hongbao::follow::ledger::embedded::Embedded;
 use hongbao::follow::ledger::{Cursor, Entry, Ledger, LedgerError, Verdict};
 use hongbao::follow::movement::MovementId;
@@ -14,9 +16,9 @@ use hongbao::journal::{Identity, Journal, Recovering};
 use hongbao::units::{
     Durability, EnvelopeId, EnvelopeState, Fen, MoneySource, Seed, Split, Time, UserId,
 };
-use hongbao::wire::SendOrder;
+use hongbao::wire::{Resolution, RiskRule, SendOrder};
 
-use crate::naive::{Naive, Purses};
+use crate::naive::{Naive, Plain, Purses};
 
 const US: Identity = Identity { cell: 7, shard: 0, shards: 1 };
 const SEGMENT_BYTES: usize = 1 << 20;
@@ -34,6 +36,9 @@ const LIMITS: EnvelopeLimits = EnvelopeLimits {
     pay_within_s: 300,
     senders: SenderLimits::NONE,
 };
+
+/// So few holds that their list is full now and then.
+const RISK: RiskSettings = RiskSettings { holds_max: 400, ..RiskSettings::OFF };
 
 /// A small deterministic source (splitmix64).
 pub(crate) struct Dice(pub(crate) u64);
@@ -102,7 +107,7 @@ fn open(place: &std::path::Path) -> Box<dyn Ledger> {
 impl World {
     pub(crate) fn new(seed: u64, place: PathBuf) -> Self {
         let disk = Disk::new(US, SEGMENT_BYTES);
-        let mut engine = Engine::new(US.cell, CAPACITY, LIMITS);
+        let mut engine = Engine::new(US.cell, CAPACITY, LIMITS).with_risk(RISK);
         let journal = recover(&disk, &mut engine, START).0;
         Self {
             engine,
@@ -134,7 +139,8 @@ impl World {
         match self.dice.below(100_000) {
             0..11_000 => self.issue(),
             11_000..13_000 => self.issue_again(),
-            13_000..69_000 => self.claim(),
+            13_000..66_000 => self.claim(),
+            66_000..69_000 => self.resolve(),
             69_000..74_000 => self.fund(),
             74_000..84_000 => self.cover(),
             84_000..87_000 => self.void(),
@@ -148,7 +154,8 @@ impl World {
         }
         let totals = self.engine.totals();
         assert_eq!(totals, self.naive.totals);
-        assert_eq!(totals.funded, totals.claimed + totals.refunded + totals.left);
+        let inside = totals.held + totals.left;
+        assert_eq!(totals.funded, totals.claimed + totals.refunded + inside);
     }
 
     fn at(&self) -> u32 {
@@ -269,9 +276,39 @@ impl World {
             assert!(plain.allows(amount), "{amount} of {plain:?}");
         }
         self.told("claim", &decision.outcome);
-        if let Some(record) = decision.record {
-            self.enter(record);
+        match decision.record {
+            Some(Record::Claimed(claimed)) if self.dice.one_in(4) => self.hold(&claimed),
+            Some(record) => self.enter(record),
+            None => {}
         }
+    }
+
+    /// The share is held in the place of being given.
+    fn hold(&mut self, claimed: &Claimed) {
+        let hold_s = 1 + self.dice.below_32(2000);
+        let decision = self.engine.hold(claimed, RiskRule::WatchList, hold_s);
+        self.told("hold", &decision.outcome);
+        match decision.record {
+            Some(record) => self.enter(record),
+            None => assert_eq!(decision.outcome, Outcome::Full),
+        }
+    }
+
+    /// Somebody decides about a share: most of them are held.
+    fn resolve(&mut self) {
+        let Some(envelope) = self.touched() else { return };
+        let plain = &self.naive.envelopes[&envelope];
+        let held: Vec<UserId> = plain.held.keys().copied().collect();
+        let user = match u64::try_from(held.len()).unwrap() {
+            count if count > 0 && !self.dice.one_in(6) => {
+                held[usize::try_from(self.dice.below(count)).unwrap()]
+            }
+            _ => UserId(self.dice.below(USERS)),
+        };
+        let how = if self.dice.one_in(2) { Resolution::Release } else { Resolution::Reject };
+        let expected = self.naive.envelopes[&envelope].resolve(user, how, self.at());
+        let decision = self.engine.resolve(envelope, user, how, self.now);
+        self.decided("resolve", decision, expected);
     }
 
     /// Compares a decision with what must come of it, and does it.
@@ -348,8 +385,17 @@ impl World {
             assert!(due && self.at() >= self.naive.envelopes[&record.envelope()].until);
             self.enter(record);
         }
+        while let Some(record) = self.engine.due_hold(self.now) {
+            let Record::Resolved(resolved) = record else { panic!("{record:?}") };
+            let plain = &self.naive.envelopes[&resolved.envelope];
+            assert!(self.at() >= plain.held[&resolved.user]);
+            self.enter(record);
+        }
+        let overdue = |plain: &Plain| plain.held.values().any(|&until| until <= self.at());
+        assert!(!self.naive.envelopes.values().any(overdue), "every hold ends in time");
         for _ in 0..8 {
             let Some(record) = self.engine.recyclable(self.now) else { break };
+            assert!(self.naive.envelopes[&record.envelope()].held.is_empty());
             assert!(!self.naive.envelopes[&record.envelope()].is_live());
             self.enter(record);
         }
@@ -401,6 +447,7 @@ impl World {
         for entry in group.iter().rev().take(3) {
             let user = match entry.record {
                 Record::Claimed(claimed) => claimed.user,
+                Record::Resolved(resolved) => resolved.user,
                 Record::Issued(issued) => issued.sender,
                 _ => continue,
             };
@@ -474,7 +521,7 @@ impl World {
             let tearing = if self.dice.one_in(2) { Tearing::Pages } else { Tearing::Sectors };
             self.disk.crash(self.dice.word(), tearing);
         }
-        self.engine = Engine::new(US.cell, CAPACITY, LIMITS);
+        self.engine = Engine::new(US.cell, CAPACITY, LIMITS).with_risk(RISK);
         let (journal, records, end) = recover(&self.disk, &mut self.engine, self.now);
         self.journal = Some(journal);
         let survived = usize::try_from(records - self.durable).unwrap();
@@ -506,15 +553,20 @@ impl World {
                 panic!("{envelope} is gone");
             };
             assert_eq!((summary.state, summary.total), (plain.state, plain.order.total));
-            assert_eq!(summary.refunded, plain.refunded);
+            let rejected = plain.fen_of(plain.rejected.iter());
+            let held = plain.fen_of(plain.held.keys());
+            assert_eq!(summary.refunded, plain.refunded + rejected);
             let left = if plain.state == EnvelopeState::Open { plain.rest() } else { 0 };
             assert_eq!(summary.left, left);
             let rows = self.engine.rows(*envelope, 0);
-            let rows = rows.map(|row| (row.user, Fen::from(row.amount)));
-            assert_eq!(rows.collect::<std::collections::BTreeMap<_, _>>(), plain.shares);
+            let rows: Vec<_> = rows.map(|row| (row.user, Fen::from(row.amount))).collect();
+            let given = rows.iter().filter(|row| row.1 > 0).copied();
+            assert_eq!(given.collect::<std::collections::BTreeMap<_, _>>(), plain.given());
+            assert_eq!(rows.len(), plain.shares.len(), "a withheld share has its place");
             if plain.is_paid() {
-                let claimed: Fen = plain.shares.values().sum();
-                assert_eq!(summary.total, claimed + summary.refunded + summary.left);
+                let claimed: Fen = plain.given().values().sum();
+                let inside = held + summary.left;
+                assert_eq!(summary.total, claimed + summary.refunded + inside);
             }
         }
         assert_eq!(
@@ -538,8 +590,8 @@ impl World {
         assert!(balance.is_even());
         assert_eq!((balance.before, balance.funded), (0, totals.funded));
         assert_eq!((balance.claimed, balance.refunded), (totals.claimed, totals.refunded));
-        assert_eq!(balance.left, totals.left);
-        assert_eq!(u128::try_from(self.purses.escrow).unwrap(), totals.left);
+        assert_eq!((balance.left, balance.held), (totals.left, totals.held));
+        assert_eq!(u128::try_from(self.purses.escrow).unwrap(), totals.left + totals.held);
         let reserved =
             |envelope: &EnvelopeId| self.naive.envelopes[envelope].state == EnvelopeState::Reserved;
         assert!(self.purses.holds.keys().all(reserved));

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
 pub mod acknowledged;
+pub mod certificates;
 pub mod disk;
 pub mod principals;
 

@@ -12,8 +12,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hongbao::tls::Connector;
 use hongbao::units::{EnvelopeId, UserId};
 use hongbao::wire::{HEADER_BYTES, Request, encode_challenge, encode_request};
+use rig::certificates::HOST;
 use rig::principals::{identity, raw_of};
 use rig::until;
 use target::{Target, WITHIN, attacker, push};
@@ -217,6 +219,92 @@ fn a_flood_of_garbage_from_strangers_is_not_noticed_by_others() {
     let mut target = Target::start(&[]);
     target.unharmed_by("garbage of strangers", 2, flood);
     assert!(target.counted("broken_streams") > 0);
+}
+
+/// The bytes with which a client begins TLS.
+fn greeting(tls: &Connector) -> Vec<u8> {
+    let mut hello = Vec::new();
+    tls.session(HOST).unwrap().encrypt(&[], &mut hello).unwrap();
+    hello
+}
+
+#[test]
+fn a_flood_of_tls_greetings_is_not_noticed_by_others() {
+    let (mut target, door, tls) = Target::secured(&[]);
+    let hello = greeting(&tls);
+    let greet = |_, _: &AtomicBool, done: &AtomicU64| {
+        if let Some(mut stream) = attacker(door) {
+            push(&mut stream, &hello);
+            let _ = stream.read(&mut [0; 4096]); // the dear part is done
+        }
+        done.fetch_add(1, Ordering::Relaxed);
+    };
+    target.unharmed_by("TLS greetings", 2, greet);
+}
+
+#[test]
+fn a_flood_of_whole_tls_handshakes_is_not_noticed_by_others() {
+    let (mut target, door, tls) = Target::secured(&[]);
+    let shake = |_, _: &AtomicBool, done: &AtomicU64| {
+        if let Some(stream) = attacker(door) {
+            drop(tls.connect(HOST, stream)); // turned away, it may be
+        }
+        done.fetch_add(1, Ordering::Relaxed);
+    };
+    target.unharmed_by("whole TLS handshakes", 2, shake);
+}
+
+#[test]
+fn a_flood_of_garbage_at_the_tls_port_is_not_noticed_by_others() {
+    let garbage = vec![0xa7; 64 << 10];
+    let (mut target, door, _) = Target::secured(&[]);
+    let flood = |_, _: &AtomicBool, done: &AtomicU64| {
+        if let Some(mut stream) = attacker(door) {
+            push(&mut stream, &garbage);
+        }
+        done.fetch_add(1, Ordering::Relaxed);
+    };
+    target.unharmed_by("garbage at the TLS port", 2, flood);
+    assert!(target.counted("refused_handshakes") > 0);
+}
+
+#[test]
+fn slowloris_at_the_tls_port_is_ended_and_not_noticed_by_others() {
+    let (mut target, door, tls) = Target::secured(&["--handshake-ms", "500"]);
+    let hello = greeting(&tls);
+    let drips = |_, stop: &AtomicBool, done: &AtomicU64| {
+        let mut held: Vec<_> = (0..20).filter_map(|_| attacker(door)).collect();
+        done.fetch_add(1, Ordering::Relaxed);
+        for byte in &hello {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            held.retain_mut(|stream| push(stream, &[*byte]));
+            std::thread::sleep(Duration::from_millis(5)); // slowness is the attack
+        }
+    };
+    target.unharmed_by("TLS slowloris", 2, drips);
+    drip(attacker(door).unwrap(), &hello);
+    target.counts("late_handshakes", 1);
+}
+
+#[test]
+fn half_a_tls_handshake_on_every_slot_is_bounded_in_number_and_memory() {
+    let (mut target, door, tls) = Target::secured(&[]);
+    let hello = greeting(&tls);
+    let hold = |_, stop: &AtomicBool, done: &AtomicU64| {
+        let mut held = Vec::new();
+        while !stop.load(Ordering::Relaxed) && held.len() < 100 {
+            let stream = attacker(door);
+            held.extend(stream.map(|mut stream| push(&mut stream, &hello).then_some(stream)));
+        }
+        done.fetch_add(1, Ordering::Relaxed);
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1)); // holding is the attack
+        }
+    };
+    target.unharmed_by("half TLS handshakes that are held", 2, hold);
+    assert!(target.counted("turned_away") > 0);
 }
 
 #[test]

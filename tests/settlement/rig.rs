@@ -203,6 +203,7 @@ pub fn take_until(stream: &mut Subscription, end: u64) -> (Vec<Moved>, Vec<(usiz
                 taken.extend(moved);
                 stream.take().unwrap();
             }
+            Push::News(told) => panic!("{told:?} to one who asks for movements"),
             Push::Border { cursor, .. } => {
                 stream.acknowledge(cursor).unwrap();
                 borders.push((taken.len(), cursor));

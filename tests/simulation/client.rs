@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use hongbao::net::simulated::World;
-use hongbao::units::Time;
-use hongbao::wire::{Request, decode_reply, encode_request};
+use hongbao::units::{Time, UserId};
+use hongbao::wire::{Request, decode_reply, encode_with};
 
 use crate::book::Book;
 use crate::server::door;
@@ -15,12 +15,39 @@ use crate::server::door;
 /// Requests that may be without an answer at a time.
 const OUTSTANDING_MAX: usize = 48;
 
-/// A request, and when it was asked.
+/// What is asked: a request, and the terms or the evidence beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) request: Request,
+    pub(crate) beside: Vec<u8>,
+}
+
+impl From<Request> for Question {
+    fn from(request: Request) -> Self {
+        Self { request, beside: Vec::new() }
+    }
+}
+
+/// A question, and when it was asked.
 pub(crate) struct Asked {
     pub(crate) request: Request,
+    pub(crate) beside: Vec<u8>,
     pub(crate) at: u64,
-    /// What the clock on the wall showed then.
-    pub(crate) wall: Time,
+    /// The earliest that it can have been for the server.
+    pub(crate) earliest: Time,
+}
+
+impl Asked {
+    /// Who claims, or looks whether there is something to claim.
+    pub(crate) fn user(&self) -> Option<UserId> {
+        match self.request {
+            Request::Claim { user, .. }
+            | Request::ClaimWith { user, .. }
+            | Request::ShakeWith { user, .. }
+            | Request::Grab { user, .. } => Some(user),
+            _ => None,
+        }
+    }
 }
 
 /// One connection to some shard.
@@ -56,11 +83,15 @@ impl Client {
     }
 
     /// Puts a request on its way, at any door.
-    pub(crate) fn ask(&mut self, request: Request, book: &Book) {
+    pub(crate) fn ask(&mut self, question: impl Into<Question>, book: &mut Book) {
+        let question = question.into();
+        book.asking(&question);
         let tag = self.next_tag;
         self.next_tag += 1;
-        encode_request(&mut self.unsent, tag, 0, &request);
-        self.outstanding.insert(tag, Asked { request, at: book.now, wall: book.wall });
+        let Question { request, beside } = question;
+        encode_with(&mut self.unsent, tag, 0, &request, &beside);
+        let (at, earliest) = (book.now, book.earliest);
+        self.outstanding.insert(tag, Asked { request, beside, at, earliest });
     }
 
     /// Moves bytes both ways and notes every answer.

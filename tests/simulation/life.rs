@@ -1,119 +1,73 @@
-//! One seed's run: what happens, in which order, and what breaks.
+//! One seed's run: what happens, in which order, until every sum is held.
 
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeMap;
 
-use hongbao::journal::RecoveryError;
-use hongbao::journal::simulated::{Disk, Tearing};
+use hongbao::journal::simulated::Disk;
+use hongbao::limits::DETAIL_ROWS_MAX;
 use hongbao::net::simulated::World;
-use hongbao::units::{EnvelopeId, MoneySource, Split, Time, UserId};
-use hongbao::wire::{Payment, Request, SendOrder};
+use hongbao::units::{EnvelopeId, Fen, Time, Uptime, UserId};
+use hongbao::wire::{PlanPart, Request};
 use tempfile::TempDir;
 
 use crate::book::Book;
 use crate::client::Client;
-use crate::server::{CELL, KEY_ID, Server, disks, keys, recover};
+use crate::clock::Bounds;
+use crate::envelope::Envelope;
+use crate::following::Following;
+use crate::held::Holds;
+use crate::server::{HOLD_ABOVE_FEN, Room, Server, disks, identity, recover};
+use crate::tally::Tally;
 
 const STEPS: u64 = 16_000;
-const CLIENTS: usize = 5;
-const USERS: u64 = 60;
-const SENDERS: u64 = 10;
+pub(crate) const CLIENTS: usize = 5;
 
 /// Steps until everything outstanding must have been answered.
 const PATIENCE: u64 = 20_000;
 
-const SECTOR_BYTES: usize = 512;
-
-/// What happened in some lives.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    lives: u64,
-    answers: u64,
-    shares: u64,
-    envelopes: u64,
-    power_cuts: u64,
-    kills: u64,
-    failed_syncs: u64,
-    full_disks: u64,
-    checkpoints: u64,
-    clock_jumps: u64,
-    vanished: u64,
-    /// Damage to committed bytes, and how much of it was refused; the rest lay
-    /// where nobody needs it and changed nothing.
-    damaged: u64,
-    refused: u64,
-    /// A hash over all states at the end.
-    digest: u64,
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.lives += other.lives;
-        self.answers += other.answers;
-        self.shares += other.shares;
-        self.envelopes += other.envelopes;
-        self.power_cuts += other.power_cuts;
-        self.kills += other.kills;
-        self.failed_syncs += other.failed_syncs;
-        self.full_disks += other.full_disks;
-        self.checkpoints += other.checkpoints;
-        self.clock_jumps += other.clock_jumps;
-        self.vanished += other.vanished;
-        self.damaged += other.damaged;
-        self.refused += other.refused;
-        self.digest = self.digest.wrapping_add(other.digest);
-    }
-
-    /// Whether every kind of fault came, and enough of the rest.
-    pub(crate) fn has_seen_everything(&self) -> bool {
-        let restarts = self.power_cuts + self.kills + self.failed_syncs;
-        let rare = [self.full_disks, self.checkpoints, self.clock_jumps, self.vanished];
-        let each = [self.power_cuts, self.kills, self.failed_syncs, self.refused];
-        self.answers >= 1_000_000
-            && restarts >= 2000
-            && rare.into_iter().chain(each).all(|count| count >= 50)
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lives, answers, shares, envelopes, power_cuts, kills, .. } = self;
-        let Self { failed_syncs, full_disks, checkpoints, clock_jumps, vanished, .. } = self;
-        let Self { damaged, refused, digest, .. } = self;
-        write!(
-            f,
-            "{lives} lives, {answers} answers, {shares} shares of {envelopes} envelopes; \
-             {power_cuts} power cuts, {kills} kills, {failed_syncs} failed syncs, {full_disks} \
-             full disks, {clock_jumps} clock jumps, {vanished} clients vanished, {checkpoints} \
-             checkpoints; damaged {damaged} times, {refused} refused; digest {digest:016x}"
-        )
-    }
-}
+/// Turns in which time has decided whatever is due.
+const RESTING_TURNS: u64 = 100;
 
 /// A world, a server in it, and its clients.
 pub(crate) struct Life {
-    world: World,
-    disks: Vec<Disk>,
+    pub(crate) world: World,
+    pub(crate) disks: Vec<Disk>,
+    pub(crate) room: Room,
+    /// Whether other numbers of shards come.
+    pub(crate) is_roomy: bool,
     place: TempDir,
-    server: Option<Server>,
-    clients: Vec<Client>,
-    book: Book,
-    orders: u64,
-    tally: Tally,
+    pub(crate) server: Option<Server>,
+    pub(crate) following: Following,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) book: Book,
+    /// What time it can be for the server.
+    pub(crate) bounds: Bounds,
+    looked_at: Uptime,
+    pub(crate) orders: u64,
+    /// The plan of each campaign that was ordered.
+    pub(crate) plans: BTreeMap<(UserId, u64), Vec<PlanPart>>,
+    pub(crate) tally: Tally,
 }
 
 impl Life {
     pub(crate) fn new(seed: u64) -> Self {
-        let world = World::new(seed, Time(1_700_000_000_000));
-        let shards = u16::try_from(1 + seed % 3).unwrap();
+        let shards = usize::try_from(1 + seed % 3).unwrap();
+        let is_roomy = seed.is_multiple_of(2);
+        let room = Room::of(seed, is_roomy);
+        let hold_above = room.holds_shares().then_some(HOLD_ABOVE_FEN.into());
         Self {
+            world: World::new(seed, Time(1_700_000_000_000)),
             disks: disks(shards),
-            world,
+            room,
+            is_roomy,
             place: tempfile::tempdir().unwrap(),
             server: None,
+            following: Following::new(shards),
             clients: (0..CLIENTS).map(|_| Client::new()).collect(),
-            book: Book::default(),
+            book: Book::new(hold_above),
+            bounds: Bounds::default(),
+            looked_at: Uptime(0),
             orders: 0,
+            plans: BTreeMap::new(),
             tally: Tally { lives: 1, ..Tally::default() },
         }
     }
@@ -125,46 +79,59 @@ impl Life {
             self.step();
             self.maybe_break();
         }
-        self.disks.iter().for_each(Disk::mend);
+        self.mend_all();
         self.settle();
         self.stop();
         self.disks.iter().for_each(Disk::restart);
         self.tally.digest = self.digest();
-        self.tally.answers = self.book.answers;
-        self.tally.shares = self.book.shares;
-        self.tally.envelopes = u64::try_from(self.book.envelopes().len()).unwrap();
+        self.tally.overlapped += self.overlapped();
+        self.count();
         self.tally
     }
 
-    fn below(&self, end: usize) -> usize {
+    /// What came of it, in numbers.
+    fn count(&mut self) {
+        self.tally.answers = self.book.answers;
+        self.tally.shares = self.book.shares;
+        self.tally.credited = self.following.ledger.accounts().records();
+        let known = self.book.envelopes();
+        self.tally.envelopes = u64::try_from(known.len()).unwrap();
+        let sum =
+            |of: fn(&Holds) -> usize| known.iter().map(|known| of(&known.holds)).sum::<usize>();
+        self.tally.withheld = u64::try_from(sum(Holds::told)).unwrap();
+        self.tally.decided = u64::try_from(sum(Holds::decided)).unwrap();
+        self.tally.guesses = known.iter().map(|known| known.rules.guesses()).sum();
+        let wins = known.iter().map(|known| known.campaign.wins().count()).sum::<usize>();
+        self.tally.wins = u64::try_from(wins).unwrap();
+    }
+
+    pub(crate) fn below(&self, end: usize) -> usize {
         usize::try_from(self.world.below(u64::try_from(end).unwrap())).unwrap()
     }
 
-    fn start(&mut self) {
+    /// Commits that went on beside the work of these shards.
+    pub(crate) fn overlapped(&self) -> u64 {
+        self.disks.iter().map(Disk::overlapped).sum()
+    }
+
+    pub(crate) fn start(&mut self) {
         while self.server.is_none() {
-            match Server::start(&self.world, &self.disks, self.place.path()) {
-                Ok(server) => self.server = Some(server),
+            let started = Server::start(&self.world, &self.disks, self.room, self.place.path());
+            match started {
+                Ok(server) => {
+                    self.bounds.started(self.world.uptime(), self.world.wall());
+                    self.following.attend(&server);
+                    self.server = Some(server);
+                    self.tally.restarts += 1;
+                }
                 Err(refused) => self.mend(&refused.to_string()),
             }
         }
+        self.disks.iter().for_each(Disk::mend_reads);
     }
 
-    /// What an operator does about a start that was refused.
-    fn mend(&mut self, refused: &str) {
-        if refused.contains("no space") {
-            self.make_room();
-        } else {
-            assert!(refused.contains("simulated disk error"), "no start: {refused}");
-            self.tally.failed_syncs += 1;
-        }
-        self.disks.iter().for_each(Disk::restart);
-    }
-
-    fn make_room(&self) {
-        self.disks.iter().for_each(|disk| disk.segments_max(None));
-    }
-
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
+        self.following.die();
         if let Some(server) = self.server.take() {
             self.tally.checkpoints += server.checkpoints();
         }
@@ -172,28 +139,44 @@ impl Life {
 
     fn step(&mut self) {
         self.book.now += 1;
-        self.book.wall = self.world.wall();
-        self.book.latest = self.book.latest.max(self.book.wall);
+        self.look_at_the_clock();
         match self.world.below(100) {
-            0..50 => self.turn_a_shard(),
-            50..82 => self.move_a_client(true),
-            82..94 => {
+            0..49 => self.turn_a_shard(),
+            49..80 => self.move_a_client(true),
+            80..92 => {
                 let shard = self.below(self.disks.len());
-                self.server.as_mut().unwrap().write_checkpoint(shard);
+                for _ in 0..=self.world.below(8) {
+                    self.server.as_mut().unwrap().write_checkpoint(shard);
+                }
             }
+            92..94 => self.follow(),
             _ => self.world.pass(self.world.below(4000)),
         }
     }
 
+    /// Once a second somebody looks at the wall for the server.
+    pub(crate) fn look_at_the_clock(&mut self) {
+        let uptime = self.world.uptime();
+        if uptime.0 >= self.looked_at.0 + 1000 {
+            self.looked_at = uptime;
+            self.server.as_ref().unwrap().look_at_the_wall(&self.world);
+        }
+        self.book.earliest = self.bounds.earliest(uptime);
+        self.book.latest = self.bounds.latest(uptime);
+    }
+
     fn turn_a_shard(&mut self) {
-        let shard = self.below(self.disks.len());
+        self.turn(self.below(self.disks.len()));
+    }
+
+    pub(crate) fn turn(&mut self, shard: usize) {
         let turned = self.server.as_mut().unwrap().step(shard);
         if let Err(fatal) = turned {
-            // A failed sync ends the process, whatever the others do.
-            assert!(fatal.to_string().contains("simulated disk error"), "{fatal}");
-            self.tally.failed_syncs += 1;
+            // What fails ends the process, whatever the others do.
+            let why = fatal.to_string();
+            assert!(why.contains("simulated disk error"), "{why}");
             self.stop();
-            self.disks.iter().for_each(Disk::restart);
+            self.mend(&why);
             self.start();
         }
     }
@@ -202,185 +185,81 @@ impl Life {
         let mut client = std::mem::replace(&mut self.clients[0], Client::new());
         if asks {
             for _ in 0..=self.world.below(6) {
-                if let Some(request) = self.some_request().filter(|_| client.has_room()) {
-                    self.book.asking(&request);
-                    client.ask(request, &self.book);
+                if let Some(question) = self.some_question().filter(|_| client.has_room()) {
+                    client.ask(question, &mut self.book);
                 }
             }
         }
-        let (place, shards) = (self.place.path(), self.disks.len());
-        client.exchange(&self.world, place, shards, &mut self.book);
+        self.exchange(&mut client);
         self.clients[0] = client;
         self.clients.rotate_left(1);
     }
 
-    fn some_request(&mut self) -> Option<Request> {
-        let kind = self.world.below(100);
-        if kind < 8 || self.book.envelopes().is_empty() {
-            return Some(Request::Send(self.new_order()));
+    pub(crate) fn exchange(&mut self, client: &mut Client) {
+        let (place, shards) = (self.place.path(), self.disks.len());
+        client.exchange(&self.world, place, shards, &mut self.book);
+    }
+
+    /// The follower applies what is committed; perhaps the ledger fails under
+    /// it, and another follower begins where the ledger is.
+    fn follow(&mut self) {
+        self.server.as_ref().unwrap().check_room();
+        if let Err(obstacle) = self.following.step(&self.disks) {
+            let why = obstacle.to_string();
+            assert!(why.contains("simulated ledger error"), "the follower stops: {why}");
+            self.tally.ledger_crashes += 1;
+            self.following.attend(self.server.as_ref().unwrap());
         }
-        if kind < 13 {
-            return self.old_order().map(Request::Send);
-        }
-        let known = self.book.envelopes();
-        // Mostly the young ones, or everything is sold out.
-        let back = if self.world.one_in(8) { known.len() } else { known.len().min(12) };
-        let found = &known[known.len() - 1 - self.below(back)];
-        let (envelope, order) = (found.id, found.order);
-        let user = UserId(1 + self.world.below(USERS));
-        let sender = if self.world.one_in(5) { user } else { order.sender };
-        Some(match kind {
-            13..72 => Request::Claim { envelope, user },
-            72..80 => Request::Grab { envelope, user },
-            80..84 => Request::Show { envelope },
-            84..89 => Request::Detail { envelope, from: 0, rows_max: u32::MAX },
-            89..91 => Request::Cancel { envelope, sender },
-            91..96 => self.fund(envelope, &order),
-            96..98 => Request::Void { envelope, sender },
-            _ => Request::Reveal { envelope },
-        })
-    }
-
-    fn fund(&self, envelope: EnvelopeId, order: &SendOrder) -> Request {
-        let payment = if self.world.one_in(6) { 77 } else { order.order | 1 << 40 };
-        let amount = if self.world.one_in(8) { order.total + 1 } else { order.total };
-        let seal = keys().seal(KEY_ID, CELL, &Payment { envelope, payment, amount }).unwrap();
-        Request::Fund { envelope, payment, amount, key_id: KEY_ID, seal }
-    }
-
-    fn new_order(&mut self) -> SendOrder {
-        self.orders += 1;
-        let world = &self.world;
-        let shares = if world.one_in(12) { 1 + world.below(200) } else { 1 + world.below(8) };
-        let total = shares * (1 + world.below(900));
-        let split = Split::from_code(u8::try_from(world.below(3)).unwrap()).unwrap();
-        let capped = total.div_ceil(shares) + world.below(500);
-        let share_max = if world.one_in(4) { u32::try_from(capped).unwrap() } else { 0 };
-        let lifetime = if world.one_in(3) { 1 + world.below(5) } else { 1 + world.below(80_000) };
-        let pays_later = world.one_in(4);
-        SendOrder {
-            nonce: self.world.wall().seconds(),
-            source: if pays_later { MoneySource::Payment } else { MoneySource::Vouched },
-            sender: UserId(1 + world.below(SENDERS)),
-            order: self.orders,
-            payment: 0,
-            total,
-            shares: u32::try_from(shares).unwrap(),
-            lifetime_s: u32::try_from(lifetime).unwrap(),
-            share_max,
-            split,
-        }
-    }
-
-    /// The same order again, or another one under its number.
-    fn old_order(&self) -> Option<SendOrder> {
-        let order = self.book.some_order(self.world.below(u64::MAX))?;
-        let total = if self.world.one_in(5) { order.total + 1 } else { order.total };
-        let fits = order.share_max == 0 || total <= u64::from(order.shares * order.share_max);
-        Some(SendOrder { total: if fits { total } else { order.total }, ..order })
-    }
-
-    fn maybe_break(&mut self) {
-        match self.world.below(3000) {
-            0..3 => self.cut_the_power(),
-            3..5 => self.kill(),
-            5..8 => {
-                let syncs = 1 + self.world.below(30);
-                self.disks[self.below(self.disks.len())].fail_sync(syncs);
-            }
-            8..10 => {
-                let disk = &self.disks[self.below(self.disks.len())];
-                disk.segments_max(Some(disk.contents().len()));
-                self.tally.full_disks += 1;
-            }
-            10..14 => self.make_room(),
-            14 => {
-                let shard = self.below(self.disks.len());
-                self.server.as_mut().unwrap().fail_checkpoint(shard);
-            }
-            15 => self.jump_the_clock(),
-            16..20 => self.world.pass(self.world.below(3_000_000)),
-            20..24 => {
-                let client = self.below(CLIENTS);
-                self.clients[client].vanish();
-                self.tally.vanished += 1;
-            }
-            24..28 => self.damage(),
-            _ => {}
-        }
-    }
-
-    fn cut_the_power(&mut self) {
-        self.stop();
-        let tearing = if self.world.one_in(2) { Tearing::Pages } else { Tearing::Sectors };
-        self.disks.iter().for_each(|disk| disk.crash(self.world.below(u64::MAX), tearing));
-        self.tally.power_cuts += 1;
-        self.start();
-    }
-
-    fn kill(&mut self) {
-        self.stop();
-        self.disks.iter().for_each(Disk::restart);
-        self.tally.kills += 1;
-        self.start();
-    }
-
-    fn jump_the_clock(&mut self) {
-        let ms = self.world.below(2 * 86_400_000);
-        let wall = self.world.wall().0;
-        let jumped = if self.world.one_in(2) { wall + ms / 8 } else { wall - ms };
-        self.world.set_wall(Time(jumped));
-        self.book.jumped_at = self.book.now;
-        self.tally.clock_jumps += 1;
-    }
-
-    /// Bytes that are known to be committed change on a copy of a disk: its
-    /// start refuses, or nobody needs them and the state is the same.
-    fn damage(&mut self) {
-        self.kill();
-        self.stop();
-        let shard = self.below(self.disks.len());
-        let shards = u16::try_from(self.disks.len()).unwrap();
-        let number = u16::try_from(shard).unwrap();
-        let copy = self.disks[shard].fork();
-        let sequences: Vec<_> = copy.contents().into_keys().collect();
-        // The last one with records is open, and its end may be torn.
-        if let [committed @ .., _, _] = &sequences[..]
-            && let Some(&sequence) = committed.get(self.below(committed.len().max(1)))
-        {
-            let (way, first, second) =
-                (self.world.below(4), self.world.below(u64::MAX), self.world.below(u64::MAX));
-            copy.alter(sequence, |bytes| spoil(bytes, way, first, second));
-            self.tally.damaged += 1;
-            let open = |disk: &Disk| -> Result<u64, RecoveryError> {
-                recover(disk, number, shards, self.world.wall()).map(|(engine, ..)| engine.digest())
-            };
-            let found = catch_unwind(AssertUnwindSafe(|| open(&copy))).expect("it never panics");
-            match found {
-                Err(_) => self.tally.refused += 1,
-                Ok(digest) => {
-                    assert_eq!(digest, open(&self.disks[shard].fork()).unwrap(), "silent damage");
-                }
-            }
-        }
-        self.start();
     }
 
     /// Every question is answered, and every sum is right.
     fn settle(&mut self) {
         self.until_quiet();
+        self.rest();
         self.book.begin_settling();
-        let ids: Vec<EnvelopeId> = self.book.envelopes().iter().map(|one| one.id).collect();
-        for ids in ids.chunks(10) {
-            for &envelope in ids {
-                let rows = Request::Detail { envelope, from: 0, rows_max: u32::MAX };
-                for request in [rows, Request::Show { envelope }] {
-                    self.clients[0].ask(request, &self.book);
-                }
+        let ids: Vec<_> = self.book.envelopes().iter().map(questions_about).collect();
+        for questions in ids.chunks(10) {
+            for request in questions.iter().flatten() {
+                self.clients[0].ask(*request, &mut self.book);
             }
             self.until_quiet();
         }
         self.book.settle();
+        self.following.catch_up(&self.disks);
+        self.settle_ledger();
+    }
+
+    /// What was told is credited, each share once; no money appears or goes.
+    fn settle_ledger(&self) {
+        let accounts = self.following.ledger.accounts();
+        accounts.check();
+        for known in self.book.envelopes() {
+            let booked = accounts.of(known.id);
+            let mut credited = BTreeMap::<(UserId, Fen), usize>::new();
+            for credit in &booked.credits {
+                *credited.entry(*credit).or_default() += 1;
+            }
+            for told in known.shares().chain(known.campaign.wins()) {
+                let left = credited.get_mut(&told).filter(|left| **left > 0);
+                *left.unwrap_or_else(|| panic!("{told:?} of {} is not credited", known.id)) -= 1;
+            }
+            if let Some(summary) = &known.summary {
+                let claimed = usize::try_from(summary.claimed).unwrap();
+                assert_eq!(booked.seats.len(), claimed, "{}", known.id);
+            }
+            let known_refund = known.refunded().filter(|refunded| *refunded > 0);
+            let is_it = known_refund.is_none() || booked.refunded == known_refund;
+            assert!(is_it, "{}: {known_refund:?}, {:?}", known.id, booked.refunded);
+            known.settle_withheld(booked);
+        }
+    }
+
+    /// What time decides is decided, so that nothing moves while it is looked at.
+    fn rest(&mut self) {
+        for _ in 0..RESTING_TURNS {
+            self.book.now += 1;
+            self.turn_a_shard();
+        }
     }
 
     fn until_quiet(&mut self) {
@@ -389,6 +268,7 @@ impl Life {
                 return;
             }
             self.book.now += 1;
+            self.look_at_the_clock();
             self.turn_a_shard();
             self.move_a_client(false);
         }
@@ -396,36 +276,29 @@ impl Life {
     }
 
     /// The meaning of all disks together; a second look finds the same.
-    fn digest(&self) -> u64 {
-        let shards = u16::try_from(self.disks.len()).unwrap();
-        let of = |(shard, disk): (u16, &Disk)| {
+    pub(crate) fn digest(&self) -> u64 {
+        let shards = self.disks.len();
+        let of = |(shard, disk): (usize, &Disk)| {
             let look = || {
                 let copy = disk.fork();
-                recover(&copy, shard, shards, self.world.wall()).unwrap().0.digest()
+                copy.mend();
+                let found = recover(&copy, identity(shard, shards), self.room, self.world.wall());
+                found.unwrap().0.digest()
             };
             let digest = look();
             assert_eq!(digest, look(), "a replay decides nothing");
             digest
         };
-        (0..shards).zip(&self.disks).map(of).fold(0, u64::wrapping_add)
+        self.disks.iter().enumerate().map(of).fold(0, u64::wrapping_add)
     }
 }
 
-/// A bit flips; a sector is lost, or holds what another one should.
-fn spoil(bytes: &mut [u8], way: u64, first: u64, second: u64) {
-    let place =
-        |number: u64, end: usize| usize::try_from(number % u64::try_from(end).unwrap()).unwrap();
-    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
-    let sector = |number: u64| {
-        let from = place(number, used) / SECTOR_BYTES * SECTOR_BYTES;
-        from..from + SECTOR_BYTES
-    };
-    match way {
-        0 | 1 => bytes[place(first, used)] ^= 1 << (second % 8),
-        2 => bytes[sector(first)].fill(0),
-        _ => {
-            let other = bytes[sector(second)].to_vec();
-            bytes[sector(first)].copy_from_slice(&other);
-        }
-    }
+/// Everything that there is to see of an envelope.
+fn questions_about(known: &Envelope) -> Vec<Request> {
+    let envelope: EnvelopeId = known.id;
+    let page = usize::try_from(DETAIL_ROWS_MAX).unwrap();
+    let pages = (0..known.order.shares).step_by(page);
+    let rows = pages.map(|from| Request::Detail { envelope, from, rows_max: u32::MAX });
+    let status = known.is_campaign().then_some(Request::CampaignStatus { campaign: envelope });
+    rows.chain([Request::Show { envelope }]).chain(status).collect()
 }

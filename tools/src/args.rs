@@ -18,6 +18,7 @@ use crate::journal::JournalCommand;
 use crate::ledger::{BalanceArgs, HistoryArgs, LedgerCommand, TransferArgs};
 use crate::load::LoadArgs;
 use crate::money;
+use crate::risk::RiskCommand;
 use crate::settle::SettleCommand;
 use crate::stats::StatsArgs;
 use crate::target::TargetArgs;
@@ -75,6 +76,9 @@ pub(crate) enum Command {
     /// Give out a sponsor's prizes over time: create, start, status, shake, stop, ...
     #[command(subcommand)]
     Campaign(CampaignCommand),
+    /// Grade users, keep the lists, decide about held shares, explain
+    #[command(subcommand)]
+    Risk(RiskCommand),
     /// Put load on a server and measure it
     Load(LoadArgs),
     /// Serve, crash, recover and audit: the whole thing in one command

@@ -154,8 +154,13 @@ fn report_words(report: &Report, online: bool, took: Duration) -> String {
     } else {
         String::new()
     };
+    let held = if balance.held > 0 {
+        format!("{} held + ", yuan_sum(balance.held))
+    } else {
+        String::new()
+    };
     lines.push(format!(
-        "envelopes: {before}{} funded = {} claimed + {} refunded + {} left, in each and in all",
+        "envelopes: {before}{} funded = {} claimed + {held}{} refunded + {} left, in each and in all",
         yuan_sum(balance.funded),
         yuan_sum(balance.claimed),
         yuan_sum(balance.refunded),
@@ -208,8 +213,11 @@ fn date(day: u32) -> String {
 
 fn day_words(day: u32, turnover: &Turnover) -> String {
     let one = |sum: &Sum, what: &str| format!("{} {what} ({})", sum.count, yuan_sum(sum.fen));
-    let Turnover { funded, claimed, refunded, returned } = turnover;
+    let Turnover { funded, claimed, held, refunded, returned } = turnover;
     let mut all = vec![one(funded, "funded"), one(claimed, "claimed"), one(refunded, "refunded")];
+    if held.count > 0 {
+        all.push(one(held, "held"));
+    }
     if returned.count > 0 {
         all.push(one(returned, "late payments returned"));
     }
@@ -235,7 +243,7 @@ fn report_json(report: &Report, online: bool) -> Value {
         "shards": report.shards.iter().map(shard).collect::<Vec<_>>(),
         "before_fen": sum_json(balance.before), "funded_fen": sum_json(balance.funded),
         "claimed_fen": sum_json(balance.claimed), "refunded_fen": sum_json(balance.refunded),
-        "left_fen": sum_json(balance.left),
+        "left_fen": sum_json(balance.left), "held_fen": sum_json(balance.held),
         "ledger": report.ledger.as_ref().map(ledger),
         "days": report.days.iter().map(|(day, t)| day_json(*day, t)).collect::<Vec<_>>(),
     })
@@ -245,7 +253,7 @@ fn day_json(day: u32, turnover: &Turnover) -> Value {
     let one = |sum: &Sum| json!({ "count": sum.count, "fen": sum_json(sum.fen) });
     json!({
         "day": date(day), "funded": one(&turnover.funded), "claimed": one(&turnover.claimed),
-        "refunded": one(&turnover.refunded), "returned": one(&turnover.returned),
+        "held": one(&turnover.held), "refunded": one(&turnover.refunded), "returned": one(&turnover.returned),
     })
 }
 

@@ -287,6 +287,35 @@ pub(crate) fn record_words(record: &Record) -> String {
         }
         Record::Planned(p) => format!("planned  campaign {}: {:?}", p.envelope, p.part),
         Record::Commanded(c) => format!("told     campaign {}: {:?}", c.envelope, c.command),
+        Record::Held(h) => format!(
+            "held     envelope {} user {}: {} by rule {}",
+            h.claimed.envelope,
+            h.claimed.user,
+            yuan(h.claimed.amount.into()),
+            h.rule.name()
+        ),
+        Record::Resolved(r) => {
+            let what = format!("{:?}", r.resolution).to_lowercase();
+            let (amount, by) = (yuan(r.amount.into()), format!("{:?}", r.by).to_lowercase());
+            format!("resolved envelope {} user {}: {amount} {what} by {by}", r.envelope, r.user)
+        }
+        Record::Marked(m) => {
+            let standing = &m.standing;
+            let (grade, lists) = (standing.grade, standing.lists());
+            format!("marked   user {}: grade {grade}, lists {lists}", m.user)
+        }
+        Record::Denied(d) => format!(
+            "denied   envelope {} user {}: {} by rule {}",
+            d.envelope,
+            d.user,
+            yuan(d.amount.into()),
+            d.rule.name()
+        ),
+        Record::Tagged(t) => {
+            let said = [("device", t.tags.device), ("address", t.tags.address)];
+            let said = said.into_iter().filter_map(|(name, tag)| Some(format!(" {name} {}", tag?)));
+            format!("tagged   envelope {} user {}:{}", t.envelope, t.user, said.collect::<String>())
+        }
     }
 }
 
@@ -314,7 +343,7 @@ pub(crate) fn record_fields(record: &Record) -> Value {
         }),
         Record::Closed(c) => json!({
             "type": "closed", "envelope": id(c.envelope), "sender": id(c.sender), "refunded_fen": c.refunded,
-            "cause": format!("{:?}", c.cause).to_lowercase(), "at": c.at,
+            "held_fen": c.held, "cause": format!("{:?}", c.cause).to_lowercase(), "at": c.at,
         }),
         Record::Recycled(r) => json!({
             "type": "recycled", "envelope": id(r.envelope), "shares_claimed": r.shares_claimed,
@@ -349,6 +378,28 @@ pub(crate) fn record_fields(record: &Record) -> Value {
         }
         Record::Commanded(c) => json!({
             "type": "commanded", "envelope": id(c.envelope), "command": c.command.code(), "at": c.at,
+        }),
+        Record::Held(h) => json!({
+            "type": "held", "envelope": id(h.claimed.envelope), "user": id(h.claimed.user),
+            "amount_fen": h.claimed.amount, "rank": h.claimed.rank, "at": h.claimed.at,
+            "rule": h.rule.name(), "until": h.until,
+        }),
+        Record::Resolved(r) => json!({
+            "type": "resolved", "envelope": id(r.envelope), "user": id(r.user),
+            "sender": id(r.sender), "amount_fen": r.amount, "at": r.at,
+            "resolution": r.resolution.code(), "by": r.by.code(),
+        }),
+        Record::Marked(m) => json!({
+            "type": "marked", "user": id(m.user), "partition": m.partition,
+            "grade": m.standing.grade, "lists": m.standing.lists(), "at": m.standing.at,
+        }),
+        Record::Denied(d) => json!({
+            "type": "denied", "envelope": id(d.envelope), "user": id(d.user),
+            "amount_fen": d.amount, "rule": d.rule.name(), "at": d.at,
+        }),
+        Record::Tagged(t) => json!({
+            "type": "tagged", "envelope": id(t.envelope), "user": id(t.user),
+            "device": t.tags.device.map(id), "address": t.tags.address.map(id), "at": t.at,
         }),
     }
 }

@@ -23,6 +23,8 @@ mod number;
 mod output;
 mod paying;
 mod progress;
+mod risk;
+mod risk_news;
 mod settle;
 mod stats;
 mod stats_table;
@@ -60,6 +62,7 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Detail(one) => calls::detail(&target, &one, output),
         Command::Verify(args) => verify::run(&target, &args, output),
         Command::Cancel(by) => calls::cancel(&target, &by, output),
+        Command::Risk(command) => risk::run(&target, &command, output),
         Command::Campaign(command) => campaign::run(&target, &command, output),
         Command::Load(plan) => load::run(&target, &plan, output),
         Command::Demo(plan) => demo::run(&plan, output),

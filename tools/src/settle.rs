@@ -78,7 +78,7 @@ fn which(text: &str) -> Result<Which, String> {
     }
 }
 
-fn resolve(address: &str) -> Result<SocketAddr> {
+pub(crate) fn resolve(address: &str) -> Result<SocketAddr> {
     let found = address.to_socket_addrs().with_context(|| format!("{address}: no host:port"))?;
     found.into_iter().next().with_context(|| format!("{address} has no address"))
 }

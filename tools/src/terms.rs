@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use hongbao::payment_keys;
 use hongbao::units::{EnvelopeId, Place, Point, UnixSeconds, UserId};
-use hongbao::wire::{Evidence, Password, Terms, Ticket, TicketKeys};
+use hongbao::wire::{Evidence, Password, Tags, Terms, Ticket, TicketKeys};
 use serde_json::{Value, json};
 
 use crate::args::{PairArgs, envelope, user};
@@ -62,6 +62,9 @@ pub(crate) struct TermsArgs {
     /// Another
     #[arg(long, value_name = "TEXT")]
     photo: Option<String>,
+    /// Only users of this grade or a better one may claim: 1 to 255, see `hb risk`
+    #[arg(long, value_name = "GRADE", default_value_t = 0, hide_default_value = true)]
+    grade_min: u8,
 }
 
 impl TermsArgs {
@@ -88,6 +91,7 @@ impl TermsArgs {
             cover: self.cover,
             coupon: &coupon,
             photo: &photo,
+            grade_min: self.grade_min,
         };
         let bytes = terms.to_bytes();
         if Terms::read(&bytes) == Some(terms) && self.password.as_deref() != Some("") {
@@ -117,13 +121,33 @@ pub(crate) struct ClaimArgs {
     /// The ticket, as `hb ticket` printed it
     #[arg(long, value_name = "HEX", value_parser = ticket_bytes)]
     ticket: Option<Ticket>,
+    #[command(flatten)]
+    tags: TagArgs,
+}
+
+/// From where somebody asks, as a gateway tells it.
+#[derive(Args)]
+pub(crate) struct TagArgs {
+    /// The tag of the device: any number that the gateway knows it by
+    #[arg(long, value_name = "NUMBER")]
+    device: Option<u64>,
+    /// The tag of the address
+    #[arg(long, value_name = "NUMBER")]
+    address: Option<u64>,
+}
+
+impl TagArgs {
+    pub(crate) fn tags(&self) -> Tags {
+        Tags { device: self.device, address: self.address }
+    }
 }
 
 impl ClaimArgs {
     /// What the claimer shows.
     pub(crate) fn evidence(&self) -> Evidence<'_> {
         let password = self.password.as_ref().map(String::as_bytes);
-        Evidence { ticket: self.ticket, position: self.position, password }
+        let tags = self.tags.tags();
+        Evidence { ticket: self.ticket, position: self.position, password, tags }
     }
 }
 
@@ -211,6 +235,7 @@ fn terms_json(pair: &PairArgs, terms: &Terms<'_>) -> Value {
         "with_ticket": terms.wants_ticket, "place": place,
         "password": terms.password.is_some(), "greeting": text(terms.greeting),
         "cover": terms.cover, "coupon": text(terms.coupon), "photo": text(terms.photo),
+        "grade_min": terms.grade_min,
     })
 }
 
@@ -230,6 +255,7 @@ fn terms_words(pair: &PairArgs, terms: &Terms<'_>) -> String {
         ("password", terms.password.map(|_| "wanted".into())),
         ("coupon", text(terms.coupon)),
         ("photo", text(terms.photo)),
+        ("grade", (terms.grade_min > 0).then(|| format!("{} or better", terms.grade_min))),
     ];
     let said = lines.into_iter().filter_map(|(what, told)| Some((what, told?)));
     let mut words = format!("envelope {}", pair.envelope);

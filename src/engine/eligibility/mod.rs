@@ -4,7 +4,8 @@
 //! looked at before, as for any envelope. Then, and the first that is broken is
 //! told: the window, the sender, the named users, the seed user, the ticket, the
 //! place, and last the password, so that nobody who could not claim anyway tries
-//! words on it, or uses up guesses. A refusal takes nothing from the stock.
+//! words on it, or uses up guesses. A refusal takes nothing from the stock. The
+//! grade comes behind all of them, with the rules of risk, and is told like those.
 //!
 //! Pure like the rest of the engine: keys and limits are arguments.
 
@@ -187,7 +188,7 @@ impl Engine {
             return Some(Terms::default());
         }
         let is_sender = self.slots.cold(slot.reference())?.sender == user;
-        let has_share = self.slots.rank_of(&slot, user).is_some();
+        let has_share = self.slots.rank_of(&slot, user).is_some() && !self.is_withheld(&slot, user);
         let mut terms = self.slots.terms(&slot);
         terms.password = terms.password.map(|_| Password::Wanted);
         if !is_sender {

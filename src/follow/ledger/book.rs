@@ -10,10 +10,11 @@ use std::collections::HashSet;
 use super::lists::Envelope;
 use super::movement_line::Line;
 use super::{Cursor, Entry, LedgerError, Verdict};
-use crate::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Returned, Voided};
+use crate::engine::{Cause, Claimed, Closed, Issued, Paid, Record, Resolved, Returned, Voided};
 use crate::follow::movement::{Account, Movement, MovementId};
 use crate::table::{TOUCHED, Table, touch};
 use crate::units::{EnvelopeId, EnvelopeState, Fen, MoneySource, UserId};
+use crate::wire::Resolution;
 
 /// What must be loaded before entries can be posted.
 pub(super) struct Needs {
@@ -34,7 +35,11 @@ impl Needs {
                 | Record::TermsPart(_)
                 | Record::Guessed(_)
                 | Record::Planned(_)
-                | Record::Commanded(_) => continue,
+                | Record::Commanded(_)
+                | Record::Held(_)
+                | Record::Marked(_)
+                | Record::Tagged(_)
+                | Record::Denied(_) => continue,
                 Record::Issued(i) if i.source == MoneySource::Balance => payers.push(i.sender),
                 _ => {}
             }
@@ -121,8 +126,6 @@ pub(super) struct Book {
     pub(super) holds: Table<EnvelopeId, Hold>,
     /// Holds to store anew (some) or to remove (none).
     pub(super) hold_changes: Table<EnvelopeId, Option<Hold>>,
-    /// Whoever adds up the lines needs the changes of payers only.
-    pub(super) only_payers: bool,
     /// The accounts' changes.
     pub(super) changes: Table<UserId, Change>,
     /// The other accounts, as they are now.
@@ -137,6 +140,9 @@ pub(super) struct Book {
     pub(super) batches: Vec<Numbered>,
     /// What to say about orders from a balance.
     pub(super) verdicts: Vec<Verdict>,
+    /// Set by an adapter that adds up the lines itself: it needs the changes of
+    /// payers only.
+    pub(super) only_payers: bool,
 }
 
 /// Whether `entries` lie, in order, between what was applied and `cursor`.
@@ -231,11 +237,16 @@ impl Book {
             Record::Paid(paid) => self.paid(paid, record, number),
             Record::Voided(voided) => self.voided(voided, record, number),
             Record::Returned(returned) => self.returned(returned, record, number),
+            Record::Resolved(resolved) => self.resolved(resolved, record, number),
             Record::Recycled(_)
             | Record::TermsPart(_)
             | Record::Guessed(_)
             | Record::Planned(_)
-            | Record::Commanded(_) => Ok(()),
+            | Record::Commanded(_)
+            | Record::Held(_)
+            | Record::Marked(_)
+            | Record::Tagged(_)
+            | Record::Denied(_) => Ok(()),
         }
     }
 
@@ -348,14 +359,27 @@ impl Book {
                 claim.envelope
             ));
         }
-        envelope.claimed += amount;
-        envelope.claims += 1;
-        if envelope.claims == envelope.shares {
-            if amount != left {
-                return Err(format!("the last share of {} leaves money behind", claim.envelope));
-            }
-            envelope.state = EnvelopeState::Exhausted;
-            envelope.closed = claim.at;
+        if envelope.claims + 1 == envelope.shares && amount != left {
+            return Err(format!("the last share of {} leaves money behind", claim.envelope));
+        }
+        envelope.credit(amount, claim.at);
+        self.transfer(record, number)
+    }
+
+    /// A share that was held is credited or goes back. While it was held its money
+    /// stayed in the envelope, so nothing had to be booked for that.
+    fn resolved(&mut self, held: &Resolved, record: &Record, number: u64) -> Result<(), String> {
+        let envelope = self.known(held.envelope)?;
+        let (amount, left) = (Fen::from(held.amount), envelope.left());
+        if amount > left || envelope.claims >= envelope.shares {
+            return Err(format!("{amount} fen were held, but {} has {left}", held.envelope));
+        }
+        if envelope.sender != held.sender {
+            return Err(format!("envelope {} is not of {}", held.envelope, held.sender));
+        }
+        match held.resolution {
+            Resolution::Release => envelope.credit(amount, held.at),
+            Resolution::Reject => envelope.give_back(amount, held.at),
         }
         self.transfer(record, number)
     }
@@ -363,13 +387,14 @@ impl Book {
     fn closed(&mut self, closed: &Closed, record: &Record, number: u64) -> Result<(), String> {
         let envelope = self.open(closed.envelope)?;
         let left = envelope.left();
-        if closed.refunded != left || closed.sender != envelope.sender {
+        let leaves = closed.refunded.checked_add(closed.held);
+        if leaves != Some(left) || closed.sender != envelope.sender {
             return Err(format!(
                 "{} fen go to {}, but {left} of envelope {} are {}'s",
                 closed.refunded, closed.sender, closed.envelope, envelope.sender
             ));
         }
-        envelope.refunded = left;
+        envelope.refunded += closed.refunded;
         envelope.closed = closed.at;
         envelope.state = match closed.cause {
             Cause::Expired => EnvelopeState::Expired,

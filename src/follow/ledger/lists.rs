@@ -90,6 +90,26 @@ impl Envelope {
         if held { self.total - self.claimed - self.refunded } else { 0 }
     }
 
+    /// A share is credited.
+    pub(super) fn credit(&mut self, amount: Fen, at: UnixSeconds) {
+        self.claimed += amount;
+        self.claims += 1;
+        self.note_end(at);
+    }
+
+    /// A share that was held goes back.
+    pub(super) fn give_back(&mut self, amount: Fen, at: UnixSeconds) {
+        self.refunded += amount;
+        self.note_end(at);
+    }
+
+    /// It is exhausted when nothing is left of it: while a share is held, something is.
+    fn note_end(&mut self, at: UnixSeconds) {
+        if self.state == EnvelopeState::Open && self.left() == 0 {
+            (self.state, self.closed) = (EnvelopeState::Exhausted, at);
+        }
+    }
+
     /// A row of it with its id in front, as the tables of both adapters begin.
     pub(super) fn columns(&self, id: EnvelopeId) -> [i64; ENVELOPE_COLUMNS] {
         [

@@ -7,7 +7,8 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::ending::Ending;
-use super::name::{NAME_BYTES_MAX, SubscriberName};
+use super::name::{Content, NAME_BYTES_MAX, SubscriberName};
+use super::news::{Told, put_told, read_told};
 use crate::follow::ledger::Cursor;
 use crate::follow::movement::{Account, Movement, MovementId, Why};
 use crate::units::{EnvelopeId, UserId};
@@ -44,6 +45,7 @@ mod op {
     pub(super) const MOVEMENTS: u8 = 35;
     pub(super) const BORDER: u8 = 36;
     pub(super) const END: u8 = 37;
+    pub(super) const NEWS: u8 = 38;
     /// Set in what answers a request of this operation.
     pub(super) const REPLY: u8 = 0x80;
 }
@@ -117,6 +119,8 @@ pub enum Frame {
     Forgotten,
     /// From the server: movements, in order.
     Movements(Vec<Moved>),
+    /// From the server, to a risk service: what it is to hear, in order.
+    News(Vec<Told>),
     /// From the server: everything before `cursor` was sent.
     Border {
         /// Where a stream can go on.
@@ -327,10 +331,14 @@ pub(super) fn put_row(rows: &mut Vec<u8>, moved: &Moved) {
     rows.extend_from_slice(Row::from(moved).as_bytes());
 }
 
-/// Puts a `movements` frame of these encoded rows at the end of `out`.
-pub(super) fn put_rows(out: &mut Vec<u8>, rows: &[u8]) {
+/// Puts a frame of these encoded rows at the end of `out`.
+pub(super) fn put_rows(out: &mut Vec<u8>, content: Content, rows: &[u8]) {
     let count = u32::try_from(rows.len() / MOVEMENT_BYTES).unwrap_or(u32::MAX);
-    put(out, op::MOVEMENTS, 0, count, rows);
+    let op = match content {
+        Content::Movements => op::MOVEMENTS,
+        Content::News => op::NEWS,
+    };
+    put(out, op, 0, count, rows);
 }
 
 fn put(out: &mut Vec<u8>, op: u8, code: u8, detail: u32, body: &[u8]) {
@@ -384,7 +392,14 @@ pub fn encode(frame: &Frame, out: &mut Vec<u8>) {
             for moved in moved {
                 put_row(&mut rows, moved);
             }
-            put_rows(out, &rows);
+            put_rows(out, Content::Movements, &rows);
+        }
+        Frame::News(told) => {
+            let mut rows = Vec::with_capacity(told.len() * MOVEMENT_BYTES);
+            for told in told {
+                put_told(&mut rows, told);
+            }
+            put_rows(out, Content::News, &rows);
         }
         Frame::Border { cursor, committed } => {
             let body = CursorBody { cursor: (*cursor).into(), number: (*committed).into() };
@@ -435,7 +450,8 @@ fn meaning(header: &Header, body: &[u8]) -> Result<Frame, Ending> {
         let position = U64::read_from_bytes(body).map_err(|_| Ending::Malformed)?;
         return Ok(Frame::End(Ending::of_parts(code, detail, position.get())));
     }
-    if code != 0 || (detail != 0 && header.op != op::MOVEMENTS) {
+    let has_rows = matches!(header.op, op::MOVEMENTS | op::NEWS);
+    if code != 0 || (detail != 0 && !has_rows) {
         return Err(Ending::Malformed);
     }
     match header.op {
@@ -446,6 +462,7 @@ fn meaning(header: &Header, body: &[u8]) -> Result<Frame, Ending> {
         }
         op::FORGET => name_of(read(body)?).map(Frame::Forget),
         op::MOVEMENTS => movements(detail, body),
+        op::NEWS => read_told(detail, body).map(Frame::News).ok_or(Ending::Malformed),
         op::BORDER => {
             let body: CursorBody = read(body)?;
             Ok(Frame::Border { cursor: cursor(body.cursor)?, committed: body.number.get() })

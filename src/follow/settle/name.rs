@@ -6,11 +6,29 @@ use std::str::FromStr;
 /// Bytes of the longest name.
 pub const NAME_BYTES_MAX: usize = 32;
 
+/// Names of risk services begin so, and no others.
+const RISK: &str = "risk-";
+
+/// What a subscriber is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Every movement of money.
+    Movements,
+    /// What a risk service is to hear.
+    News,
+}
+
 /// 1 to 32 of `a`–`z`, `0`–`9` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriberName(String);
 
 impl SubscriberName {
+    /// What a subscriber of this name is sent. The name alone says it, so no cursor of
+    /// the one content is ever moved by a receiver of the other.
+    pub fn content(&self) -> Content {
+        if self.0.starts_with(RISK) { Content::News } else { Content::Movements }
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -48,5 +66,8 @@ mod tests {
         for name in ["", "../bank", "Bank", "a b", "a.b", "a/b", &"x".repeat(33), "红"] {
             assert!(name.parse::<SubscriberName>().is_err(), "{name}");
         }
+        let content = |name: &str| name.parse::<SubscriberName>().unwrap().content();
+        assert_eq!(content("risk-desk"), Content::News);
+        assert!(["risk", "a-risk-", "bank"].map(content) == [Content::Movements; 3]);
     }
 }

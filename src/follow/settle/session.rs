@@ -18,12 +18,15 @@ use super::frames::{
     Accepted, Ask, BORDER_BYTES, Frame, MOVEMENT_BYTES, Moved, REQUEST_BYTES_MAX, ROWS_MAX,
     WINDOW_BYTES_MAX, decode, encode, put_row, put_rows,
 };
-use super::greeting::greet;
+use super::greeting::{greet, may};
+use super::name::Content;
+use super::news::{Told, put_told};
 use super::subscribers::Subscribers;
-use crate::access::Keyring;
+use crate::access::{Keyring, Roles};
 use crate::follow::lane::{Followee, chain_end};
 use crate::follow::ledger::Cursor;
 use crate::follow::movement::{Movement, MovementId};
+use crate::follow::news::News;
 use crate::journal::Tail;
 use crate::units::Durability;
 use crate::wire::HEADER_BYTES;
@@ -64,7 +67,8 @@ struct Stream<'a> {
     tail: Tail,
     ask: &'a Ask,
     window: u64,
-    /// Encoded movements, read and not sent.
+    content: Content,
+    /// Encoded movements or news, read and not sent.
     rows: Vec<u8>,
     rows_sent: usize,
     /// Owed after the rows.
@@ -105,17 +109,23 @@ fn serve(
 ) {
     let _ = socket.set_nodelay(true); // a wish
     let Ok(mut wire) = Wire::new(socket) else { return };
-    let greeted = keyring.map_or(Ok(()), |keyring| greet(&mut wire, keyring, stop));
-    let over = greeted.and_then(|()| session(&mut wire, subscribers, stop));
+    let greeted = keyring.map(|keyring| greet(&mut wire, keyring, stop)).transpose();
+    let over = greeted.and_then(|roles| session(&mut wire, roles, subscribers, stop));
     if let Err(Over::Told(ending)) = over {
         wire.end(ending);
     }
 }
 
-fn session(wire: &mut Wire, subscribers: &Subscribers, stop: &AtomicBool) -> Result<(), Over> {
+fn session(
+    wire: &mut Wire,
+    roles: Option<Roles>,
+    subscribers: &Subscribers,
+    stop: &AtomicBool,
+) -> Result<(), Over> {
     let ask = match wire.first(stop)? {
         Frame::Subscribe(ask) => ask,
         Frame::Forget(name) => {
+            may(roles, name.content())?;
             subscribers.forget(&name)?;
             encode(&Frame::Forgotten, &mut wire.out);
             wire.drain();
@@ -123,6 +133,7 @@ fn session(wire: &mut Wire, subscribers: &Subscribers, stop: &AtomicBool) -> Res
         }
         _ => return Err(Ending::Malformed.into()),
     };
+    may(roles, ask.name.content())?;
     let start = subscribers.join(&ask)?;
     let over = match subscribers.followees().get(usize::from(ask.shard)) {
         Some(of) => Stream::new(of, &ask, start).run(wire, subscribers, stop),
@@ -250,6 +261,7 @@ impl<'a> Stream<'a> {
             tail: Tail::new(of.files.clone(), of.identity, chain_end(&start)),
             ask,
             window: ask.window.min(WINDOW_BYTES_MAX).into(),
+            content: ask.name.content(),
             rows: Vec::new(),
             rows_sent: 0,
             border: None,
@@ -314,7 +326,7 @@ impl<'a> Stream<'a> {
     fn speak(&mut self, out: &mut Vec<u8>) -> Result<bool, Ending> {
         while out.len() < OUT_BYTES {
             if self.rows_sent < self.rows.len() {
-                if !self.put_movements(out) {
+                if !self.put_rows(out) {
                     return Ok(false);
                 }
             } else if let Some(border) = self.border {
@@ -337,13 +349,22 @@ impl<'a> Stream<'a> {
         self.rows.clear();
         self.rows_sent = 0;
         let (of, rows, committed) = (self.of, &mut self.rows, self.of.followed.committed());
+        let content = self.content;
         let before = self.tail.end();
         let read = self.tail.read(committed, READ_RECORDS, &mut |batch, index, record| {
-            if let Some(movement) = Movement::of(&record) {
-                let (cell, shard) = (of.identity.cell, of.identity.shard);
-                let arrangement = of.arrangement;
-                let id = MovementId { cell, arrangement, shard, batch: batch.0, index };
-                put_row(rows, &Moved { id, movement });
+            let (cell, shard, arrangement) = (of.identity.cell, of.identity.shard, of.arrangement);
+            let id = MovementId { cell, arrangement, shard, batch: batch.0, index };
+            match content {
+                Content::Movements => {
+                    if let Some(movement) = Movement::of(&record) {
+                        put_row(rows, &Moved { id, movement });
+                    }
+                }
+                Content::News => {
+                    if let Some(news) = News::of(&record) {
+                        put_told(rows, &Told { id, news });
+                    }
+                }
             }
         });
         let read = read.and_then(|_| match of.durability {
@@ -372,15 +393,15 @@ impl<'a> Stream<'a> {
         self.last_sent = Instant::now();
     }
 
-    /// One frame of movements; `false` if the window has no room for one.
-    fn put_movements(&mut self, out: &mut Vec<u8>) -> bool {
+    /// One frame of movements or news; `false` if the window has no room for one.
+    fn put_rows(&mut self, out: &mut Vec<u8>) -> bool {
         let rest = self.rows.get(self.rows_sent..).unwrap_or_default();
         let fit = (self.room().saturating_sub(HEADER_BYTES) / MOVEMENT_BYTES).min(ROWS_MAX);
         let bytes = rest.len().min(fit * MOVEMENT_BYTES);
         if bytes == 0 {
             return false;
         }
-        put_rows(out, rest.get(..bytes).unwrap_or_default());
+        put_rows(out, self.content, rest.get(..bytes).unwrap_or_default());
         self.rows_sent += bytes;
         self.count(HEADER_BYTES + bytes);
         true

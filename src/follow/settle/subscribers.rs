@@ -12,10 +12,12 @@ use parking_lot::Mutex;
 
 use super::ending::Ending;
 use super::frames::{Ask, Start};
-use super::name::SubscriberName;
+use super::name::{Content, SubscriberName};
+use crate::engine::Record;
 use crate::follow::lane::{Followee, chain_end};
 use crate::follow::ledger::Cursor;
 use crate::follow::movement::Movement;
+use crate::follow::news::News;
 use crate::follow::rearrange::beginning;
 use crate::journal::{DirectoryError, DirectoryHold, KeptCursors, Position, Tail, TailError};
 
@@ -25,7 +27,7 @@ const NAMES_MAX: usize = 64;
 /// Followers' files of subscribers begin with this.
 const PREFIX: &str = "settle-";
 
-/// Records read at once where only their movements are looked for.
+/// Records read at once where it is only looked for what would be sent.
 const LOOK_RECORDS: usize = 10_000;
 
 /// Why a start is refused for the sake of a subscriber.
@@ -59,7 +61,7 @@ pub enum SettleError {
     /// It does not have everything, and the journal is to be given up.
     #[error(
         "subscriber {name} has booked shard {shard} of {shards} up to position {position} and there \
-         are movements after that: before the data is arranged for another number of shards it \
+         is more after that: before the data is arranged for another number of shards it \
          must have all of it; start once more with shards = {shards} and let it catch up, or `hb \
          settle forget {name} --data DIR`"
     )]
@@ -194,14 +196,14 @@ impl Subscribers {
     }
 
     /// An arrangement is given up whose journals, `old`, have ended: whether
-    /// every subscriber has all movements of it.
+    /// every subscriber has all of it that it is sent.
     pub fn check_consumed(data: &Path, old: &[Followee]) -> Result<(), SettleError> {
         let shards = u16::try_from(old.len()).unwrap_or(u16::MAX);
         for (name, cursors) in files(data)? {
             let subscriber = place(&name, &cursors, old, data)?;
             for (followee, cursor) in old.iter().zip(&subscriber.cursors) {
                 let Some(cursor) = cursor else { continue }; // never subscribed
-                if has_movements(followee, cursor)? {
+                if has_more(followee, cursor, name.content())? {
                     let (shard, position) = (cursor.shard, cursor.position);
                     return Err(SettleError::Behind { name, shard, shards, position });
                 }
@@ -422,13 +424,17 @@ fn place(
     Ok(Subscriber::new(placed))
 }
 
-fn has_movements(followee: &Followee, cursor: &Cursor) -> Result<bool, SettleError> {
+fn has_more(followee: &Followee, cursor: &Cursor, content: Content) -> Result<bool, SettleError> {
+    let is_sent = |record: &Record| match content {
+        Content::Movements => Movement::of(record).is_some(),
+        Content::News => News::of(record).is_some(),
+    };
     let end = followee.followed.committed();
     let mut tail = Tail::new(followee.files.clone(), followee.identity, chain_end(cursor));
     let mut found = false;
     while tail.end().position < end && !found {
         let before = tail.end();
-        tail.read(end, LOOK_RECORDS, &mut |_, _, record| found |= Movement::of(&record).is_some())?;
+        tail.read(end, LOOK_RECORDS, &mut |_, _, record| found |= is_sent(&record))?;
         if tail.end() == before {
             break; // the rest is no whole batch: it was never committed
         }

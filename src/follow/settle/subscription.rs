@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::ending::Ending;
 use super::frames::{Accepted, Ask, Frame, Moved, decode, encode};
 use super::name::SubscriberName;
+use super::news::Told;
 use crate::access::{HandshakeError, Identity, shake_hands};
 use crate::follow::ledger::Cursor;
 
@@ -45,6 +46,8 @@ pub enum SubscriptionError {
 pub enum Push {
     /// Movements, in order.
     Movements(Vec<Moved>),
+    /// What a risk service is to hear, in order.
+    News(Vec<Told>),
     /// Everything before `cursor` was sent.
     Border {
         /// Where a stream can go on.
@@ -110,6 +113,7 @@ impl Subscription {
         let (frame, bytes) = self.receive()?;
         let push = match frame {
             Frame::Movements(moved) => Push::Movements(moved),
+            Frame::News(told) => Push::News(told),
             Frame::Border { cursor, committed } => Push::Border { cursor, committed },
             Frame::End(ending) => return Err(ending.into()),
             _ => return Err(SubscriptionError::Foreign),

@@ -1,9 +1,11 @@
 //! Any record and its bytes, both ways.
 
 use super::*;
-use crate::engine::{Commanded, Guessed, Planned, TermsPart};
+use crate::engine::{
+    Commanded, Denied, Guessed, Held, Marked, Planned, Resolved, Tagged, TermsPart,
+};
 use crate::limits::TERMS_PART_BYTES;
-use crate::wire::{Command, PlanPart, Slot};
+use crate::wire::{Command, PlanPart, Resolution, ResolvedBy, RiskRule, Slot, Standing, Tags};
 use proptest::prelude::*;
 
 fn records() -> impl Strategy<Value = Record> {
@@ -31,16 +33,50 @@ fn records() -> impl Strategy<Value = Record> {
                 [usize::try_from(b[3] % 4).unwrap()],
         })
     });
-    let closed = any::<([u64; 3], bool, u32)>().prop_map(|([e, s, refunded], expired, at)| {
-        let cause = if expired { Cause::Expired } else { Cause::Cancelled };
-        let (envelope, sender) = (EnvelopeId(e), UserId(s));
-        Record::Closed(Closed { envelope, sender, refunded, cause, at })
-    });
+    let closed =
+        any::<([u64; 4], bool, u32)>().prop_map(|([e, s, refunded, held], expired, at)| {
+            let held = held >> 16;
+            let cause = if expired { Cause::Expired } else { Cause::Cancelled };
+            let (envelope, sender) = (EnvelopeId(e), UserId(s));
+            Record::Closed(Closed { envelope, sender, refunded, held, cause, at })
+        });
     let recycled = any::<([u64; 3], [u32; 2])>().prop_map(|([e, claimed, total], b)| {
         let (envelope, [shares_claimed, at]) = (EnvelopeId(e), b);
         Record::Recycled(Recycled { envelope, shares_claimed, claimed, total, at })
     });
-    prop_oneof![claimed, issued, closed, recycled, payments(), with_terms(), campaigns()]
+    let others = prop_oneof![payments(), with_terms(), campaigns(), risk()];
+    prop_oneof![claimed, issued, closed, recycled, others]
+}
+
+fn risk() -> impl Strategy<Value = Record> {
+    let held =
+        any::<([u64; 2], [u32; 3], u16)>().prop_map(|([e, u], [amount, at, until], rank)| {
+            let (envelope, user) = (EnvelopeId(e), UserId(u));
+            let claimed = Claimed { envelope, user, amount, rank, at };
+            Record::Held(Held { claimed, rule: RiskRule::Amount, until })
+        });
+    let resolved = any::<([u64; 3], [u32; 2], bool)>().prop_map(|([e, u, s], [amount, at], is)| {
+        let (envelope, user, sender) = (EnvelopeId(e), UserId(u), UserId(s));
+        let resolution = if is { Resolution::Release } else { Resolution::Reject };
+        let by = if amount % 2 == 0 { ResolvedBy::Word } else { ResolvedBy::Time };
+        Record::Resolved(Resolved { envelope, user, sender, amount, at, resolution, by })
+    });
+    let marked = any::<(u8, u8, u64, u32)>().prop_map(|(partition, grade, user, at)| {
+        let standing = Standing::of(grade, partition % 4, at).unwrap();
+        Record::Marked(Marked { partition, user: UserId(user), standing })
+    });
+    let some = |tag: u64| Some(tag).filter(|tag| tag % 3 > 0);
+    let tagged = any::<([u64; 4], u32)>().prop_filter_map("no tag", move |([e, u, d, a], at)| {
+        let tags = Tags { device: some(d), address: some(a) };
+        let tagged = Tagged { envelope: EnvelopeId(e), user: UserId(u), tags, at };
+        (tags != Tags::default()).then_some(Record::Tagged(tagged))
+    });
+    let denied = any::<([u64; 2], [u32; 2], u8)>().prop_map(|([e, u], [amount, at], rule)| {
+        let rule = RiskRule::from_code(1 + rule % 15).unwrap();
+        let (envelope, user) = (EnvelopeId(e), UserId(u));
+        Record::Denied(Denied { envelope, user, amount, rule, at })
+    });
+    prop_oneof![held, resolved, marked, tagged, denied]
 }
 
 fn with_terms() -> impl Strategy<Value = Record> {

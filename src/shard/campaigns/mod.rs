@@ -243,15 +243,22 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     /// What a shake is told where it arrives; `None` of any other request, and
     /// of a shake that goes on to its owner.
     #[inline]
-    pub(super) fn drawn(&mut self, asked: &Asked) -> Option<Verdict> {
-        let Ok(Request::Shake { campaign, .. }) = asked.request else { return None };
+    pub(super) fn drawn(&mut self, asked: &Asked, now: Time) -> Option<Verdict> {
+        let Ok(Request::Shake { campaign, user } | Request::ShakeWith { campaign, user, .. }) =
+            asked.request
+        else {
+            return None;
+        };
         let (crowd, seeds) = (&self.campaigns.crowd, &mut self.seeds);
         match crowd.draw(campaign, self.campaigns.shard, || seeds.next_u64()) {
             Drawn::AskOwner => None,
-            Drawn::Told(outcome) => Some(match self.put_off(asked) {
-                Some(retry_after_ms) => Verdict::Overloaded(retry_after_ms),
-                None => Verdict::Decided(outcome, campaign),
-            }),
+            Drawn::Told(outcome) => {
+                if let Some(retry_after_ms) = self.put_off(asked) {
+                    return Some(Verdict::Overloaded(retry_after_ms));
+                }
+                self.tried(user, now);
+                Some(Verdict::Decided(outcome, campaign))
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use hongbao::wire::Prize;
 
 use crate::args::{envelope, user};
 use crate::money;
+use crate::terms::TagArgs;
 
 /// `hb campaign`.
 #[derive(Subcommand)]
@@ -93,6 +94,8 @@ pub(crate) struct ShakeArgs {
     /// The user's number
     #[arg(value_parser = user)]
     pub(super) user: UserId,
+    #[command(flatten)]
+    pub(super) tags: TagArgs,
 }
 
 /// `hb campaign status`.

@@ -7,7 +7,7 @@ mod status;
 use anyhow::{Context, Result, bail};
 use hongbao::client::Shaken;
 use hongbao::units::{Fen, MoneySource, Split, UnixSeconds};
-use hongbao::wire::{Command, PlanPart, PlanTerms, SendOrder, Slot};
+use hongbao::wire::{Command, Evidence, PlanPart, PlanTerms, SendOrder, Slot};
 use serde_json::json;
 
 pub(crate) use args::CampaignCommand;
@@ -130,7 +130,13 @@ fn stop(target: &Target, by: &SponsorArgs, output: Output) -> Result<()> {
 }
 
 fn shake(target: &Target, args: &ShakeArgs, output: Output) -> Result<()> {
-    let shaken = target.connect()?.shake(args.campaign, args.user)?;
+    let shown = Evidence { tags: args.tags.tags(), ..Evidence::default() };
+    let mut client = target.connect()?;
+    let shaken = if shown == Evidence::default() {
+        client.shake(args.campaign, args.user)?
+    } else {
+        client.shake_with(args.campaign, args.user, &shown)?
+    };
     let (word, amount) = match shaken {
         Shaken::Won { amount, .. } => ("won", amount),
         Shaken::Lost { .. } => ("lost", 0),

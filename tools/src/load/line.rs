@@ -3,19 +3,20 @@
 //! A request's tag is the number of its slot, where the time it was meant to
 //! be sent waits for its reply. Nothing is allocated per request.
 
-use std::io;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use hongbao::access::{Identity, shake_hands};
+use hongbao::access::shake_hands;
 use hongbao::client::Address;
 use hongbao::limits::FRAME_BYTES_MAX;
+use hongbao::tls::TlsStream;
 use hongbao::wire::{ReplyHead, encode_request, peek_reply};
-use rustix::io::Errno;
 
 use super::pace::Due;
 use crate::number::index;
+use crate::target::Target;
 
 /// How much one read takes at most.
 const READ_BYTES: usize = 128 * 1024;
@@ -41,9 +42,55 @@ pub(super) struct Arrived {
     pub(super) meant_at: u64,
 }
 
+/// A socket that does not block, as it is or behind TLS.
+enum Wire {
+    Plain(OwnedFd),
+    Tls(Box<TlsStream>),
+}
+
+impl Wire {
+    /// What the kernel takes at once; nothing is not an error.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        patient(match self {
+            Self::Plain(_) if bytes.is_empty() => Ok(0),
+            Self::Plain(socket) => rustix::io::write(socket, bytes).map_err(io::Error::from),
+            Self::Tls(stream) if bytes.is_empty() => stream.flush().map(|()| 0),
+            Self::Tls(stream) => stream.write(bytes),
+        })
+    }
+
+    /// Whether bytes that were taken have not left.
+    fn has_unsent(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.has_unsent())
+    }
+
+    /// What has come; `None` if nothing has.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let read = match self {
+            Self::Plain(socket) => rustix::io::read(socket, buffer).map_err(io::Error::from),
+            Self::Tls(stream) => stream.read(buffer),
+        };
+        match read {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => Ok(Some(count)),
+            Err(error) => patient(Err(error)).map(|_| None),
+        }
+    }
+}
+
+/// That the socket would block, or somebody has interrupted it, is no error.
+fn patient(done: io::Result<usize>) -> io::Result<usize> {
+    match done {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(0)
+        }
+        done => done,
+    }
+}
+
 /// A connection.
 pub(super) struct Line {
-    socket: OwnedFd,
+    wire: Wire,
     outgoing: Vec<u8>,
     written: usize,
     stuck: bool,
@@ -58,13 +105,9 @@ pub(super) struct Line {
 impl Line {
     /// Connects, as somebody if the server asks; at most `depth` requests will be
     /// in flight.
-    pub(super) fn connect(
-        address: &Address,
-        identity: Option<&Identity>,
-        depth: u32,
-    ) -> io::Result<Self> {
+    pub(super) fn connect(address: &Address, target: &Target, depth: u32) -> io::Result<Self> {
         Ok(Self {
-            socket: open(address, identity)?,
+            wire: open(address, target)?,
             outgoing: Vec::with_capacity(WRITE_BYTES + FRAME_BYTES_MAX),
             written: 0,
             stuck: false,
@@ -110,19 +153,12 @@ impl Line {
 
     /// One write.
     pub(super) fn write(&mut self) -> io::Result<()> {
-        let rest = &self.outgoing[self.written..];
-        if !rest.is_empty() {
-            match rustix::io::write(&self.socket, rest) {
-                Ok(count) => self.written += count,
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.stuck = self.written < self.outgoing.len();
-        if !self.stuck {
+        self.written += self.wire.write(&self.outgoing[self.written..])?;
+        if self.written == self.outgoing.len() {
             self.outgoing.clear();
             self.written = 0;
         }
+        self.stuck = !self.outgoing.is_empty() || self.wire.has_unsent();
         Ok(())
     }
 
@@ -131,15 +167,9 @@ impl Line {
         // What is left of a frame moves to the front: less than a frame.
         self.incoming.copy_within(self.parsed..self.filled, 0);
         (self.parsed, self.filled) = (0, self.filled - self.parsed);
-        match rustix::io::read(&self.socket, &mut self.incoming[self.filled..]) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => {
-                self.filled += count;
-                Ok(())
-            }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let count = self.wire.read(&mut self.incoming[self.filled..])?;
+        self.filled += count.unwrap_or(0);
+        Ok(())
     }
 
     /// The next whole reply of what was read; `Err` is one to a tag that
@@ -164,25 +194,41 @@ impl Line {
 
 impl AsFd for Line {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match &self.wire {
+            Wire::Plain(socket) => socket.as_fd(),
+            Wire::Tls(stream) => stream.as_fd(),
+        }
     }
 }
 
-fn open(address: &Address, identity: Option<&Identity>) -> io::Result<OwnedFd> {
+fn open(address: &Address, target: &Target) -> io::Result<Wire> {
     match address {
         Address::Tcp(name) => {
             let mut socket = TcpStream::connect(name)?;
             socket.set_nodelay(true)?;
-            if let Some(identity) = identity {
-                shake_hands(&mut socket, identity).map_err(io::Error::other)?;
+            if let Some(tls) = &target.tls {
+                let host = name.rsplit_once(':').map_or(name.as_str(), |(host, _)| host);
+                let mut stream = tls.connect(host, socket)?;
+                greet(&mut stream, target)?;
+                stream.socket().set_nonblocking(true)?;
+                return Ok(Wire::Tls(Box::new(stream)));
             }
+            greet(&mut socket, target)?;
             socket.set_nonblocking(true)?;
-            Ok(socket.into())
+            Ok(Wire::Plain(socket.into()))
         }
         Address::Unix(path) => {
             let socket = UnixStream::connect(path)?;
             socket.set_nonblocking(true)?;
-            Ok(socket.into())
+            Ok(Wire::Plain(socket.into()))
         }
+    }
+}
+
+/// Says who we are, where we are somebody.
+fn greet(stream: &mut (impl Read + Write), target: &Target) -> io::Result<()> {
+    match &target.identity {
+        Some(identity) => shake_hands(stream, identity).map_err(io::Error::other),
+        None => Ok(()),
     }
 }

@@ -49,7 +49,7 @@ impl Lines {
             let group = place % lines.groups.len();
             let addresses = &lines.routes.groups[group];
             let address = &addresses[place / lines.groups.len() % addresses.len()];
-            let line = Line::connect(address, target.identity.as_deref(), depth)
+            let line = Line::connect(address, target, depth)
                 .with_context(|| format!("opening connection {place} of {conns} to {address}"))?;
             epoll::add(poll, &line, lines.data(place), epoll::EventFlags::IN)?;
             lines.all.push(Some(line));

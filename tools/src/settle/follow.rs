@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use hongbao::access::Identity;
 use hongbao::follow::settle::{
-    Ask, Ending, Moved, Push, Start, SubscriberName, Subscription, SubscriptionError,
+    Ask, Content, Ending, Moved, Push, Start, SubscriberName, Subscription, SubscriptionError,
 };
 use serde_json::json;
 
 use super::books::Books;
 use super::{FollowArgs, Which, resolve};
-use crate::exit::AuditFailed;
+use crate::exit::{AuditFailed, Usage};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::target::Target;
@@ -54,6 +54,11 @@ enum Left {
 
 /// `hb settle follow`.
 pub(super) fn run(target: &Target, args: &FollowArgs, output: Output) -> Result<()> {
+    if args.name.content() != Content::Movements {
+        let words =
+            format!("{}: names that begin with risk- are those of risk services", args.name);
+        return Err(Usage(words).into());
+    }
     let plan = Plan {
         identity: target.identity.clone(),
         address: resolve(&args.from)?,
@@ -152,6 +157,7 @@ impl Plan {
                     None
                 }
                 Push::Border { cursor, .. } => Some(cursor),
+                Push::News(_) => return Ok(Left::Away(SubscriptionError::Foreign)),
             };
             let is_full = group.len() >= GROUP || group.len() * 64 >= half;
             let answered = match border {

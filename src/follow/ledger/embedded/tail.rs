@@ -75,12 +75,7 @@ impl Tail {
             return Ok(()); // `check` tells
         };
         if line.number > kept.last {
-            let envelope = &mut kept.envelope;
-            envelope.claimed += line.amount;
-            envelope.claims += 1;
-            if envelope.claims == envelope.shares {
-                (envelope.state, envelope.closed) = (EnvelopeState::Exhausted, line.at);
-            }
+            kept.envelope.credit(line.amount, line.at);
             (kept.last, kept.changed) = (line.number, true);
         }
         Ok(())
