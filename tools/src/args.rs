@@ -12,6 +12,7 @@ use hongbao::units::{EnvelopeId, Fen, MoneySource, Split, UserId};
 use crate::admin::AdminArgs;
 use crate::audit::AuditArgs;
 use crate::campaign::CampaignCommand;
+use crate::clock::ClockArgs;
 use crate::demo::{DemoArgs, ServeArgs};
 use crate::doctor::DoctorArgs;
 use crate::journal::JournalCommand;
@@ -106,6 +107,8 @@ pub(crate) enum Command {
     /// Receive every movement of money, for a ledger of your own
     #[command(subcommand)]
     Settle(SettleCommand),
+    /// Show the time of a running server against the clock on its wall
+    Clock(ClockArgs),
     /// Ask a running server to end in order: everything acknowledged is durable
     Drain(AdminArgs),
     /// Look whether this machine can carry a server well; nothing is changed

@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod calls;
 mod campaign;
+mod clock;
 mod demo;
 mod doctor;
 mod doctor_checks;
@@ -76,6 +77,7 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::History(args) => ledger::history(&args, output),
         Command::Ledger(command) => ledger::run(&command, output),
         Command::Settle(command) => settle::run(&target, &command, output),
+        Command::Clock(args) => clock::run(&args, output),
         Command::Drain(args) => drain::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Completions { shell } => {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hongbao::admin::{Admin, AdminSettings, BoundAdmin, ServerFacts, Watched};
-use hongbao::net::Waker;
-use hongbao::shard::{Board, Phase};
+use hongbao::net::{Waker, both};
+use hongbao::shard::{Board, Chronometer, Phase};
 use hongbao::units::{Durability, Time};
 use serde_json::Value;
 
@@ -49,7 +49,10 @@ fn served() -> (Admin, String, Arc<AtomicUsize>) {
     let bound =
         BoundAdmin::bind(AdminSettings { listen: ([127, 0, 0, 1], 0).into(), core: None }).unwrap();
     let boards = vec![board(Phase::Ready), board(Phase::Recovering)];
-    let admin = bound.start(Watched { boards, facts, ledger: None, drain, token: None }).unwrap();
+    let (uptime, wall) = both();
+    let clock = Arc::new(Chronometer::starting(uptime, Time(wall.0 - 3_600_000), 10));
+    let watched = Watched { boards, facts, ledger: None, clock, drain, token: None };
+    let admin = bound.start(watched).unwrap();
     let address = admin.address().to_string();
     (admin, address, drains)
 }
@@ -108,8 +111,22 @@ fn a_drain_is_asked_for_and_told() {
 }
 
 #[test]
+fn a_wall_that_was_set_is_shown_and_accepted() {
+    let (_admin, address, _) = served();
+    let output = hb(&["clock", "--admin", &address]);
+    assert!(output.status.success(), "{output:?}");
+    let words = told(&output.stdout);
+    assert!(words.contains("s ahead and is not followed"), "{words}");
+    let output = hb(&["clock", "accept", "--admin", &address]);
+    assert!(told(&output.stdout).starts_with("time is that of the clock"), "{output:?}");
+    let output = hb(&["--json", "clock", "--admin", &address]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["state"], "agrees", "{json}");
+}
+
+#[test]
 fn where_nothing_answers_the_error_says_what_to_do() {
-    for command in ["stats", "drain"] {
+    for command in ["stats", "drain", "clock"] {
         let output = hb(&[command, "--admin", "127.0.0.1:1"]);
         assert_eq!(output.status.code(), Some(3));
         let words = told(&output.stderr);
