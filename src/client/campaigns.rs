@@ -1,5 +1,7 @@
 //! The typed calls about campaigns.
 
+use std::thread::sleep;
+
 use super::calls::refused;
 use super::error::ClientError;
 use super::routed::Client;
@@ -23,6 +25,13 @@ pub enum Shaken {
         /// What the plan tells losers.
         fallback: u32,
     },
+    /// What an earlier try had won, whose answer was lost.
+    WonBefore {
+        /// What the user won last, in fen.
+        amount: Fen,
+        /// How many prizes it has won by now.
+        count: u32,
+    },
     /// Nothing: the user has won what it may, in this slot or at all.
     CapReached {
         /// What it won last, in fen.
@@ -40,13 +49,14 @@ pub struct Wins {
 }
 
 impl Client {
-    /// Shakes once. Unlike all other calls, the same again is another try; after
-    /// a lost answer [`Client::campaign_wins`] tells whether it had won.
+    /// Shakes once. Unlike all other calls, the same again is another try, so it is
+    /// not made again by itself; after a lost answer [`Client::campaign_wins`] tells
+    /// whether it had won.
     pub fn shake(&mut self, campaign: EnvelopeId, user: UserId) -> Result<Shaken, ClientError> {
-        shaken(&self.call(&Request::Shake { campaign, user })?)
+        shaken(&self.try_once(&Request::Shake { campaign, user }, &[])?)
     }
 
-    /// The same, and shows from where it comes.
+    /// [`Client::shake`] that shows from where it comes.
     pub fn shake_with(
         &mut self,
         campaign: EnvelopeId,
@@ -54,7 +64,33 @@ impl Client {
         evidence: &Evidence<'_>,
     ) -> Result<Shaken, ClientError> {
         let request = Request::ShakeWith { campaign, user, evidence: Attached::default() };
-        shaken(&self.call_with(&request, &evidence.to_bytes())?)
+        shaken(&self.try_once(&request, &evidence.to_bytes())?)
+    }
+
+    /// Shakes for the next win of a user who was told of `known` wins. After a lost
+    /// answer it first asks what the user has won, and shakes again only if that is
+    /// no more; so a win that nobody heard of is told and not tried for once more.
+    pub fn shake_for_next(
+        &mut self,
+        campaign: EnvelopeId,
+        user: UserId,
+        known: u32,
+    ) -> Result<Shaken, ClientError> {
+        let (tries, mut pause) = self.patience();
+        let mut told = self.shake(campaign, user);
+        for _ in 1..tries {
+            match &told {
+                Err(error) if error.is_broken_connection() => sleep(pause),
+                _ => break,
+            }
+            pause *= 2;
+            let Wins { count, last: amount } = self.campaign_wins(campaign, user)?;
+            if count > known {
+                return Ok(Shaken::WonBefore { amount, count });
+            }
+            told = self.shake(campaign, user);
+        }
+        told
     }
 
     /// Writes a part of a campaign's plan; says whether it was so before.

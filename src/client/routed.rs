@@ -2,6 +2,7 @@
 //! first request for it comes, and how they are had again when one breaks.
 
 use std::thread::sleep;
+use std::time::Duration;
 
 use super::address::Address;
 use super::connection::{Connection, Settings};
@@ -117,6 +118,24 @@ impl Client {
     /// amount, a send the same envelope.
     pub fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
         self.call_with(request, &[])
+    }
+
+    /// How often a call is made, and how long it rests after the first time.
+    pub(super) fn patience(&self) -> (u32, Duration) {
+        (self.settings.tries, self.settings.first_pause)
+    }
+
+    /// [`Client::call`] of a request that is not the same when it is sent again: when
+    /// the connection breaks, the caller has the next word.
+    pub(super) fn try_once(
+        &mut self,
+        request: &Request,
+        beside: &[u8],
+    ) -> Result<Reply, ClientError> {
+        match self.waiting() {
+            0 => self.connection_of(request).call_once(request, beside),
+            waiting => Err(ClientError::RepliesWaiting(waiting)),
+        }
     }
 
     /// [`Client::call`] of a request with the bytes of terms or evidence.

@@ -5,6 +5,7 @@
 
 mod crowd;
 mod kill;
+mod lost;
 #[path = "../rig/mod.rs"]
 mod rig;
 

@@ -138,7 +138,7 @@ fn shake(target: &Target, args: &ShakeArgs, output: Output) -> Result<()> {
         client.shake_with(args.campaign, args.user, &shown)?
     };
     let (word, amount) = match shaken {
-        Shaken::Won { amount, .. } => ("won", amount),
+        Shaken::Won { amount, .. } | Shaken::WonBefore { amount, .. } => ("won", amount),
         Shaken::Lost { .. } => ("lost", 0),
         Shaken::CapReached { amount } => ("cap reached", amount),
     };
@@ -148,7 +148,9 @@ fn shake(target: &Target, args: &ShakeArgs, output: Output) -> Result<()> {
     };
     let json = json!({ "result": word, "amount_fen": amount, "fallback": fallback });
     output.print(&json, || match shaken {
-        Shaken::Won { amount, .. } => format!("won {}", yuan(amount)),
+        Shaken::Won { amount, .. } | Shaken::WonBefore { amount, .. } => {
+            format!("won {}", yuan(amount))
+        }
         Shaken::Lost { fallback: 0 } => "nothing won; shake again".into(),
         Shaken::Lost { fallback } => format!("nothing won, but number {fallback}; shake again"),
         Shaken::CapReached { amount } => {
