@@ -35,7 +35,8 @@ fn code(request: minreq::Request, shown: Option<&str>) -> u16 {
 }
 
 /// Everything over the admin port that changes something, but for the drain.
-const CHANGES: [(&str, &str); 4] = [
+const CHANGES: [(&str, &str); 5] = [
+    ("/clock/accept", ""),
     ("/ledger/deposit", r#"{"user":7,"amount_fen":1,"reference":1}"#),
     ("/ledger/withdraw", r#"{"user":7,"amount_fen":1,"reference":2}"#),
     ("/ledger/retry", ""),
@@ -55,11 +56,11 @@ fn whoever_changes_something_shows_the_token() {
             let code = code(minreq::post(url(path)).with_body(body), shown);
             assert_eq!(code, 401, "{path} {shown:?}");
         }
-        for path in ["/livez", "/readyz", "/metrics", "/status", "/ledger"] {
+        for path in ["/livez", "/readyz", "/metrics", "/status", "/clock", "/ledger"] {
             assert_eq!(code(minreq::get(url(path)), shown), 200, "{path} is for everybody here");
         }
     }
-    for ((path, body), expected) in CHANGES.into_iter().zip([200, 200, 200, 503]) {
+    for ((path, body), expected) in CHANGES.into_iter().zip([200, 200, 200, 200, 503]) {
         assert_eq!(code(minreq::post(url(path)).with_body(body), Some(&right)), expected, "{path}");
     }
     assert_eq!(code(minreq::post(url("/drain")), Some(&right)), 202);
@@ -72,7 +73,7 @@ fn beyond_loopback_everybody_shows_the_token() {
     let server = Server::start(with_admin(data.path(), "0.0.0.0:0")).unwrap();
     let at = SocketAddr::from(([127, 0, 0, 1], server.admin().unwrap().port()));
     let right = format!("Bearer {}", token(data.path()));
-    for path in ["/livez", "/readyz", "/metrics", "/status", "/ledger", "/nowhere"] {
+    for path in ["/livez", "/readyz", "/metrics", "/status", "/clock", "/ledger", "/nowhere"] {
         let url = format!("http://{at}{path}");
         assert_eq!(code(minreq::get(&url), None), 401, "{path}");
         let expected = if path == "/nowhere" { 404 } else { 200 };
