@@ -20,6 +20,8 @@ struct Guesses {
     made: u32,
     /// Those that were told, or must have been counted.
     told: u32,
+    /// Those of them that must have been counted; the answer may come yet.
+    presumed: u32,
     /// When the user's last one was told.
     told_at: u64,
 }
@@ -144,7 +146,12 @@ impl Rules {
     fn guessed(&mut self, order: &SendOrder, user: UserId, asked_at: u64, now: u64) {
         assert!(!self.is_shut(user, asked_at), "{user} may guess once more");
         let own = self.guesses.entry(user).or_default();
-        (own.told, own.told_at) = (own.told + 1, now);
+        // Somebody else may have heard of the limit before this answer was read.
+        if own.presumed > 0 {
+            own.presumed -= 1;
+        } else {
+            (own.told, own.told_at) = (own.told + 1, now);
+        }
         self.all += 1;
         assert!(own.told <= GUESSES_PER_USER_MAX.into(), "{user} has guessed {} times", own.told);
         let all_max = GUESSES_PER_SHARE_MAX * order.shares;
@@ -161,6 +168,7 @@ impl Rules {
             let limit = GUESSES_PER_USER_MAX.into();
             assert!(own.made >= limit, "{user} has made {} guesses", own.made);
             if own.told < limit {
+                own.presumed += limit - own.told;
                 (own.told, own.told_at) = (limit, now);
             }
             return;
