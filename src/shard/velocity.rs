@@ -90,7 +90,9 @@ impl Line {
     /// Does something with the line, alone.
     fn alone<T>(&self, with: impl FnOnce(&Self) -> T) -> T {
         let mut spins = 0_u32;
-        while self.taken.swap(true, Ordering::Acquire) {
+        let take =
+            || self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+        while take().is_err() {
             // Some dozen loads away, unless that thread was just put to sleep.
             spins += 1;
             if spins < 100 { spin_loop() } else { yield_now() }

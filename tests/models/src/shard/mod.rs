@@ -8,6 +8,8 @@ mod buckets;
 mod receivers;
 #[path = "../../../../src/shard/sleeper.rs"]
 mod sleeper;
+#[path = "../../../../src/shard/velocity.rs"]
+mod velocity;
 
 pub use bell::Bell;
 pub use receivers::{ReceiveLimits, Receivers};
@@ -67,4 +69,29 @@ pub fn settle(receivers: &Receivers, shard: usize) {
 /// Takes a share back that was not given.
 pub fn uncount(receivers: &Receivers, user: u64, at: UnixSeconds) {
     receivers.uncount(UserId(user), 1, at);
+}
+
+/// How often users have won of late.
+pub struct Wins(velocity::Velocity);
+
+impl Wins {
+    /// A table of one line, which everybody shares.
+    pub fn new(window_s: u32) -> Self {
+        Self(velocity::Velocity::new(1, window_s, 7))
+    }
+
+    /// Counts a win; how many there are in the window with it.
+    pub fn count(&self, user: u64, at: UnixSeconds) -> u32 {
+        self.0.count(UserId(user), at)
+    }
+
+    /// Takes a win back that was counted just now and was none.
+    pub fn uncount(&self, user: u64, at: UnixSeconds) {
+        self.0.uncount(UserId(user), at);
+    }
+
+    /// How many there are in the window.
+    pub fn look(&self, user: u64, at: UnixSeconds) -> u32 {
+        self.0.look(UserId(user), at)
+    }
 }
