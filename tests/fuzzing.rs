@@ -4,6 +4,7 @@
 //! `MUTATIONS=100 cargo test --release --test fuzzing` is a hundred times as many.
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use hongbao::engine::{Capacity, Engine, Outcome};
@@ -112,6 +113,18 @@ fn a_forged_batch_that_is_right_is_recovered() {
         let found = fuzz::segments::forged(&batch.repeat(batches)).unwrap();
         assert_eq!(found.len(), batches);
     }
+}
+
+/// Every kind of record is reached: one whose checksum is put right in the wrong
+/// place would never be looked into.
+#[test]
+fn the_corpus_has_a_record_of_each_kind() {
+    let kinds: HashSet<_> = corpus_of("records")
+        .iter()
+        .flat_map(|bytes| fuzz::records::found(bytes))
+        .map(|record| std::mem::discriminant(&record))
+        .collect();
+    assert_eq!(kinds.len(), 14, "{kinds:?}");
 }
 
 /// So is the image of an engine.

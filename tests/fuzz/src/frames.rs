@@ -1,7 +1,9 @@
 //! Frames in both directions.
 
 use hongbao::net::{Unheard, read_pieces};
-use hongbao::wire::{Decoded, Op, decode_reply, decode_request, encode_request};
+use hongbao::wire::{
+    Decoded, HEADER_BYTES, Op, ReplyBody, decode_reply, decode_request, encode_request, peek_reply,
+};
 
 use super::Bytes;
 
@@ -48,11 +50,23 @@ pub fn requests(bytes: &[u8]) {
     assert!(asked.next().is_none(), "and no other");
 }
 
-/// What a client reads.
+/// What a client reads: its head alone says the same as the whole, and a reply
+/// that means nothing still has a length, behind which the next one begins.
 pub fn replies(stream: &[u8]) {
     let mut rest = stream;
-    while let Ok(Some((bytes, _))) = decode_reply(rest) {
-        assert!(bytes >= 16);
-        rest = &rest[bytes..];
+    while let Ok(Some(head)) = peek_reply(rest) {
+        assert!(head.bytes >= HEADER_BYTES);
+        match decode_reply(rest) {
+            Ok(Some((bytes, reply))) => {
+                assert_eq!((bytes, reply.op, reply.tag), (head.bytes, head.op, head.tag));
+                assert_eq!((reply.status, reply.detail), (head.status, head.detail));
+                if let ReplyBody::Amount(amount) = reply.body {
+                    assert_eq!(head.number, Some(amount));
+                }
+            }
+            Ok(None) => panic!("a frame whose head is told is whole"),
+            Err(_) => {}
+        }
+        rest = &rest[head.bytes..];
     }
 }
