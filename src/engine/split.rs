@@ -185,6 +185,39 @@ mod tests {
         assert!(draws.below(u64::MAX) < u64::MAX);
     }
 
+    /// Of n = 3·2⁶² the words that 4 divides are the uneven rest, and any other
+    /// word w is the value ⌊3w / 4⌋.
+    #[test]
+    fn a_draw_in_the_uneven_rest_is_drawn_again() {
+        let (mut draws, mut words) = (Draws::new(SEED, 0), Draws::new(SEED, 0));
+        let mut rejected = 0;
+        for _ in 0..1000 {
+            let word = loop {
+                match words.word() {
+                    word if word % 4 != 0 => break word,
+                    _ => rejected += 1,
+                }
+            };
+            let value = u64::try_from(u128::from(word) * 3 / 4).unwrap();
+            assert_eq!(draws.below(3 << 62), value);
+        }
+        assert!(rejected > 250, "a quarter of all words: {rejected}");
+    }
+
+    /// A campaign's sum over a campaign's shares: T and V do not fit into one draw.
+    #[test]
+    fn the_largest_envelopes_have_the_exact_mean_as_well() {
+        let (left, shares) = (1 << 48, 1 << 20);
+        let mean: Fen = left / shares;
+        let mut sum = 0;
+        for number in 0..10_000 {
+            let amount = double_mean(&mut Draws::new(Seed([number, 7]), 0), left, shares);
+            assert!((1..2 * mean).contains(&amount), "{amount}");
+            sum += amount;
+        }
+        assert!(sum.abs_diff(10_000 * mean) < 200 * mean, "{sum} of {}", 10_000 * mean);
+    }
+
     /// The expected amounts come from an independent implementation.
     #[test]
     fn amounts_of_a_seed_never_change() {
