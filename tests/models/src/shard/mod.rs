@@ -82,16 +82,16 @@ impl Wins {
 
     /// Counts a win; how many there are in the window with it.
     pub fn count(&self, user: u64, at: UnixSeconds) -> u32 {
-        self.0.count(UserId(user), at)
+        self.0.count(user, at)
     }
 
     /// Takes a win back that was counted just now and was none.
     pub fn uncount(&self, user: u64, at: UnixSeconds) {
-        self.0.uncount(UserId(user), at);
+        self.0.uncount(user, at);
     }
 
     /// How many there are in the window.
     pub fn look(&self, user: u64, at: UnixSeconds) -> u32 {
-        self.0.look(UserId(user), at)
+        self.0.look(user, at)
     }
 }
