@@ -24,11 +24,14 @@ use rig::{config, connect, key_file, order, until};
 const SENDER: u64 = 7;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Until a window opens, or ends.
-const WINDOW_S: u32 = 2;
+/// Until an envelope opens to claims, however slow the disk is at its sending.
+const OPENS_S: u32 = 4;
+
+/// Until a window ends; whoever may has claimed long before.
+const ENDS_S: u32 = 10;
 
 /// A short life, in which all that needs it alive is done.
-const SHORT_S: u32 = 6;
+const SHORT_S: u32 = 16;
 
 fn several(dir: &Path, shards: u16) -> Config {
     let keys = Some(key_file(dir, &[1, 2]));
@@ -83,7 +86,7 @@ impl Line {
     /// Orders it, and has it refuse whom it must while its window is shut.
     fn begin(client: &mut Client, kind: Kind, fate: Fate, number: u64) -> Self {
         let (sender, user) = (SENDER + number % 5, 1000 + 10 * number);
-        let cast = Cast::of(sender, user, (now() + WINDOW_S, now() + WINDOW_S));
+        let cast = Cast::of(sender, user, (now() + OPENS_S, now() + ENDS_S));
         let lifetime_s = if fate == Fate::Expired { SHORT_S } else { 3600 };
         let shares = if fate == Fate::Open { 3 } else { 2 };
         let order = kind.order(&cast, number, shares, lifetime_s);
