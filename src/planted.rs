@@ -124,18 +124,25 @@ impl Bug {
 #[cfg(feature = "planted")]
 static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 
+#[cfg(feature = "planted")]
+#[inline]
+#[expect(clippy::as_conversions, reason = "a variant without fields is its number")]
+const fn number(bug: Bug) -> u8 {
+    bug as u8
+}
+
 /// Plants a bug in this process, in the place of the one before; `None` takes
 /// it out.
 #[cfg(feature = "planted")]
 pub fn plant(bug: Option<Bug>) {
-    PLANTED.store(bug.map_or(0, |bug| bug as u8), std::sync::atomic::Ordering::SeqCst);
+    PLANTED.store(bug.map_or(0, number), std::sync::atomic::Ordering::SeqCst);
 }
 
 /// Whether this bug is planted.
 #[cfg(feature = "planted")]
 #[inline]
 pub(crate) fn is_planted(bug: Bug) -> bool {
-    PLANTED.load(std::sync::atomic::Ordering::Relaxed) == bug as u8
+    PLANTED.load(std::sync::atomic::Ordering::Relaxed) == number(bug)
 }
 
 /// Whether this bug is planted: no.
