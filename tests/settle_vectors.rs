@@ -66,13 +66,7 @@ fn moved(row: &Value) -> Moved {
         "return" => Why::Return,
         other => panic!("{other}"),
     };
-    let id = MovementId {
-        cell: n8(row, "cell"),
-        arrangement: n32(row, "arrangement"),
-        shard: n16(row, "shard"),
-        batch: n64(row, "batch"),
-        index: n32(row, "index"),
-    };
+    let id = id(row);
     let movement = Movement {
         why,
         from: account(row, "from"),
@@ -84,14 +78,18 @@ fn moved(row: &Value) -> Moved {
     Moved { id, movement }
 }
 
-fn told(row: &Value) -> Told {
-    let id = MovementId {
+fn id(row: &Value) -> MovementId {
+    MovementId {
         cell: n8(row, "cell"),
         arrangement: n32(row, "arrangement"),
         shard: n16(row, "shard"),
         batch: n64(row, "batch"),
         index: n32(row, "index"),
-    };
+    }
+}
+
+fn told(row: &Value) -> Told {
+    let id = id(row);
     let rule = || RiskRule::from_code(n8(row, "rule")).unwrap();
     let resolved = |resolution| NewsOf::Resolved {
         amount: n32(row, "amount"),

@@ -7,13 +7,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use hongbao::access::Identity;
 use hongbao::follow::news::{News, NewsOf};
 use hongbao::follow::settle::{
-    Ask, Content, Ending, Push, Start, SubscriberName, Subscription, SubscriptionError, Told,
+    Ask, Content, Push, Start, SubscriberName, Subscription, SubscriptionError, Told,
 };
 use hongbao::wire::{Resolution, ResolvedBy};
 use serde_json::{Value, json};
@@ -22,11 +21,8 @@ use crate::calls::moment;
 use crate::exit::Usage;
 use crate::money::yuan;
 use crate::output::{Output, id};
-use crate::settle::resolve;
+use crate::settle::{pause, resolve};
 use crate::target::Target;
-
-/// Between tries to reach a server that is away.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// Bytes that may be on the way.
 const WINDOW: u32 = 1 << 20;
@@ -56,7 +52,7 @@ pub(crate) fn run(
     let shards = loop {
         match feed.open(0) {
             Ok(stream) => break stream.accepted().shards,
-            Err(error) => feed.pause(error)?,
+            Err(error) => pause(error, feed.address)?,
         }
     };
     thread::scope(|scope| {
@@ -76,26 +72,11 @@ impl Feed {
         Subscription::open_as(self.identity.as_deref(), self.address, &ask)
     }
 
-    /// A server that is away is waited for; what it refuses is an error.
-    fn pause(&self, error: SubscriptionError) -> Result<()> {
-        let is_passing = matches!(
-            error,
-            // A connection of ours that has just died may still have the name.
-            SubscriptionError::Broken(_)
-                | SubscriptionError::Ended(Ending::Draining | Ending::InUse)
-        );
-        if !is_passing {
-            return Err(error).with_context(|| format!("subscribing at {}", self.address));
-        }
-        thread::sleep(RETRY);
-        Ok(())
-    }
-
     fn tell(&self, shard: u16) -> Result<()> {
         loop {
             match self.open(shard).and_then(|stream| self.stream(stream)) {
                 Ok(()) => return Ok(()),
-                Err(error) => self.pause(error)?,
+                Err(error) => pause(error, self.address)?,
             }
         }
     }

@@ -10,14 +10,21 @@ mod follow;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use hongbao::follow::settle::{SubscriberName, forget_as, forget_offline};
+use hongbao::follow::settle::{
+    Ending, SubscriberName, SubscriptionError, forget_as, forget_offline,
+};
 use serde_json::json;
 
 use crate::output::Output;
 use crate::target::Target;
+
+/// Between two tries to reach a server that is away.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// `hb settle`.
 #[derive(Subcommand)]
@@ -103,5 +110,19 @@ fn forget_one(target: &Target, args: &ForgetArgs, output: Output) -> Result<()> 
     }
     let name = args.name.as_str();
     output.print(&json!({ "forgotten": name }), || format!("{name} is forgotten"));
+    Ok(())
+}
+
+/// A server that is away is waited for; what it refuses is an error.
+pub(crate) fn pause(error: SubscriptionError, address: SocketAddr) -> Result<()> {
+    let is_passing = matches!(
+        error,
+        // A connection of ours that has just died may still have the name.
+        SubscriptionError::Broken(_) | SubscriptionError::Ended(Ending::Draining | Ending::InUse)
+    );
+    if !is_passing {
+        return Err(error).with_context(|| format!("subscribing at {address}"));
+    }
+    thread::sleep(RETRY);
     Ok(())
 }

@@ -16,14 +16,11 @@ use hongbao::follow::settle::{
 use serde_json::json;
 
 use super::books::Books;
-use super::{FollowArgs, Which, resolve};
+use super::{FollowArgs, Which, pause, resolve};
 use crate::exit::{AuditFailed, Usage};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::target::Target;
-
-/// Between tries to reach a server that is away.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// How often the line of progress is looked after.
 const LOOK: Duration = Duration::from_millis(50);
@@ -95,7 +92,7 @@ impl Plan {
         loop {
             match self.subscribe(&self.ask(0, Start::LeftOff)) {
                 Ok(stream) => return Ok(stream.accepted().shards),
-                Err(error) => self.pause(error)?,
+                Err(error) => pause(error, self.address)?,
             }
         }
     }
@@ -108,27 +105,12 @@ impl Plan {
         Ask { name: self.name.clone(), shard, start, window: self.window }
     }
 
-    /// A server that is away is waited for; what it refuses is an error.
-    fn pause(&self, error: SubscriptionError) -> Result<()> {
-        let is_passing = matches!(
-            error,
-            // A connection of ours that has just died may still have the name.
-            SubscriptionError::Broken(_)
-                | SubscriptionError::Ended(Ending::Draining | Ending::InUse)
-        );
-        if !is_passing {
-            return Err(error).with_context(|| format!("subscribing at {}", self.address));
-        }
-        thread::sleep(RETRY);
-        Ok(())
-    }
-
     fn follow(&self, shard: u16) -> Result<()> {
         let mut books = Books::open(&self.books)?;
         loop {
             match self.stream(shard, &mut books)? {
                 Left::Done => return Ok(()),
-                Left::Away(error) => self.pause(error)?,
+                Left::Away(error) => pause(error, self.address)?,
             }
         }
     }
