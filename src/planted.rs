@@ -78,11 +78,13 @@ pub enum Bug {
     HoldsForgotten,
     /// Whoever sets the wall clock ahead sets the time of the server.
     WallFollowed,
+    /// What comes just before a shard sleeps waits until something else wakes it.
+    SleptOver,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::SyncSkipped,
         Self::SyncRetried,
         Self::StalePageTrusted,
@@ -118,6 +120,7 @@ impl Bug {
         Self::GivenRejected,
         Self::HoldsForgotten,
         Self::WallFollowed,
+        Self::SleptOver,
     ];
 }
 

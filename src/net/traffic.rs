@@ -21,6 +21,7 @@ use super::ring::{RingRefused, Uring};
 use super::secured::{SHAKES_PER_TURN, SHAKES_WAITING_MAX, TlsDoor, read_secured};
 use super::waker::Waker;
 use crate::journal::{Committed, Position};
+use crate::planted::{Bug, is_planted};
 use crate::units::{Stamp, Uptime};
 use crate::wire::{BadRequest, Broken, ReplyWriter};
 
@@ -223,19 +224,27 @@ impl<K: Kernel> Net<K> {
         if self.may_put_off() {
             self.ring.collect()?;
             self.reap()?;
-            match self.ready.len() {
-                0 => {}
-                1..PIECES_FIRST => return Ok(std::mem::take(&mut self.woken)),
-                _ => {
+            // What comes of it is acted on before anything sleeps.
+            let is_slept_over = is_planted(Bug::SleptOver) && self.ready.is_empty();
+            if self.has_work() && !is_slept_over {
+                if self.ready.len() >= PIECES_FIRST {
                     self.submit()?;
-                    return Ok(std::mem::take(&mut self.woken));
                 }
+                return Ok(std::mem::take(&mut self.woken));
             }
         }
+        debug_assert!(!self.woken && self.ready.is_empty(), "it would sleep over what came");
+        debug_assert!(starved.is_some() || self.rearm.is_empty(), "nobody would hear a peer");
         self.put_off = false;
         self.ring.submit_and_wait(timeout)?;
         self.reap()?;
         Ok(std::mem::take(&mut self.woken))
+    }
+
+    /// Whether something that was collected is for a turn to do.
+    fn has_work(&self) -> bool {
+        let goes_on = self.rearm.is_empty() && self.paused_accepts.is_empty();
+        self.woken || !goes_on || !self.ready.is_empty() || !self.dirty.is_empty()
     }
 
     /// Whether replies that were released may wait until the next batch is on
@@ -347,7 +356,7 @@ impl<K: Kernel> Net<K> {
             Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {}
             Err(_) => self.end(index, Ending::SocketFailed),
         }
-        self.note_dirty(index);
+        self.note_due(index);
         Ok(())
     }
 
@@ -373,8 +382,16 @@ impl<K: Kernel> Net<K> {
             }
         }
         self.unpark(index);
-        self.note_dirty(index);
+        self.note_due(index);
         Ok(())
+    }
+
+    /// Lists a connection for the next release, if that has something to do.
+    fn note_due(&mut self, index: u32) {
+        let connection = &self.connections[at(index)];
+        if connection.ending.is_some() || connection.has_replies() {
+            self.note_dirty(index);
+        }
     }
 
     /// Keeps a piece until its connection has room for replies again.
