@@ -1,46 +1,9 @@
-//! Who can reach a server, and how long they may take: the values of these
-//! settings, and what of them fits together.
+//! Who can reach a server, and how long they may take: which of these settings
+//! fit together.
 
-use std::fmt;
-use std::str::FromStr;
-
-use super::{Config, ConfigError, MaybeListen, Plain, within};
+use super::checks::within;
+use super::{Config, ConfigError, MaybeListen};
 use crate::net::Deadlines;
-
-/// Users of this machine, by number.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "Plain")]
-pub struct Uids(pub Vec<u32>);
-
-impl TryFrom<Plain> for Uids {
-    type Error = String;
-
-    fn try_from(plain: Plain) -> Result<Self, String> {
-        String::from(plain).parse()
-    }
-}
-
-impl FromStr for Uids {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            return Ok(Self::default());
-        }
-        let uids = text.split(',').map(|uid| uid.trim().parse());
-        let expected = |_| "`none`, or numbers of users such as 1000 or 1000,1001".to_owned();
-        uids.collect::<Result<_, _>>().map(Self).map_err(expected)
-    }
-}
-
-impl fmt::Display for Uids {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("none");
-        }
-        f.write_str(&self.0.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
-    }
-}
 
 impl Config {
     /// How long connections may take for what.
@@ -164,16 +127,6 @@ mod tests {
         ] {
             let error = wrong.check().unwrap_err().to_string();
             assert!(error.contains(told) && !error.contains('\n'), "{told}: {error}");
-        }
-    }
-
-    #[test]
-    fn users_are_read_and_shown_alike() {
-        for text in ["none", "0", "1000,1001"] {
-            assert_eq!(text.parse::<Uids>().unwrap().to_string(), text);
-        }
-        for text in ["", "root", "-1", "1,,2"] {
-            assert!(text.parse::<Uids>().unwrap_err().contains("1000"), "{text}");
         }
     }
 }
