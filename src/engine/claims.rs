@@ -82,7 +82,8 @@ impl Slots {
     /// Where a claim would read and write. Blocks of up to four lines are named
     /// whole, from the id alone: their headers need not have come yet, so all
     /// misses of a group overlap.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "measured: a call costs the claim path 7 ns")]
+    #[inline(always)]
     pub(super) fn claim_places(&self, envelope: EnvelopeId, user: UserId) -> [usize; 4] {
         let Some((at, class)) = self.locate(envelope) else {
             return [0; 4];

@@ -5,9 +5,7 @@ use super::connection::Connection;
 use super::gate::Gate;
 use crate::limits::{ATTACHED_BYTES_MAX, FRAME_BYTES_MAX};
 use crate::units::Stamp;
-use crate::wire::{
-    BadRequest, Broken, Decoded, Denial, Op, Request, decode_allowed, reply_bytes_max,
-};
+use crate::wire::{BadRequest, Broken, Denial, Frame, Framed, Op, Request, reply_bytes_max};
 
 /// Requests that are decided together; small enough to stay in the first-level
 /// cache, large enough to overlap the cache misses of their envelopes.
@@ -151,16 +149,12 @@ fn step(
     if inbox.is_full() {
         return Step::Stop(Stopped::InboxFull(0));
     }
-    let (bytes, op, tag, budget_us, request) = match decode_allowed(stream, connection.allowed) {
-        Decoded::Incomplete => return Step::Incomplete,
-        Decoded::Broken(broken) => return Step::Stop(Stopped::Broken(broken)),
-        Decoded::Frame { bytes, op, tag, budget_us, request } => {
-            (bytes, op, tag, budget_us, request.map_err(Unheard::Nonsense))
-        }
-        Decoded::Denied { bytes, op, tag } => {
-            (bytes, op, tag, 0, Err(Unheard::Denied(Denial::Role)))
-        }
+    let frame = match Framed::at(stream) {
+        Framed::Incomplete => return Step::Incomplete,
+        Framed::Broken(broken) => return Step::Stop(Stopped::Broken(broken)),
+        Framed::Whole(frame) => frame,
     };
+    let Frame { bytes, op, tag, budget_us, .. } = frame;
     let reply_bytes = reply_bytes_max(op);
     if !connection.has_room(reply_bytes) {
         return Step::Stop(Stopped::NoRoom(0));
@@ -169,6 +163,11 @@ fn step(
         return Step::Stop(Stopped::InboxFull(0));
     }
     connection.promised += reply_bytes;
+    let request = if connection.allowed.has(op) {
+        frame.request().map_err(Unheard::Nonsense)
+    } else {
+        Err(Unheard::Denied(Denial::Role))
+    };
     let Origin { connection, received } = origin;
     inbox.asked.push(Asked { connection, received, budget_us, op, tag, request });
     if Op::attaches(op) {

@@ -29,7 +29,7 @@ pub use campaign::{CampaignHead, CampaignSecond, CampaignStatus};
 pub use decode::{DecodeReplyError, Reply, ReplyBody, ReplyHead, decode_reply, peek_reply};
 pub use encode::{encode_request, encode_with};
 pub use evidence::{Evidence, Ticket};
-pub use frame::{BadRequest, Broken, Decoded, HEADER_BYTES, decode_allowed, decode_request};
+pub use frame::{BadRequest, Broken, Decoded, Frame, Framed, HEADER_BYTES, decode_request};
 pub use handshake::{
     Challenge, Challenged, Heard, Nonce, PRINCIPAL_BYTES, Proof, Said, decode_stranger,
     encode_authenticate, encode_challenge,
