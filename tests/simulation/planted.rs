@@ -8,7 +8,7 @@ use hongbao::planted::{Bug, plant};
 use crate::life::Life;
 
 /// Seeds that a bug may live through.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 200;
 
 /// The first seed that shows a bug, and what it says.
 fn shown(bug: Bug) -> Option<(u64, String)> {
