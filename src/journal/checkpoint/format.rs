@@ -147,7 +147,7 @@ pub(in crate::journal) struct Header {
 pub(in crate::journal) struct Footer {
     pub(in crate::journal) end: Position,
     pub(in crate::journal) file_bytes: u64,
-    blocks: u64,
+    pub(in crate::journal) blocks: u64,
     slices: u64,
     bytes: u64,
     blocks_crc: u32,
