@@ -10,7 +10,7 @@ use std::ops::{Deref, DerefMut};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-#[cfg(not(miri))]
+#[cfg(not(any(miri, fuzzing)))]
 mod pages {
     use memmap2::{Advice, MmapMut};
 
@@ -44,11 +44,12 @@ mod pages {
     }
 }
 
-#[cfg(miri)]
+#[cfg(any(miri, fuzzing))]
 mod pages {
     use zerocopy::IntoBytes;
 
-    /// The interpreter has no huge pages and is slow with mappings.
+    /// The interpreter has no huge pages and is slow with mappings; so is a fuzzer
+    /// that makes an engine for each input.
     pub(super) struct Pages(Vec<u64>);
 
     impl Pages {

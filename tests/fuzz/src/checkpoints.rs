@@ -83,6 +83,9 @@ fn block_seed(header: u32) -> u32 {
     crc32c_seeded(header, &0_u64.to_le_bytes())
 }
 
+/// What the small engines have room for. Every engine begins with zeros there.
+pub const CAPACITY: Capacity = Capacity { envelopes: 64, table_bytes: 4 << 16, retention_s: 60 };
+
 /// What the small engines allow.
 pub const LIMITS: EnvelopeLimits = EnvelopeLimits {
     shares_max: 100,
@@ -105,11 +108,11 @@ pub fn images(bytes: &[u8]) {
 
 /// The engine of these slices, where none is refused.
 pub fn restored(bytes: &[u8]) -> Option<Engine> {
-    let capacity = Capacity { envelopes: 64, table_bytes: 16 << 16, retention_s: 60 };
-    let mut restoring = Restoring::new(US.cell, capacity, LIMITS, 0, 1);
+    let mut restoring = Restoring::new(US.cell, CAPACITY, LIMITS, 0, 1);
     let mut bytes = Bytes(bytes);
+    let mut slice = Vec::new();
     while !bytes.is_empty() {
-        let mut slice = Vec::new();
+        slice.clear();
         let mut last = false;
         while !last && !bytes.is_empty() {
             let head = bytes.word();

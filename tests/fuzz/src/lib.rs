@@ -26,8 +26,8 @@ pub const TARGETS: [(&str, Target, u64); 7] = [
     ("requests", frames::requests, 200_000),
     ("replies", frames::replies, 500_000),
     ("records", records::records, 500_000),
-    ("segments", segments::segments, 10_000),
-    ("checkpoints", checkpoints::checkpoints, 2000),
+    ("segments", segments::segments, 100_000),
+    ("checkpoints", checkpoints::checkpoints, 100_000),
     ("images", checkpoints::images, 1000),
     ("configuration", configuration::configuration, 50_000),
 ];

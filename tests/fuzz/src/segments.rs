@@ -1,6 +1,7 @@
 //! Segments of batches whose checksums hold and whose meaning may be anything.
 
-use std::sync::OnceLock;
+use std::cell::Cell;
+use std::ops::Range;
 
 use hongbao::checksum::{crc32c_seeded, seed_of};
 use hongbao::engine::{Claimed, Record};
@@ -15,30 +16,36 @@ use super::{Bytes, records};
 const SEGMENTS: usize = 3;
 const HEADER_BYTES: usize = 64;
 
+type Segments = [Vec<u8>; SEGMENTS];
+
+thread_local! {
+    /// Empty segments for the next input. What an input wrote is made zero again:
+    /// to copy all of them was most of what it cost.
+    static EMPTY: Cell<Option<Segments>> = const { Cell::new(None) };
+}
+
 /// Segments with nothing but their header pages.
-fn empty() -> &'static [Vec<u8>; SEGMENTS] {
-    static EMPTY: OnceLock<[Vec<u8>; SEGMENTS]> = OnceLock::new();
-    EMPTY.get_or_init(|| {
-        let disk = Disk::new(US, SEGMENT_BYTES_MIN);
-        let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
-        let (mut journal, _) = recovering.replay(Time(1), |_| Ok(())).unwrap();
-        let (envelope, user) = (EnvelopeId(1), UserId(1));
-        let claim = Record::Claimed(Claimed { envelope, user, amount: 1, rank: 0, at: 1 });
-        while journal.stats().rolls == 0 {
-            journal.append(&claim, Time(1)).unwrap();
-        }
-        drop(journal);
-        let mut segments: Vec<_> = disk.contents().into_values().collect();
-        for segment in &mut segments {
-            segment[PAGE_BYTES..].fill(0);
-        }
-        segments.try_into().unwrap()
-    })
+fn empty() -> Segments {
+    let disk = Disk::new(US, SEGMENT_BYTES_MIN);
+    let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
+    let (mut journal, _) = recovering.replay(Time(1), |_| Ok(())).unwrap();
+    let (envelope, user) = (EnvelopeId(1), UserId(1));
+    let claim = Record::Claimed(Claimed { envelope, user, amount: 1, rank: 0, at: 1 });
+    while journal.stats().rolls == 0 {
+        journal.append(&claim, Time(1)).unwrap();
+    }
+    drop(journal);
+    let mut segments: Vec<_> = disk.contents().into_values().collect();
+    for segment in &mut segments {
+        segment[PAGE_BYTES..].fill(0);
+    }
+    segments.try_into().unwrap()
 }
 
 /// Where the forger stands: what the next batch must say to be believed.
 struct Forger {
-    segments: [Vec<u8>; SEGMENTS],
+    segments: Segments,
+    written: Vec<(usize, Range<usize>)>,
     segment: usize,
     offset: usize,
     batch: u64,
@@ -47,6 +54,20 @@ struct Forger {
 }
 
 impl Forger {
+    fn new() -> Self {
+        let segments = EMPTY.take().unwrap_or_else(empty);
+        let (written, offset) = (Vec::new(), PAGE_BYTES);
+        Self { segments, written, segment: 0, offset, batch: 0, checksum: 0, end: 0 }
+    }
+
+    /// Leaves the segments as it found them.
+    fn clean(mut self) {
+        for (segment, range) in self.written {
+            self.segments[segment][range].fill(0);
+        }
+        EMPTY.set(Some(self.segments));
+    }
+
     fn position(&self) -> u64 {
         u64::try_from(self.segment * SEGMENT_BYTES_MIN + self.offset).unwrap()
     }
@@ -63,8 +84,11 @@ impl Forger {
         }
         let body = bytes.counted(8);
         let seed = seed_of(u64::try_from(self.segment + 1).unwrap());
-        let mut batch = self.header(body.len(), wants(wish, 2));
-        batch.extend_from_slice(body);
+        let header = self.header(body.len(), wants(wish, 2));
+        let mut batch = [0; HEADER_BYTES + 8 * 255];
+        let batch = &mut batch[..HEADER_BYTES + body.len()];
+        batch[..HEADER_BYTES].copy_from_slice(&header);
+        batch[HEADER_BYTES..].copy_from_slice(body);
         if !wants(wish, 3) {
             records::seal(&mut batch[HEADER_BYTES..], seed);
         }
@@ -74,11 +98,12 @@ impl Forger {
         let checksum = crc32c_seeded(seed, &batch[4..HEADER_BYTES]);
         batch[..4].copy_from_slice(&checksum.to_le_bytes());
         if wants(wish, 4) {
-            bytes.patch(&mut batch);
+            bytes.patch(batch);
         }
-        let segment = &mut self.segments[self.segment][self.offset..];
-        let fits = batch.len().min(segment.len());
-        segment[..fits].copy_from_slice(&batch[..fits]);
+        let end = (self.offset + batch.len()).min(SEGMENT_BYTES_MIN);
+        let range = self.offset..end;
+        self.segments[self.segment][range.clone()].copy_from_slice(&batch[..range.len()]);
+        self.written.push((self.segment, range));
         if !wants(wish, 5) {
             self.batch += 1;
             self.checksum = checksum;
@@ -87,29 +112,30 @@ impl Forger {
         self.offset = (self.offset + batch.len()).next_multiple_of(PAGE_BYTES);
     }
 
-    fn header(&self, body_bytes: usize, unsynced: bool) -> Vec<u8> {
+    fn header(&self, body_bytes: usize, unsynced: bool) -> [u8; HEADER_BYTES] {
         let body_bytes = u32::try_from(body_bytes).unwrap();
         let sequence = u32::try_from(self.segment + 1).unwrap();
-        let halves = [0, 0, self.checksum, body_bytes, body_bytes / 32, 1, sequence];
-        let mut header: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
-        header.extend(u32::from(unsynced).to_le_bytes());
-        for word in [self.batch + 1, self.position(), 1000, self.end] {
-            header.extend(word.to_le_bytes());
-        }
+        let flags = u32::from(unsynced);
+        let halves = [0, 0, self.checksum, body_bytes, body_bytes / 32, 1, sequence, flags];
+        let words = [self.batch + 1, self.position(), 1000, self.end];
+        let mut header = [0; HEADER_BYTES];
+        let (front, back) = header.split_at_mut(4 * halves.len());
+        front.as_chunks_mut().0.iter_mut().zip(halves).for_each(|(to, n)| *to = n.to_le_bytes());
+        back.as_chunks_mut().0.iter_mut().zip(words).for_each(|(to, n)| *to = n.to_le_bytes());
         header
     }
 }
 
 /// What the fuzzer's journal recovers to, if it is not refused.
 pub fn forged(bytes: &[u8]) -> Option<Records> {
-    let segments = empty().clone();
-    let mut forger =
-        Forger { segments, segment: 0, offset: PAGE_BYTES, batch: 0, checksum: 0, end: 0 };
+    let mut forger = Forger::new();
     let mut bytes = Bytes(bytes);
     while !bytes.is_empty() {
         forger.batch(&mut bytes);
     }
-    recover(Media::of(&forger.segments.each_ref().map(Vec::as_slice))).ok()
+    let found = recover(Media::of(&forger.segments.each_ref().map(Vec::as_slice))).ok();
+    forger.clean();
+    found
 }
 
 /// Recovery reads any batches without panic, and says the same of them again;
