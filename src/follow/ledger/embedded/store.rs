@@ -93,15 +93,11 @@ pub(super) fn lines(to: &Connection, lines: &[Line], tail: &mut Tail) -> Stored 
 }
 
 fn sent(to: &Connection, book: &mut Book) -> Stored {
-    let mut insert = to.prepare_cached("INSERT INTO sent VALUES (?1, ?2, ?3, ?4)")?;
     book.sent
         .sort_unstable_by_key(|&(user, number, _)| (stretch(number), user.0.cast_signed(), number));
-    for &(user, number, envelope) in &book.sent {
-        let (user, envelope) = (user.0.cast_signed(), envelope.0.cast_signed());
-        let stretch = stretch(number).cast_signed();
-        insert.execute((stretch, user, number.cast_signed(), envelope))?;
-    }
-    Ok(())
+    insert(to, "sent", "", &book.sent, |&(user, number, envelope)| {
+        [stretch(number), user.0, number, envelope.0].map(u64::cast_signed)
+    })
 }
 
 fn batches(to: &Connection, book: &Book) -> Stored {
