@@ -8,7 +8,7 @@ use std::time::Duration;
 /// An open loop hands its requests out in groups, so many a second: a gateway
 /// too writes what has come in together. One by one, a million requests a
 /// second would be a million writes, and the load would measure itself.
-const GROUPS_PER_S: u32 = 20_000;
+const GROUPS_PER_S: u32 = 4000;
 
 const NS_PER_S: u128 = 1_000_000_000;
 
@@ -224,9 +224,9 @@ mod tests {
     #[test]
     fn a_fast_schedule_hands_out_groups() {
         let mut schedule = Schedule::new(&phases("1000000x1"));
-        assert!(taken(&mut schedule, 48_999).is_empty(), "the last of 50 is meant for 49 us");
-        let group: Vec<u64> = (0..50).map(|us| us * 1000).collect();
-        assert_eq!(taken(&mut schedule, 49_000), group);
+        assert!(taken(&mut schedule, 248_999).is_empty(), "the last of 250 is meant for 249 us");
+        let group: Vec<u64> = (0..250).map(|us| us * 1000).collect();
+        assert_eq!(taken(&mut schedule, 249_000), group);
     }
 
     #[test]
