@@ -48,7 +48,10 @@ fn hot_tells_what_the_others_feel() {
 #[test]
 fn ledger_tells_credits_and_audits_them() {
     let told = figure(&["ledger", "--rate", "5000"]);
-    has_lines(told, &["claims:", " 0 errors", "caught up:", "credits alone:", "clean"]);
+    has_lines(
+        told,
+        &["claims:", " 0 errors", "credits beside:", "caught up:", "credits alone:", "clean"],
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! Server on core 0; load and ledger share core 1, as on any box of two cores.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::load::{Load, load};
 use crate::server::{Plan, Server, program};
 
 /// Between two looks at the ledger.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How long the ledger may stand still before the figure gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +28,9 @@ pub(crate) struct Ledger {
     /// Claims a second while it applies
     #[arg(long, default_value_t = 1_000_000)]
     rate: u32,
+    /// Shares of each envelope. A burst of 20 million claims: --shares 40 --seconds 20
+    #[arg(long, default_value_t = 20)]
+    shares: u32,
 }
 
 /// What is read of `hb ledger status`.
@@ -37,35 +41,74 @@ struct Status {
     records: u64,
 }
 
+/// What the ledger did while claims went on.
+#[derive(Default)]
+struct Beside {
+    credits_per_s: f64,
+    lag_bytes_max: u64,
+}
+
 pub(crate) fn figure(setup: &Setup, ledger: &Ledger) -> Result<()> {
     let (seconds, envelopes) = (setup.seconds, setup.envelopes());
-    println!(
-        "ledger, {envelopes} envelopes of 20 shares, {} claims/s for {seconds} s",
-        ledger.rate
-    );
+    let &Ledger { rate, shares } = ledger;
+    println!("ledger, {envelopes} envelopes of {shares} shares, {rate} claims/s for {seconds} s");
     let server = Server::hongbao(
         setup,
-        &Plan { shards: 1, envelopes, shares: 20, ledger: true, ..Plan::default() },
+        &Plan { shards: 1, envelopes, shares, ledger: true, ..Plan::default() },
     )?;
-    let crowd = format!(
-        "--mix rush --envelopes {envelopes} --shares 20 --seconds {seconds} --conns 64 --rate {}",
-        ledger.rate
-    );
-    let Load { claims, claims_per_s, p99_us, refused, errors, .. } =
-        load(setup, &server, false, &crowd)?;
-    let beside = status(&server)?;
+    // Orders cost more than credits and are not what is asked: they come before.
+    let crowd = format!("--mix rush --run 1 --envelopes {envelopes} --shares {shares} --conns 64");
+    load(setup, &server, false, &format!("{crowd} --requests 1"))?;
+    let ordered = caught_up(&server, &status(&server)?)?;
+    let crowd = format!("{crowd} --users-from 1 --seconds {seconds} --rate {rate}");
+    let (load, beside) = watched(&server, &ordered, || load(setup, &server, false, &crowd))?;
+    let Load { claims, claims_per_s, p99_us, refused, errors, .. } = load;
+    println!("claims: {claims_per_s:.0}/s, p99 {p99_us:.0} us, {refused} refused, {errors} errors");
     println!(
-        "claims: {claims_per_s:.0}/s, p99 {p99_us:.0} us, {refused} refused, {errors} errors; \
-         at their end the ledger has applied {} records and is {} bytes behind",
-        beside.records, beside.lag_bytes
+        "credits beside: {:.0}/s, at most {} MiB behind",
+        beside.credits_per_s,
+        beside.lag_bytes_max >> 20
     );
-    let began = Instant::now();
-    let after = caught_up(&server, &beside)?;
+    let (before, began) = (status(&server)?, Instant::now());
+    let after = caught_up(&server, &before)?;
     let took = began.elapsed().as_secs_f64();
-    let applied = after.records - beside.records;
+    let applied = after.records - before.records;
     println!("caught up: {applied} records in {took:.1} s");
     println!("credits alone: {:.0}/s", f64_of(applied) / took.max(0.001));
-    audit(&server, claims)
+    audit(&server, claims + 1)
+}
+
+/// Looks at the ledger while claims go on, from the first that it applies.
+fn watched<T>(
+    server: &Server,
+    before: &Status,
+    claims: impl FnOnce() -> Result<T>,
+) -> Result<(T, Beside)> {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watch = scope.spawn(|| watch(server, before, &ended));
+        let done = claims();
+        ended.store(true, Ordering::Relaxed);
+        let seen = watch.join().map_err(|_| anyhow::anyhow!("the watch panicked"))?;
+        Ok((done?, seen?))
+    })
+}
+
+fn watch(server: &Server, before: &Status, ended: &AtomicBool) -> Result<Beside> {
+    let (mut first, mut seen) = (None, Beside::default());
+    loop {
+        let now = status(server)?;
+        if ended.load(Ordering::Relaxed) {
+            return Ok(seen); // this look may have been after the last claim
+        }
+        seen.lag_bytes_max = seen.lag_bytes_max.max(now.lag_bytes);
+        if now.records > before.records {
+            let &mut (began, records) = first.get_or_insert((Instant::now(), now.records));
+            let span = began.elapsed().as_secs_f64();
+            seen.credits_per_s = f64_of(now.records - records) / span.max(0.001);
+        }
+        thread::sleep(LOOK);
+    }
 }
 
 fn status(server: &Server) -> Result<Status> {
