@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use hongbao::units::{EnvelopeId, Fen, Time, UserId};
+use hongbao::units::{EnvelopeId, Fen, Time, UnixSeconds, UserId};
 use hongbao::wire::{BadRequest, Ordered, Reply, ReplyBody, Request, SendOrder, Status, Terms};
 
 use crate::client::{Asked, Question};
@@ -24,6 +24,10 @@ pub(crate) struct Book {
     crowds: Vec<usize>,
     /// Every version of every order that was ever asked for, with its terms.
     asked: BTreeMap<(UserId, u64), Vec<Version>>,
+    /// When each order was asked for first.
+    first_asked: BTreeMap<(UserId, u64), u64>,
+    /// When processes began, and the earliest that it can have been for them.
+    begun: Vec<(u64, UnixSeconds)>,
     /// The step of the simulation.
     pub(crate) now: u64,
     /// The earliest and the latest that it can be for the server.
@@ -71,7 +75,9 @@ impl Book {
     pub(crate) fn asking(&mut self, question: &Question) {
         let Question { request, beside } = question;
         if let Some(order) = request.order() {
-            let versions = self.asked.entry((order.sender, order.order)).or_default();
+            let key = (order.sender, order.order);
+            self.first_asked.entry(key).or_insert(self.now);
+            let versions = self.asked.entry(key).or_default();
             return versions.push((*order, beside.clone()));
         }
         let Some(&index) = request.envelope().and_then(|id| self.by_id.get(&id)) else { return };
@@ -84,6 +90,21 @@ impl Book {
             }
             _ => envelope.campaign.asking(request),
         }
+    }
+
+    /// A process begins. If the wall is behind and nothing was recorded lately, it
+    /// is earlier again than it was for the one before.
+    pub(crate) fn begun(&mut self, earliest: Time) {
+        self.begun.push((self.now, earliest.seconds()));
+    }
+
+    /// The earliest that it can have been when an order was done, which may have
+    /// waited for another process.
+    fn ordered_at(&self, order: &SendOrder) -> UnixSeconds {
+        let asked_at = self.first_asked[&(order.sender, order.order)];
+        let since = self.begun.iter().rev().take_while(|(at, _)| *at >= asked_at);
+        // The simulation writes the time of the order into its nonce.
+        since.map(|(_, earliest)| *earliest).fold(order.nonce, UnixSeconds::min)
     }
 
     /// Holds an answer against all that was told before.
@@ -140,6 +161,7 @@ impl Book {
         self.by_order.insert((order.sender, order.order), index);
         let (id, commitment) = (ordered.envelope, ordered.commitment);
         let mut envelope = Envelope::ordered(id, *order, terms.to_vec(), commitment, self.now);
+        envelope.ordered_at = self.ordered_at(order);
         envelope.holds.above = self.hold_above;
         if envelope.is_campaign() {
             self.campaigns.push(index);

@@ -46,6 +46,8 @@ struct Ended {
 pub(crate) struct Envelope {
     pub(crate) id: EnvelopeId,
     pub(crate) order: SendOrder,
+    /// The earliest that it can have been when it was ordered.
+    pub(crate) ordered_at: UnixSeconds,
     pub(crate) rules: Rules,
     /// What a campaign has beside its envelope.
     pub(crate) campaign: Campaign,
@@ -81,6 +83,7 @@ impl Envelope {
         Self {
             id,
             order,
+            ordered_at: order.nonce,
             rules: Rules::of(terms),
             campaign: Campaign::default(),
             holds: Holds::default(),
@@ -180,9 +183,8 @@ impl Envelope {
 
     /// Nothing has expired, and nobody has claimed, before it can have been so late.
     fn in_time(&self, reply: &Reply, latest: UnixSeconds) {
-        // The simulation writes the time of the order into its nonce.
-        let SendOrder { nonce: ordered_at, lifetime_s, .. } = self.order;
-        let is_over = latest >= ordered_at.saturating_add(lifetime_s);
+        let ordered_at = self.ordered_at;
+        let is_over = latest >= ordered_at.saturating_add(self.order.lifetime_s);
         assert!(reply.status != Status::Expired || is_over, "{} ends before its time", self.id);
         if let ReplyBody::Detail(page) = &reply.body {
             let told = page.rows.iter().filter(|row| row.amount > 0);

@@ -119,7 +119,9 @@ impl Life {
             let started = Server::start(&self.world, &self.disks, self.room, self.place.path());
             match started {
                 Ok(server) => {
-                    self.bounds.started(self.world.uptime(), self.world.wall());
+                    let uptime = self.world.uptime();
+                    self.bounds.started(uptime, self.world.wall());
+                    self.book.begun(self.bounds.earliest(uptime));
                     self.following.attend(&server);
                     self.server = Some(server);
                     self.tally.restarts += 1;
