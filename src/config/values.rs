@@ -132,37 +132,16 @@ impl From<Plain> for String {
     }
 }
 
-impl TryFrom<Plain> for Cores {
-    type Error = String;
+macro_rules! read_as_text {
+    ($($kind:ty),*) => { $(impl TryFrom<Plain> for $kind {
+        type Error = String;
 
-    fn try_from(plain: Plain) -> Result<Self, String> {
-        String::from(plain).parse()
-    }
+        fn try_from(plain: Plain) -> Result<Self, String> {
+            String::from(plain).parse()
+        }
+    })* };
 }
-
-impl TryFrom<Plain> for MaybeListen {
-    type Error = String;
-
-    fn try_from(plain: Plain) -> Result<Self, String> {
-        String::from(plain).parse()
-    }
-}
-
-impl TryFrom<Plain> for LedgerPlace {
-    type Error = String;
-
-    fn try_from(plain: Plain) -> Result<Self, String> {
-        String::from(plain).parse()
-    }
-}
-
-impl TryFrom<Plain> for Uids {
-    type Error = String;
-
-    fn try_from(plain: Plain) -> Result<Self, String> {
-        String::from(plain).parse()
-    }
-}
+read_as_text!(Cores, MaybeListen, LedgerPlace, Uids);
 
 impl FromStr for Uids {
     type Err = String;
