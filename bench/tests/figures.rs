@@ -14,7 +14,8 @@ fn figure(args: &[&str]) -> Option<String> {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(figures);
-    command.args(["--envelopes", "1000", "--seconds", "0.2", "--runs", "1", "--unpinned", "--dir"]);
+    command.args(["--envelopes", "1000", "--seconds", "0.2", "--runs", "1", "--unpinned"]);
+    command.args(["--segment-mib", "16", "--dir"]);
     let output = command.arg(dir.path()).args(args).output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));

@@ -24,10 +24,10 @@ pub(crate) fn figure(setup: &Setup) -> Result<()> {
     let rounds = setup.repeat(|| {
         let mut round = vec![load(setup, &Server::floor(setup)?, true, &flags)?];
         for (_, shards, through) in ROWS {
-            // New envelopes come all the time: room for a million and more.
+            // New envelopes come all the time: room for many times the first.
             let plan = Plan {
                 shards: *shards,
-                envelopes: envelopes.max(4_000_000),
+                envelopes: envelopes.saturating_mul(20).max(200_000),
                 shares: 13,
                 ..Plan::default()
             };

@@ -29,8 +29,10 @@ const AT_ONCE: u32 = 2048;
 /// What the load needs to send its own envelopes, in seconds.
 const STOCK: u32 = 3;
 
-/// How long the claims go on after the last has expired, in seconds.
-const AFTER: u32 = 2;
+/// How long the claims go on after the last should have expired, in seconds: it
+/// may do so a second later than its order asked, and the load may have begun as
+/// much earlier as it took less for its own envelopes.
+const AFTER: u32 = STOCK + 3;
 
 /// `figures expiry`.
 #[derive(Args)]

@@ -40,6 +40,9 @@ struct Setup {
     /// Where the journal goes; a real disk, not tmpfs
     #[arg(long, global = true, default_value = ".")]
     dir: PathBuf,
+    /// MiB of a segment of the journal; every shard keeps three
+    #[arg(long, global = true, default_value_t = 256)]
+    segment_mib: u64,
     /// Do not pin server and load to cores 0 and 1
     #[arg(long, global = true)]
     unpinned: bool,

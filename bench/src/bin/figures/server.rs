@@ -129,6 +129,7 @@ impl Server {
         for (flag, value) in [
             ("--envelopes-max", envelopes),
             ("--table-mib", table_mib),
+            ("--segment-kib", setup.segment_mib << 10),
             ("--shares-max", plan.shares.max(shares_of_more).max(100).into()),
         ] {
             command.args([flag, &value.to_string()]);
