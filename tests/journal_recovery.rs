@@ -406,6 +406,37 @@ fn row_damage_beyond_window_refuses() {
     }
 }
 
+/// A batch that was committed lies where the next one belongs, whose header
+/// knows of the commit and lies where the first belongs: of both, only that
+/// they were moved can still be seen.
+#[test]
+fn pages_swapped_among_the_last_two_batches_are_no_torn_tail() {
+    // So many claims in the batches, each page of the one with each of the other.
+    let mut swaps = 0;
+    for sizes in [[5, 7], [130, 7], [7, 130], [200, 130], [400, 400]] {
+        let disk = Disk::new(US, SMALL);
+        let (mut journal, ..) = open(&disk).unwrap();
+        write_batches(&mut journal, &sizes);
+        drop(journal); // killed: of the last batch nothing else knows
+        let pages = |size: u64| usize::try_from((64 + size * 32).div_ceil(4096)).unwrap();
+        let committed = 2..2 + pages(sizes[0]); // page 1 has the epoch's batch
+        for one in committed.clone() {
+            for other in committed.end..committed.end + pages(sizes[1]) {
+                let torn = disk.fork();
+                torn.alter(1, |bytes| {
+                    let (left, right) = bytes.split_at_mut(other * PAGE_BYTES);
+                    left[one * PAGE_BYTES..][..PAGE_BYTES]
+                        .swap_with_slice(&mut right[..PAGE_BYTES]);
+                });
+                refuses_unchanged(&torn, US);
+                swaps += 1;
+            }
+        }
+    }
+    println!("{swaps} swaps, each refused");
+    assert_eq!(swaps, 1 + 2 + 2 + 4 + 16);
+}
+
 #[test]
 fn row_stale_bytes_of_a_recycled_segment_are_ignored() {
     let disk = closed_disk(&[100; 20]);

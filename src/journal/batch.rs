@@ -73,6 +73,11 @@ impl BatchHeader {
         let bytes = widen(BATCH_HEADER_BYTES) + u64::from(self.body_bytes);
         Position(self.position.0.saturating_add(bytes))
     }
+
+    /// Whether it says that it lies there.
+    pub(super) fn lies_at(&self, sequence: Sequence, position: Position) -> bool {
+        self.sequence == sequence && self.position == position
+    }
 }
 
 /// Fills in the header of the batch in `bytes` (header and records) and
@@ -119,6 +124,12 @@ pub(super) fn read(bytes: &[u8], sequence: Sequence, position: Position) -> Opti
         return None;
     }
     parse(raw)
+}
+
+/// The header at the front of `bytes`, if its own checksum holds, wherever it
+/// says it lies.
+pub(super) fn header(bytes: &[u8]) -> Option<BatchHeader> {
+    HeaderBytes::ref_from_prefix(bytes).ok().and_then(|(raw, _)| parse(raw))
 }
 
 /// Whether a batch of an earlier segment lies here: a recycled file that was

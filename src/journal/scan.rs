@@ -229,21 +229,31 @@ fn gather<T: SegmentBytes>(
     durable_upto: Position,
 ) -> Findings {
     let mut findings = Findings { end: chain.end, durable_upto, ..Findings::default() };
-    let mut headers_found = false;
+    let (mut headers_found, mut after_flight) = (false, None);
     for (index, (segment, opened)) in tail.iter().enumerate() {
         let start = if index == 0 { stop } else { PAGE_BYTES };
         for (offset, page) in pages_left(opened.bytes(), start) {
             let position = Position::of(segment.base, offset);
-            let stale = batch::is_stale(page, segment.sequence);
+            let header = batch::header(page);
+            let stale = header.is_some_and(|found| found.sequence < segment.sequence);
             let left = if stale { Leftover::Stale } else { Leftover::Bytes(position) };
             findings.leftover.get_or_insert(left);
-            let Some(found) = batch::read(page, segment.sequence, position) else { continue };
+            let Some(found) = header else { continue };
+            if !found.lies_at(segment.sequence, position) {
+                if is_moved(&found, chain, after_flight.as_ref()) {
+                    findings.stray.get_or_insert(Stray { position });
+                }
+                continue;
+            }
             headers_found = true;
             findings.durable_upto = findings.durable_upto.max(found.durable_upto);
             // The one batch in flight starts right after the prefix, or first
             // in the next segment. Without syncs any later batch may be there.
-            let in_flight = offset == start && index < 2 && chain.continues(&found);
-            if !in_flight && !found.unsynced {
+            if offset == start && index < 2 && chain.continues(&found) {
+                let mut after = *chain;
+                after.advance(&found);
+                after_flight.get_or_insert(after);
+            } else if !found.unsynced {
                 findings.stray.get_or_insert(Stray { position });
             }
         }
@@ -253,6 +263,14 @@ fn gather<T: SegmentBytes>(
         findings.leftover = Some(Leftover::Bytes(Position::of(first, stop)));
     }
     findings
+}
+
+/// Whether a header that lies where it does not belong was moved there by the
+/// disk: it is the batch after the prefix, or the one after the batch in flight.
+/// No crash moves a page. What a client had stored in a record cannot look so: it
+/// would have to know the checksum of the batch before.
+fn is_moved(found: &BatchHeader, chain: &Chain, after_flight: Option<&Chain>) -> bool {
+    chain.continues(found) || after_flight.is_some_and(|after| after.continues(found))
 }
 
 /// The pages from `start` on that are not all zeros, with their offsets.
