@@ -22,16 +22,22 @@ pub struct Decision {
 }
 
 /// The outcome of a command.
+///
+/// It is copied on the way of every claim. With a tag of one byte, or a byte after
+/// the amount, seven bytes are left, which are copied by two moves that overlap, and
+/// the processor waits each time it reads them back; so the tag is a word, and what
+/// is small stands beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Outcome {
     /// The order has an envelope.
     Issued {
-        /// Its id.
-        envelope: EnvelopeId,
         /// Where it is in its life: open, or reserved until it is paid.
         state: EnvelopeState,
         /// Whether the same order was sent before.
         repeated: bool,
+        /// Its id.
+        envelope: EnvelopeId,
     },
     /// The payment was taken: the envelope is open, or has been.
     Funded {
@@ -40,10 +46,10 @@ pub enum Outcome {
     },
     /// The payment came too late and went to the sender's balance.
     Returned {
-        /// The money.
-        amount: Fen,
         /// Whether it had gone back before.
         repeated: bool,
+        /// The money.
+        amount: Fen,
     },
     /// The order will never be paid.
     Voided {
@@ -86,10 +92,10 @@ pub enum Outcome {
     Cancelled,
     /// The rest went back to the sender.
     Refunded {
-        /// What was left.
-        amount: Fen,
         /// Whether it was cancelled before.
         repeated: bool,
+        /// What was left.
+        amount: Fen,
     },
     /// A page of claims exists; the rows are read with `Engine::rows`.
     Detail {
@@ -141,10 +147,10 @@ pub enum Outcome {
     Withheld,
     /// It is decided about a held share.
     Resolved {
-        /// Its amount.
-        amount: Fen,
         /// Whether it was decided so before.
         repeated: bool,
+        /// Its amount.
+        amount: Fen,
     },
     /// No such envelope.
     NotFound,

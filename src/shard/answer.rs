@@ -1,13 +1,14 @@
 //! From a verdict to the reply that tells it.
 
 use super::campaigns::Campaigns;
+use super::risk::{Judging, explained};
 use super::trail::Trail;
 use crate::engine::{CampaignView, Engine, Outcome, Revealed};
 use crate::limits::{PROTOCOL_VERSION, RETRY_AFTER_MS_MAX};
-use crate::units::{Cell, Durability, EnvelopeId, EnvelopeState, UserId};
+use crate::units::{Cell, Durability, EnvelopeId, EnvelopeState, Time, UserId};
 use crate::wire::{
-    CampaignHead, Confirmed, Denial, Explained, HoldsFrom, NotOpen, Ordered, RateLimit,
-    ReplyWriter, Reveal, Status,
+    CampaignHead, Confirmed, Denial, HoldsFrom, NotOpen, Ordered, RateLimit, ReplyWriter, Reveal,
+    Status,
 };
 
 /// `detail` of a repeated `send`, `cancel` or `void`.
@@ -36,8 +37,8 @@ pub(super) enum Verdict {
     Terms(EnvelopeId, UserId),
     /// Or how this campaign stands.
     Campaign(EnvelopeId),
-    /// Or why this user is treated as it is.
-    Explained(Explained),
+    /// Or why this user is treated as it is at this time.
+    Explained(UserId, Time),
     /// Or what is held.
     Holds(HoldsFrom),
     /// Or what rules of risk did after this number.
@@ -51,6 +52,8 @@ pub(super) enum Verdict {
     Overloaded(u32),
 }
 
+// Nor has a kind of it bytes where the outcome of a claim has its amount or its
+// envelope: it would be copied in such pieces (see `Outcome`).
 const _: () = assert!(size_of::<Verdict>() <= 32, "a verdict is copied on the way of a claim");
 
 /// Writes the reply for a verdict and says its status; what is long is taken from
@@ -62,7 +65,7 @@ pub(super) fn answer(
     verdict: &Verdict,
     engine: &Engine,
     facts: &Facts,
-    (campaigns, trail): (&Campaigns, &Trail),
+    (campaigns, trail, judging): (&Campaigns, &Trail, Option<&Judging>),
 ) -> Status {
     match verdict {
         Verdict::Decided(outcome, envelope) => tell(reply, outcome, engine, *envelope),
@@ -70,8 +73,8 @@ pub(super) fn answer(
         Verdict::Revealed(envelope) => tell_revealed(reply, engine, *envelope),
         Verdict::Terms(envelope, user) => tell_terms(reply, engine, *envelope, *user),
         Verdict::Campaign(envelope) => tell_campaign(reply, engine, campaigns, *envelope),
-        Verdict::Explained(explained) => {
-            reply.explained(explained);
+        Verdict::Explained(user, now) => {
+            reply.explained(&explained(engine, judging, *user, *now));
             Status::Ok
         }
         Verdict::Holds(from) => {

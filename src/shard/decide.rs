@@ -9,7 +9,7 @@ use rand_chacha::rand_core::RngCore;
 use super::answer::{Verdict, answer};
 use super::mesh::Parcel;
 use super::risk::Asker;
-use super::turn::{Fatal, Shard};
+use super::turn::{Cause, Fatal, Shard};
 use crate::engine::{Decision, Outcome, Place, Record, partition_of};
 use crate::journal::{AppendError, Storage};
 use crate::limits::PROTOCOL_VERSION;
@@ -135,7 +135,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     #[inline(always)]
     fn tell(&mut self, asked: &Asked, verdict: &Verdict) {
         let reply = self.net.reply(asked, self.journal.appended());
-        let besides = (&self.campaigns, &self.trail);
+        let besides = (&self.campaigns, &self.trail, self.judging.as_ref());
         let status = answer(reply, verdict, &self.engine, &self.facts, besides);
         self.count(asked, status);
     }
@@ -144,7 +144,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     fn decide_for(&mut self, parcel: &mut Parcel, asked: &Asked, now: Time) -> Result<(), Fatal> {
         let verdict = self.verdict(asked, now)?;
         let reply = parcel.reply(asked);
-        let besides = (&self.campaigns, &self.trail);
+        let besides = (&self.campaigns, &self.trail, self.judging.as_ref());
         let status = answer(reply, &verdict, &self.engine, &self.facts, besides);
         self.count(asked, status);
         Ok(())
@@ -348,7 +348,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
                 Ok(true)
             }
             Err(AppendError::NoSpace) => Ok(false),
-            Err(AppendError::Failed(error)) => Err(Fatal::Append(error)),
+            Err(AppendError::Failed(error)) => Err(Cause::Append(error).into()),
         }
     }
 
@@ -364,7 +364,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
                 Ok(true)
             }
             Err(AppendError::NoSpace) => Ok(false),
-            Err(AppendError::Failed(error)) => Err(Fatal::Append(error)),
+            Err(AppendError::Failed(error)) => Err(Cause::Append(error).into()),
         }
     }
 }

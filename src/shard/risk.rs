@@ -13,7 +13,8 @@ use super::answer::Verdict;
 use super::turn::{Fatal, Shard};
 use super::windows::Windows;
 use crate::engine::{
-    Claimed, Decision, Denied, Frequency, Guessed, Outcome, Record, Resolved, RiskPolicy, Tagged,
+    Claimed, Decision, Denied, Engine, Frequency, Guessed, Outcome, Record, Resolved, RiskPolicy,
+    Tagged,
 };
 use crate::journal::Storage;
 use crate::net::Kernel;
@@ -246,7 +247,7 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             Request::RiskResolve { envelope, user, resolution } => {
                 self.engine.resolve(envelope, user, resolution, now)
             }
-            Request::RiskExplain { user, .. } => return Ok(self.explained(user, now)),
+            Request::RiskExplain { user, .. } => return Ok(Verdict::Explained(user, now)),
             Request::RiskHolds(from) => return Ok(Verdict::Holds(from)),
             Request::RiskFeed { after, .. } => return Ok(Verdict::Feed(after)),
             _ => return Ok(self.nonsense(BadRequest::UnknownOp)),
@@ -263,33 +264,6 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         Ok(Verdict::Decided(outcome, envelope))
     }
 
-    fn explained(&self, user: UserId, now: Time) -> Verdict {
-        let standing = self.engine.standing(user);
-        let grade = self.engine.grade_of(&standing);
-        let judging = self.judging.as_ref();
-        let policy = judging.map_or_else(RiskPolicy::default, |judging| judging.policy);
-        let (often, window_s) = judging
-            .map_or_else(Default::default, |Judging { windows, .. }| {
-                (windows.look(user, now.seconds()), windows.window_s())
-            });
-        // Counted in some slices of eight bits each.
-        let [tries, guesses] =
-            [often.tries, often.guesses].map(|count| u16::try_from(count).unwrap_or(u16::MAX));
-        let next = Frequency { wins: often.wins + 1, tries: often.tries + 1, ..often };
-        let verdict = policy.judge(&standing, grade, 1, &next);
-        let hold_above_fen = policy.hold_above_fen;
-        Verdict::Explained(Explained {
-            standing,
-            grade,
-            wins: often.wins,
-            tries,
-            guesses,
-            window_s,
-            verdict,
-            hold_above_fen,
-        })
-    }
-
     /// Time decides about holds that nobody decided about.
     pub(super) fn end_holds(&mut self, now: Time) -> Result<bool, Fatal> {
         for _ in 0..HOLDS_PER_TURN {
@@ -300,6 +274,38 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             self.note_resolved(&record);
         }
         Ok(true)
+    }
+}
+
+/// Why a user is treated as it is.
+#[cold]
+pub(super) fn explained(
+    engine: &Engine,
+    judging: Option<&Judging>,
+    user: UserId,
+    now: Time,
+) -> Explained {
+    let standing = engine.standing(user);
+    let grade = engine.grade_of(&standing);
+    let policy = judging.map_or_else(RiskPolicy::default, |judging| judging.policy);
+    let (often, window_s) = judging.map_or_else(Default::default, |Judging { windows, .. }| {
+        (windows.look(user, now.seconds()), windows.window_s())
+    });
+    // Counted in some slices of eight bits each.
+    let [tries, guesses] =
+        [often.tries, often.guesses].map(|count| u16::try_from(count).unwrap_or(u16::MAX));
+    let next = Frequency { wins: often.wins + 1, tries: often.tries + 1, ..often };
+    let verdict = policy.judge(&standing, grade, 1, &next);
+    let hold_above_fen = policy.hold_above_fen;
+    Explained {
+        standing,
+        grade,
+        wins: often.wins,
+        tries,
+        guesses,
+        window_s,
+        verdict,
+        hold_above_fen,
     }
 }
 

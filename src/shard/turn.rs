@@ -93,11 +93,18 @@ pub struct ShardSettings {
 }
 
 /// What ends a shard, and with it the process: nothing is papered over.
+///
+/// Boxed, because it lies in the result of every decision: one word, beside which
+/// nothing of a claim's outcome is copied in pieces (see `engine::Outcome`).
 #[derive(Debug, thiserror::Error)]
-pub enum Fatal {
+#[error(transparent)]
+pub struct Fatal(Box<Cause>);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
     /// The journal could not make a batch durable.
     #[error(transparent)]
-    Commit(Box<CommitFailed>),
+    Commit(#[from] CommitFailed),
     /// The journal could not be written.
     #[error("the journal cannot be written: {0}")]
     Append(io::Error),
@@ -109,10 +116,9 @@ pub enum Fatal {
     Misfit(#[from] Misfit),
 }
 
-/// Boxed, because a `Fatal` lies in the result of every decision.
-impl From<CommitFailed> for Fatal {
-    fn from(failed: CommitFailed) -> Self {
-        Self::Commit(Box::new(failed))
+impl<C: Into<Cause>> From<C> for Fatal {
+    fn from(cause: C) -> Self {
+        Self(Box::new(cause.into()))
     }
 }
 
