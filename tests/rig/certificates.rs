@@ -2,7 +2,7 @@
 //! in PEM files as a server and a client want them.
 
 use std::fs::Permissions;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -174,7 +174,14 @@ impl Bare {
     /// Whether something has come.
     pub fn hear(&mut self) -> bool {
         let mut bytes = [0; 16 << 10];
-        let count = self.socket.read(&mut bytes).unwrap_or(0);
+        // A read that has a timeout is not begun again by the kernel.
+        let read = loop {
+            match self.socket.read(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        let count = read.unwrap_or(0);
         let mut taken = 0;
         while taken < count {
             taken += self.session.decrypt(&bytes[taken..count], &mut self.plain).unwrap();
