@@ -135,7 +135,12 @@ impl TlsStream {
 
     /// One read, decrypted; the number of bytes that came.
     fn hear(&mut self) -> io::Result<usize> {
-        let count = self.socket.read(&mut self.heard)?;
+        let count = loop {
+            match self.socket.read(&mut self.heard) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         let mut taken = 0;
         while taken < count {
             match self.session.decrypt(&self.heard[taken..count], &mut self.plain) {
