@@ -69,24 +69,54 @@ pub enum Account {
 
 /// Why money moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
 pub enum Why {
     /// A balance is held for an order; the ledger may refuse it.
-    Hold = 1,
+    Hold,
     /// A hold goes back, if there is one.
-    Release = 2,
+    Release,
     /// An envelope opens.
-    Fund = 3,
+    Fund,
     /// A share is credited.
-    Claim = 4,
+    Claim,
     /// What was left goes back to the sender.
-    Refund = 5,
+    Refund,
     /// A payment came too late and goes to its sender's balance.
-    Return = 6,
+    Return,
     /// An operator puts money in (not from the journal).
-    Deposit = 7,
+    Deposit,
     /// An operator takes money out (not from the journal).
-    Withdraw = 8,
+    Withdraw,
+}
+
+impl Why {
+    /// The reason of a code.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Hold,
+            2 => Self::Release,
+            3 => Self::Fund,
+            4 => Self::Claim,
+            5 => Self::Refund,
+            6 => Self::Return,
+            7 => Self::Deposit,
+            8 => Self::Withdraw,
+            _ => return None,
+        })
+    }
+
+    /// The code in ledgers and on the settlement stream.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Hold => 1,
+            Self::Release => 2,
+            Self::Fund => 3,
+            Self::Claim => 4,
+            Self::Refund => 5,
+            Self::Return => 6,
+            Self::Deposit => 7,
+            Self::Withdraw => 8,
+        }
+    }
 }
 
 /// One movement of money.

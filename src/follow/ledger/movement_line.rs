@@ -39,29 +39,5 @@ impl Line {
 
 /// The reason of a stored code.
 pub(super) fn why_from_code(code: i64) -> Option<Why> {
-    Some(match code {
-        1 => Why::Hold,
-        2 => Why::Release,
-        3 => Why::Fund,
-        4 => Why::Claim,
-        5 => Why::Refund,
-        6 => Why::Return,
-        7 => Why::Deposit,
-        8 => Why::Withdraw,
-        _ => return None,
-    })
-}
-
-/// The stored code of a reason.
-pub(super) fn why_code(why: Why) -> i64 {
-    match why {
-        Why::Hold => 1,
-        Why::Release => 2,
-        Why::Fund => 3,
-        Why::Claim => 4,
-        Why::Refund => 5,
-        Why::Return => 6,
-        Why::Deposit => 7,
-        Why::Withdraw => 8,
-    }
+    u8::try_from(code).ok().and_then(Why::from_code)
 }

@@ -2,7 +2,7 @@
 //! adapter. This room does no I/O.
 
 use super::book::{Totals, money};
-use super::movement_line::{Line, why_code};
+use super::movement_line::Line;
 use super::{Balance, LedgerError};
 use crate::follow::movement::Why;
 use crate::units::{EnvelopeId, Fen, UnixSeconds, UserId};
@@ -31,7 +31,7 @@ impl Transfer {
     /// What must be the same if its reference comes again: user, reason, amount,
     /// as they are stored.
     pub(super) fn stored(&self) -> [i64; 3] {
-        [self.user.0.cast_signed(), why_code(self.why), self.amount.cast_signed()]
+        [self.user.0.cast_signed(), self.why.code().into(), self.amount.cast_signed()]
     }
 
     /// Whether it is to be booked; not where its reference came `before` with the

@@ -235,33 +235,6 @@ impl From<CursorBytes> for Cursor {
     }
 }
 
-fn why_code(why: Why) -> u8 {
-    match why {
-        Why::Hold => 1,
-        Why::Release => 2,
-        Why::Fund => 3,
-        Why::Claim => 4,
-        Why::Refund => 5,
-        Why::Return => 6,
-        Why::Deposit => 7,
-        Why::Withdraw => 8,
-    }
-}
-
-fn why_of(code: u8) -> Option<Why> {
-    Some(match code {
-        1 => Why::Hold,
-        2 => Why::Release,
-        3 => Why::Fund,
-        4 => Why::Claim,
-        5 => Why::Refund,
-        6 => Why::Return,
-        7 => Why::Deposit,
-        8 => Why::Withdraw,
-        _ => return None,
-    })
-}
-
 fn account_code(account: Account) -> (u8, u64) {
     match account {
         Account::Outside => (0, 0),
@@ -290,7 +263,7 @@ impl From<&Moved> for Row {
             arrangement: id.arrangement.into(),
             shard: id.shard.into(),
             cell: id.cell,
-            why: why_code(movement.why),
+            why: movement.why.code(),
             batch: id.batch.into(),
             index: id.index.into(),
             at: movement.at.into(),
@@ -308,7 +281,7 @@ impl From<&Moved> for Row {
 impl Row {
     fn meaning(&self) -> Option<Moved> {
         let movement = Movement {
-            why: why_of(self.why)?,
+            why: Why::from_code(self.why)?,
             from: account_of(self.from, self.from_user.get())?,
             to: account_of(self.to, self.to_user.get())?,
             amount: self.amount.get(),

@@ -8,7 +8,7 @@ use super::tail::Tail;
 use crate::engine::Record;
 use crate::follow::ledger::book::{Book, Kept, Totals};
 use crate::follow::ledger::lists::ENVELOPE_COLUMNS;
-use crate::follow::ledger::movement_line::{Line, stretch, why_code};
+use crate::follow::ledger::movement_line::{Line, stretch};
 use crate::follow::ledger::{Cursor, Entry, LedgerError};
 use crate::follow::movement::Why;
 use crate::table::TOUCHED;
@@ -83,7 +83,7 @@ pub(super) fn lines(to: &Connection, lines: &[Line], tail: &mut Tail) -> Stored 
         [
             line.number.cast_signed(),
             line.user.0.cast_signed(),
-            why_code(line.why),
+            line.why.code().into(),
             line.amount.cast_signed(),
             line.envelope.0.cast_signed(),
             i64::from(line.at),
@@ -111,7 +111,7 @@ fn batches(to: &Connection, book: &Book) -> Stored {
 
 pub(super) fn transfer(to: &Connection, line: &Line) -> Stored {
     let (reference, user) = (line.envelope.0.cast_signed(), line.user.0.cast_signed());
-    let values = params![reference, user, why_code(line.why), line.amount.cast_signed(), line.at];
+    let values = params![reference, user, line.why.code(), line.amount.cast_signed(), line.at];
     to.execute("INSERT INTO transfers VALUES (?1, ?2, ?3, ?4, ?5)", values)?;
     let values = params![line.number.cast_signed(), reference];
     to.execute("INSERT INTO batches VALUES (?1, 0, 0, ?2)", values)?;

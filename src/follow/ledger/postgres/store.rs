@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 use super::load::Head;
 use super::rows::{number, numbers, words};
 use crate::follow::ledger::book::{Book, Change, Hold, Totals};
-use crate::follow::ledger::movement_line::{Line, stretch, why_code};
+use crate::follow::ledger::movement_line::{Line, stretch};
 use crate::follow::ledger::{Cursor, LedgerError};
 use crate::units::UserId;
 
@@ -141,7 +141,7 @@ pub(super) async fn lines(to: &Transaction<'_>, lines: &[Line]) -> Stored {
         [
             line.user.0.cast_signed(),
             line.number.cast_signed(),
-            why_code(line.why),
+            line.why.code().into(),
             line.amount.cast_signed(),
             line.envelope.0.cast_signed(),
             line.at.into(),
@@ -152,7 +152,7 @@ pub(super) async fn lines(to: &Transaction<'_>, lines: &[Line]) -> Stored {
 
 pub(super) async fn transfer(to: &Transaction<'_>, line: &Line) -> Stored {
     let (user, reference) = (line.user.0.cast_signed(), line.envelope.0.cast_signed());
-    let row = [reference, user, why_code(line.why), line.amount.cast_signed(), line.at.into()];
+    let row = [reference, user, line.why.code().into(), line.amount.cast_signed(), line.at.into()];
     copy(to, "transfers", [row].into_iter()).await?;
     copy(to, "batches", [[line.number.cast_signed(), 0, 0, reference]].into_iter()).await
 }
