@@ -23,6 +23,13 @@ impl Engine {
     pub fn apply(&mut self, record: &Record) -> Result<(), Misfit> {
         match record {
             Record::Claimed(claimed) => self.apply_claimed(claimed),
+            rarer => self.apply_rarer(rarer),
+        }
+    }
+
+    fn apply_rarer(&mut self, record: &Record) -> Result<(), Misfit> {
+        match record {
+            Record::Claimed(claimed) => self.apply_claimed(claimed),
             Record::Issued(issued) => self.apply_issued(issued),
             Record::Closed(closed) => self.apply_closed(closed),
             Record::Recycled(recycled) => self.apply_recycled(recycled),

@@ -207,10 +207,10 @@ impl Slots {
         self.arena.put_chunk(slot.cold_at(), &words);
     }
 
-    /// Writes back what of the slot's header has changed.
+    /// Writes back what of the header at a place has changed.
     #[inline]
-    pub(super) fn put_progress(&mut self, slot: &Slot) {
-        self.arena.put_chunk(slot.at, &slot.header.progress());
+    pub(super) fn put_progress(&mut self, at: usize, header: &Header) {
+        self.arena.put_chunk(at, &header.progress());
     }
 
     /// The next link of an envelope.

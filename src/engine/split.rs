@@ -4,8 +4,6 @@
 //! is left, so anyone who is shown the seed can compute every amount again. It
 //! keeps no state, and no source of randomness but the seed is known here.
 
-use std::hash::Hasher;
-
 use siphasher::sip::SipHasher24;
 
 use crate::limits::SHARE_FEN_MAX;
@@ -129,9 +127,7 @@ impl Draws {
     fn word(&mut self) -> u64 {
         let message = u64::from(self.number) << 32 | u64::from(self.rank);
         self.number = self.number.wrapping_add(1);
-        let mut keyed = self.keyed;
-        keyed.write_u64(message.to_le());
-        keyed.finish()
+        self.keyed.hash(&message.to_le_bytes())
     }
 
     /// Uniform on {0..n−1}, exactly: Lemire's multiply-shift, where a draw in

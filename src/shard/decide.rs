@@ -15,7 +15,7 @@ use crate::journal::{AppendError, Storage};
 use crate::limits::PROTOCOL_VERSION;
 use crate::net::{Asked, Kernel, Unheard};
 use crate::planted::{Bug, is_planted};
-use crate::units::{EnvelopeId, Seed, Time};
+use crate::units::{EnvelopeId, Seed, Time, UserId};
 use crate::wire::{BadRequest, Request, Status};
 
 /// Requests whose envelopes are touched together, so that their cache misses
@@ -189,13 +189,10 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
             return Ok(Verdict::Overloaded(retry_after_ms));
         }
         match *request {
-            Request::Claim { envelope, user } if self.looks_twice => {
-                let decision = self.engine.claim(envelope, user, now);
-                self.within_limits(&decision, request, Asker::untold(user), now)
-            }
-            Request::Shake { campaign, user } if self.looks_twice => {
-                let decision = self.engine.shake(campaign, user, now);
-                self.within_limits(&decision, request, Asker::untold(user), now)
+            Request::Claim { user, .. } | Request::Shake { campaign: _, user }
+                if self.looks_twice =>
+            {
+                self.decide_twice(request, user, now)
             }
             Request::CampaignPlan { .. }
             | Request::CampaignCommand { .. }
@@ -222,6 +219,18 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
                 Ok(Verdict::Decided(outcome, request.envelope().unwrap_or_default()))
             }
         }
+    }
+
+    /// What the engine decides, as far as risk and the limits let it.
+    #[inline(never)] // the path without them stays as short as it is
+    fn decide_twice(
+        &mut self,
+        request: &Request,
+        user: UserId,
+        now: Time,
+    ) -> Result<Verdict, Fatal> {
+        let decision = self.validate(request, now);
+        self.within_limits(&decision, request, Asker::untold(user), now)
     }
 
     /// What is there to see; what is overdue is ended first.

@@ -3,6 +3,7 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::op::Op;
 use super::request::Request;
 use crate::limits::FRAME_BYTES_MAX;
 
@@ -291,14 +292,18 @@ impl<'a> Framed<'a> {
 }
 
 impl Frame<'_> {
-    /// The request, or why it is none: decoded where it is to be kept, so that
-    /// its line is not copied on the way.
-    #[expect(clippy::inline_always, reason = "a call hands its result over by a copy")]
-    #[inline(always)]
+    /// The request, or why it is none.
     pub fn request(&self) -> Result<Request, BadRequest> {
         if self.flags != 0 {
             return Err(BadRequest::Flags);
         }
         Request::decode(self.op, self.body)
+    }
+
+    /// The request, where it is a plain claim.
+    #[inline]
+    pub fn claim(&self) -> Option<Request> {
+        let is_claim = self.op == Op::Claim.code() && self.flags == 0;
+        if is_claim { Request::decode_claim(self.body).ok() } else { None }
     }
 }

@@ -397,6 +397,11 @@ impl Request {
     }
 
     #[inline]
+    pub(super) fn decode_claim(body: &[u8]) -> Result<Self, BadRequest> {
+        let (envelope, user) = body_of::<PairBody>(body)?.parts();
+        Ok(Self::Claim { envelope, user })
+    }
+
     pub(super) fn decode(op: u8, body: &[u8]) -> Result<Self, BadRequest> {
         match Op::from_code(op).ok_or(BadRequest::UnknownOp)? {
             Op::Hello => decode_hello(body_of(body)?),
@@ -405,10 +410,7 @@ impl Request {
                 let (envelope, user) = body_of::<PairBody>(body)?.parts();
                 Ok(Self::Grab { envelope, user })
             }
-            Op::Claim => {
-                let (envelope, user) = body_of::<PairBody>(body)?.parts();
-                Ok(Self::Claim { envelope, user })
-            }
+            Op::Claim => Self::decode_claim(body),
             Op::Show => {
                 let body = body_of::<ShowBody>(body)?;
                 Ok(Self::Show { envelope: EnvelopeId(body.envelope.get()) })
