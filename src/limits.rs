@@ -81,8 +81,8 @@ pub const IDLE_MARK_AFTER: Duration = Duration::from_millis(10);
 /// Locked memory that the background executor's ring asks for, in bytes.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// How long a shard waits for a journal segment that is being made ready, in
-/// seconds. It takes under one; a disk that needs more than this is broken.
+/// How long a shard waits for a journal segment of which nothing more is written,
+/// in seconds. All of it takes under one; a disk that rests this long is broken.
 pub const PREPARE_WAIT_S: u64 = 30;
 
 /// How soon a segment that met a full disk is tried again, in milliseconds.

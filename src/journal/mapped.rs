@@ -162,17 +162,18 @@ impl MmapStorage {
     /// The shard is faster than the disk: it waits here. It looks again and
     /// again, because a blocking receive allocates the first time.
     fn wait(&mut self, now: Time) -> Result<(), NextError> {
-        let deadline = Instant::now() + Duration::from_secs(PREPARE_WAIT_S);
+        let mut patience = self.pace.patience(Instant::now());
         self.pace.hurry();
         loop {
             match self.ready.try_recv() {
                 Ok(segment) => self.arrived(segment, now),
-                Err(TryRecvError::Empty) if Instant::now() < deadline => {
+                Err(TryRecvError::Empty) if self.pace.is_awaited(&mut patience, Instant::now()) => {
                     std::thread::sleep(WAIT_PAUSE);
                     continue;
                 }
                 Err(TryRecvError::Empty) => {
-                    let late = format!("not ready after {PREPARE_WAIT_S} s");
+                    let late =
+                        format!("not ready, and nothing of it written for {PREPARE_WAIT_S} s");
                     return Err(io::Error::new(io::ErrorKind::TimedOut, late).into());
                 }
                 Err(TryRecvError::Disconnected) => {

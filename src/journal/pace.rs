@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Position, widen};
+use crate::limits::PREPARE_WAIT_S;
+
+const PATIENCE: Duration = Duration::from_secs(PREPARE_WAIT_S);
 
 /// Bytes a second at which an idle journal's next segment is made.
 const SPEED_MIN: u64 = 64 << 20;
@@ -24,8 +27,17 @@ const AHEAD: u64 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     upto: AtomicU64,
+    /// Bytes of segments made so far.
+    made: AtomicU64,
     hurried: AtomicBool,
     cancelled: AtomicBool,
+}
+
+/// How long the shard waits for a segment: while any of it is still written, and
+/// [`PREPARE_WAIT_S`] from then on.
+pub(super) struct Patience {
+    made: u64,
+    until: Instant,
 }
 
 /// How far the making of one segment has come.
@@ -50,6 +62,19 @@ impl Pace {
         self.hurried.store(true, Ordering::Relaxed);
     }
 
+    /// The patience of a shard that begins to wait.
+    pub(super) fn patience(&self, now: Instant) -> Patience {
+        Patience { made: self.made.load(Ordering::Relaxed), until: now + PATIENCE }
+    }
+
+    /// Whether it still waits.
+    pub(super) fn is_awaited(&self, patience: &mut Patience, now: Instant) -> bool {
+        if self.made.load(Ordering::Relaxed) != patience.made {
+            *patience = self.patience(now);
+        }
+        now < patience.until
+    }
+
     /// Nobody wants the segment any more.
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -69,6 +94,7 @@ impl Pace {
     /// After `bytes` more: rests if that was too fast, unless the shard waits.
     pub(super) fn rest(&self, making: &mut Making, bytes: usize) {
         making.bytes = making.bytes.saturating_add(widen(bytes));
+        self.made.fetch_add(widen(bytes), Ordering::Relaxed);
         if !self.hurried.load(Ordering::Relaxed) && !self.is_cancelled() {
             let filled = self.upto.load(Ordering::Relaxed).saturating_sub(making.upto);
             std::thread::sleep(too_early(making.bytes, filled, making.began.elapsed()));
@@ -102,6 +128,21 @@ mod tests {
         assert_eq!(too_early(64 << 20, 0, Duration::from_secs(1)), Duration::ZERO);
         let early = too_early(64 << 20, 0, Duration::from_millis(999));
         assert_eq!(early, Duration::from_millis(1));
+    }
+
+    #[test]
+    fn a_slow_disk_is_waited_for_as_long_as_it_takes_bytes_and_a_dead_one_is_not() {
+        let (pace, began) = (Pace::default(), Instant::now());
+        let (mut patience, mut making) = (pace.patience(began), pace.begin());
+        pace.hurry();
+        let mut now = began;
+        for _ in 0..100 {
+            now += PATIENCE - Duration::from_secs(1);
+            assert!(pace.is_awaited(&mut patience, now));
+            pace.rest(&mut making, 1);
+            assert!(pace.is_awaited(&mut patience, now));
+        }
+        assert!(!pace.is_awaited(&mut patience, now + PATIENCE));
     }
 
     #[test]
