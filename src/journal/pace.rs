@@ -137,7 +137,7 @@ mod tests {
         pace.hurry();
         let mut now = began;
         for _ in 0..100 {
-            now += PATIENCE - Duration::from_secs(1);
+            now += PATIENCE / 2;
             assert!(pace.is_awaited(&mut patience, now));
             pace.rest(&mut making, 1);
             assert!(pace.is_awaited(&mut patience, now));
