@@ -27,6 +27,7 @@ impl Engine {
         }
     }
 
+    /// All records but the claims, which are nearly all there are and need no call.
     fn apply_rarer(&mut self, record: &Record) -> Result<(), Misfit> {
         match record {
             Record::Claimed(claimed) => self.apply_claimed(claimed),
