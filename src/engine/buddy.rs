@@ -116,7 +116,8 @@ impl Buddy {
     pub(super) fn free(&mut self, page: u32, order: u32) {
         self.free_pages += 1 << order;
         let (mut run, mut order) = (page >> order, order);
-        while index(order) + 1 < self.orders.len() && self.orders[index(order)].has(run ^ 1) {
+        // The last order has one run, so this ends: its buddy is never there.
+        while self.orders[index(order)].has(run ^ 1) {
             self.orders[index(order)].remove(run ^ 1);
             run >>= 1;
             order += 1;

@@ -34,7 +34,6 @@ impl Engine {
         if amount != cold.total || !is_payment(&cold, source, payment) {
             return Decision::only(Outcome::Conflict);
         }
-        let known = cold.payment == payment;
         match header.state {
             EnvelopeState::Reserved if header.is_overdue(now) => Decision::only(Outcome::NeverPaid),
             EnvelopeState::Reserved => paid(envelope, &slot, &cold, payment, now),
@@ -45,8 +44,8 @@ impl Engine {
                 outcome: Outcome::Returned { amount, repeated: false },
                 record: Some(Record::Returned(Returned { envelope, sender, payment, amount, at })),
             },
-            _ if known => Decision::only(Outcome::Funded { repeated: true }),
-            _ => Decision::only(Outcome::Conflict),
+            // It names the payment that has opened it; any other was a conflict above.
+            _ => Decision::only(Outcome::Funded { repeated: true }),
         }
     }
 
