@@ -293,6 +293,14 @@ mod tests {
     }
 
     #[test]
+    fn a_large_envelope_has_pages_for_rows_index_and_tail() {
+        // 10,000 words of rows, and 8,192 buckets, two a word.
+        assert_eq!((row_words(5000), index_words(5000)), (10_000, 4096));
+        assert_eq!((run_pages(5000, 0), run_pages(5000, 1144)), (2, 2));
+        assert_eq!((run_pages(5000, 1145), run_pages(1100, 0)), (3, 1));
+    }
+
+    #[test]
     fn names_beyond_the_slots_and_the_bits_name_nothing() {
         assert!(Class(0).block(0, 585).is_none());
         assert!(Class::block_of(585).is_none() && Class::block_of(584).is_some());

@@ -191,6 +191,16 @@ mod tests {
     }
 
     #[test]
+    fn the_last_room_is_taken_and_what_comes_then_is_a_stray() {
+        let mut directory = Directory::new(1);
+        directory.insert(key(1, 2, narrow(ENTRIES_PER_PAGE) - 1), 8);
+        assert_eq!((directory.taken, directory.strays.find(key(1, 2, 3))), (4, None));
+        directory.insert(key(1, 3, 0), 9);
+        assert_eq!((directory.taken, directory.strays.find(key(1, 3, 0))), (4, Some(9)));
+        assert_eq!(directory.find(key(1, 2, 3)), Some(8));
+    }
+
+    #[test]
     fn an_empty_directory_finds_nothing_and_enters_nothing_in_line() {
         let mut directory = Directory::new(0);
         assert_eq!(directory.find(key(0, 0, 0)), None);

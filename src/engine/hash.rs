@@ -24,6 +24,15 @@ pub fn partition_of(sender: UserId) -> u8 {
 mod tests {
     use super::*;
 
+    /// The first numbers of splitmix64 from the seed 0, as its authors print them:
+    /// its state grows by this constant, and each is the finalizer of the state.
+    #[test]
+    fn mix_is_the_finalizer_of_splitmix64() {
+        let states = [1, 2, 3].map(|n| 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(n));
+        let numbers = [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];
+        assert_eq!(states.map(mix), numbers);
+    }
+
     #[test]
     fn partitions_are_part_of_the_format() {
         let partitions = [0, 1, 2, 1_000_000, u64::MAX].map(|user| partition_of(UserId(user)));

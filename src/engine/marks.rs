@@ -105,6 +105,9 @@ mod tests {
                 assert!(!fresh.named_later(false).is_named_later());
             }
         }
+        let twice = Marks::of(MoneySource::Payment).voided(VoidCause::Refused);
+        let twice = twice.voided(VoidCause::Lapsed);
+        assert!(twice == Marks::of(MoneySource::Payment).voided(VoidCause::Lapsed));
         assert!(Marks(0xc).sound_source().is_none());
     }
 }

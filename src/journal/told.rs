@@ -152,4 +152,29 @@ mod tests {
         assert!(told_cursors(data.path(), 2, 1).is_empty());
         assert!(told_cursors(data.path(), 3, 11).is_empty());
     }
+
+    #[test]
+    fn what_is_kept_is_listed_replaced_and_removed() {
+        let data = tempfile::tempdir().unwrap();
+        let kept = KeptCursors::of(data.path(), "settle-a");
+        assert!(KeptCursors::list(data.path(), "settle-").unwrap().is_empty());
+        assert!(!kept.remove().unwrap() && kept.read().is_err());
+        kept.write("one\n").unwrap();
+        kept.write("two\n").unwrap();
+        assert_eq!(kept.read().unwrap(), format!("{KEPT_HEADING}two\n"));
+        assert_eq!(kept.path(), data.path().join("followers/settle-a.cursor"));
+        KeptCursors::of(data.path(), "ledger").write("").unwrap();
+        let listed = KeptCursors::list(data.path(), "settle-").unwrap();
+        assert_eq!(listed.iter().map(KeptCursors::name).collect::<Vec<_>>(), ["settle-a"]);
+        assert!(kept.remove().unwrap() && !kept.remove().unwrap());
+        assert!(KeptCursors::list(data.path(), "settle-").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
+        let data = tempfile::tempdir().unwrap();
+        fs::write(data.path().join(DIRECTORY), "a file").unwrap();
+        assert!(KeptCursors::list(data.path(), "").is_err());
+        assert!(KeptCursors::of(data.path(), "x").remove().is_err());
+    }
 }

@@ -6,8 +6,10 @@ mod naive;
 mod world;
 
 use hongbao::engine::{Misfit, Outcome, Record};
-use hongbao::units::{EnvelopeId, EnvelopeState, Time, UserId};
-use hongbao::wire::{BadRequest, CampaignPhase, Command, PlanPart, PlanTerms, Prize, Slot};
+use hongbao::units::{EnvelopeId, EnvelopeState, Seed, Time, UserId};
+use hongbao::wire::{
+    BadRequest, CampaignPhase, Command, PlanPart, PlanTerms, Prize, SendOrder, Slot,
+};
 use world::{Dice, PRIZES, SPONSOR, START_S, World, at, slot};
 
 #[test]
@@ -263,6 +265,33 @@ fn a_shard_takes_so_many_campaigns_and_says_when_it_is_full() {
     let full = std::iter::from_fn(|| world.another(orders.next()?)).last();
     assert_eq!(world.engine.campaigns(world.now).count(), 64);
     assert!(full.is_some() && world.another(9999).is_none());
+}
+
+#[test]
+fn a_campaign_too_many_does_not_fit_and_an_envelope_does() {
+    let mut world = World::of(1, &[(5, 3)], &[slot(0, 10, 3)], 1);
+    (10..72).for_each(|order| assert!(world.another(order).is_some()));
+    let order = SendOrder { sender: UserId(SPONSOR.0 + 1), ..world.order_of_another(99) };
+    let early = world.engine.issue(&order, Seed([1, 2]), world.now);
+    assert!(world.another(72).is_some(), "the last that a shard takes");
+    assert_eq!(world.engine.apply(&early.record.unwrap()), Err(Misfit::Full));
+    world.plain_envelope();
+}
+
+#[test]
+fn recycled_campaigns_make_room() {
+    let mut world = World::of(1, &[(5, 3)], &[slot(0, 10, 3)], 1);
+    (10..73).for_each(|order| assert!(world.another(order).is_some()));
+    world.now = at(1000);
+    while let Some(expired) = world.engine.due(world.now) {
+        world.apply(&expired);
+    }
+    world.now = at(100_000);
+    while let Some(recycled) = world.engine.recyclable(world.now) {
+        world.apply(&recycled);
+    }
+    (100..164).for_each(|order| assert!(world.another(order).is_some()));
+    assert!(world.another(164).is_none());
 }
 
 #[test]

@@ -85,9 +85,13 @@ impl World {
 
     /// One more campaign of the same prizes.
     pub(crate) fn another(&mut self, order: u64) -> Option<EnvelopeId> {
+        self.order(&self.order_of_another(order))
+    }
+
+    pub(crate) fn order_of_another(&self, order: u64) -> SendOrder {
         let prizes = self.naive.prizes.iter();
         let money = prizes.clone().map(|prize| u64::from(prize.amount) * u64::from(prize.count));
-        let order = SendOrder {
+        SendOrder {
             sender: SPONSOR,
             order,
             payment: 5,
@@ -98,8 +102,7 @@ impl World {
             split: Split::Prizes,
             source: MoneySource::Vouched,
             nonce: 0,
-        };
-        self.order(&order)
+        }
     }
 
     fn order(&mut self, order: &SendOrder) -> Option<EnvelopeId> {

@@ -61,6 +61,30 @@ fn claims_that_do_not_fit_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn an_envelope_beyond_the_capacity_does_not_fit() {
+    let (mut engine, first) = with_one_envelope();
+    let order = SendOrder {
+        nonce: 0,
+        source: MoneySource::Vouched,
+        sender: first.sender,
+        order: 2,
+        payment: 9,
+        total: 100,
+        shares: 5,
+        lifetime_s: 60,
+        share_max: 0,
+        split: Split::DoubleMean,
+    };
+    let early = engine.issue(&order, Seed([3, 4]), Time(START)).record.expect("room");
+    for order_of_other in 1..10 {
+        let order = SendOrder { sender: UserId(4), order: order_of_other, ..order };
+        let record = engine.issue(&order, Seed([3, 4]), Time(START)).record.expect("room");
+        engine.apply(&record).expect("room for ten");
+    }
+    assert_refused(&mut engine, early, Misfit::Full);
+}
+
+#[test]
 fn last_share_takes_exactly_what_is_left() {
     let (mut engine, Issued { envelope, .. }) = with_one_envelope();
     for rank in 0..4_u16 {

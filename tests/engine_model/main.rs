@@ -1,6 +1,7 @@
 //! The engine against a naive model of plain maps, and what it does at its
 //! borders: full tables, wrong ids, records that do not fit.
 
+mod big_images;
 mod borders;
 mod draws;
 mod flips;
@@ -13,6 +14,7 @@ mod race;
 mod recycling;
 mod twins;
 mod wheel;
+mod withheld;
 
 use hongbao::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
 

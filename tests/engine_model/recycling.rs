@@ -182,3 +182,19 @@ fn a_funding_may_take_any_free_slot() {
         seen.push(envelope);
     }
 }
+
+#[test]
+fn a_large_envelope_is_recycled_in_its_time_but_not_while_an_image_is_taken() {
+    let mut engine = engine(10);
+    let order = order(1, 1500);
+    let envelope = fund(&mut engine, &order, Time(START)).expect("room");
+    claim_all(&mut engine, envelope, order.shares, Time(START));
+    let ripe = Time(START + 1000 * u64::from(RETENTION_S));
+    assert_eq!(engine.due(ripe), None, "it does not expire any more");
+    assert_eq!(engine.next_due(), Some(ripe.seconds()));
+    let cursor = engine.begin_image();
+    assert!(engine.next_due() != Some(ripe.seconds()) && engine.recyclable(ripe).is_none());
+    engine.end_image(cursor);
+    assert_eq!(engine.next_due(), Some(ripe.seconds()));
+    assert!(engine.recyclable(ripe).is_some());
+}

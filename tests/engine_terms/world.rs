@@ -493,6 +493,8 @@ impl World {
         assert!(expected.eq(&named), "{named:?}");
         assert_eq!((told.not_before, told.not_after), (wishes.not_before, wishes.not_after));
         assert_eq!(told.grade_min, wishes.grade_min);
+        let seed_user = wishes.seed_user.filter(|&seed| is_sender || seed == user);
+        assert_eq!(told.seed_user.map(|seed| seed.0), seed_user);
         assert_eq!((told.place, told.wants_ticket), (wishes.place, wishes.ticket));
     }
 

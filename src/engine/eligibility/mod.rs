@@ -215,3 +215,18 @@ impl Engine {
 fn is_over(header: &Header) -> bool {
     !matches!(header.state, EnvelopeState::Open | EnvelopeState::Reserved)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_guesses_is_reached_by_the_last_that_it_allows() {
+        let limits = GuessLimits { per_user_max: 3, per_share_max: 2 };
+        assert_eq!(limits.reached(5, (9, 2)), None);
+        assert_eq!(limits.reached(5, (10, 2)), Some(RateLimit::EnvelopeGuesses));
+        assert_eq!(limits.reached(5, (10, 3)), Some(RateLimit::UserGuesses));
+        let without = GuessLimits { per_share_max: 0, ..limits };
+        assert_eq!(without.reached(5, (u32::MAX, 2)), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! Images of what random traffic hardly comes to: envelopes of many slices, engines
+//! that everything is gone from, sums beyond 64 bits.
+
+use hongbao::engine::{
+    BadImage, Engine, EnvelopeLimits, IMAGE_SLICE_BYTES_MAX, Outcome, Restoring,
+};
+use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
+use hongbao::wire::SendOrder;
+
+use crate::images::reloaded_with;
+use crate::{CELL, LIMITS, RETENTION_S, START, capacity};
+
+const TABLE_BYTES: usize = 8 << 20;
+/// More than two slices have rows.
+const CROWD: u32 = 9000;
+const MANY: EnvelopeLimits = EnvelopeLimits { shares_max: CROWD, ..LIMITS };
+/// The words of a page, and of a slice's head before them.
+const PAGE_WORDS: usize = 8192;
+const HEAD_WORDS: usize = IMAGE_SLICE_BYTES_MAX / 8 - PAGE_WORDS;
+
+fn engine() -> Engine {
+    Engine::new(CELL, capacity(10, TABLE_BYTES), MANY)
+}
+
+fn reloaded(engine: &mut Engine) -> Engine {
+    reloaded_with(engine, capacity(10, TABLE_BYTES), MANY)
+}
+
+fn order(sender: u64, order: u64, shares: u32) -> SendOrder {
+    SendOrder {
+        nonce: 0,
+        source: MoneySource::Vouched,
+        sender: UserId(sender),
+        order,
+        payment: 0,
+        total: 100 * u64::from(shares),
+        shares,
+        lifetime_s: 3600,
+        share_max: 0,
+        split: Split::DoubleMean,
+    }
+}
+
+fn issue(engine: &mut Engine, order: &SendOrder) -> EnvelopeId {
+    let decision = engine.issue(order, Seed([1, order.order]), Time(START));
+    engine.apply(&decision.record.expect("room")).expect("fits");
+    let Outcome::Issued { envelope, .. } = decision.outcome else { panic!("{decision:?}") };
+    envelope
+}
+
+fn claim(engine: &mut Engine, envelope: EnvelopeId, users: std::ops::Range<u64>) {
+    for user in users {
+        let decision = engine.claim(envelope, UserId(user), Time(START));
+        engine.apply(&decision.record.expect("a share is left")).expect("fits");
+    }
+}
+
+#[test]
+fn an_envelope_whose_claims_are_in_several_slices_comes_back_whole() {
+    for claims in [1, 4096, 4097, 8192, 8193, u64::from(CROWD)] {
+        let mut live = engine();
+        let envelope = issue(&mut live, &order(3, 1, CROWD));
+        claim(&mut live, envelope, 0..claims);
+        let mut again = reloaded(&mut live);
+        assert_eq!(again.digest(), live.digest(), "{claims} claims");
+        assert!(again.claims().eq(live.claims()));
+        for user in (0..claims).step_by(100).chain([claims - 1]) {
+            let repeat = again.claim(envelope, UserId(user), Time(START)).outcome;
+            assert_eq!(repeat, live.claim(envelope, UserId(user), Time(START)).outcome);
+        }
+        claim(&mut live, envelope, claims..u64::from(CROWD));
+        claim(&mut again, envelope, claims..u64::from(CROWD));
+        assert_eq!(again.digest(), live.digest());
+    }
+}
+
+#[test]
+fn an_engine_that_everything_is_gone_from_still_knows_its_sums_and_ids() {
+    for shares in [[3, 2], [3, CROWD], [CROWD, 2000]] {
+        let mut live = engine();
+        for (sender, shares) in (4..).zip(shares) {
+            let envelope = issue(&mut live, &order(sender, 1, shares));
+            claim(&mut live, envelope, 0..2);
+        }
+        assert_ne!(live.digest(), engine().digest());
+        let end = Time(START + 1000 * 3600);
+        while let Some(expired) = live.due(end) {
+            live.apply(&expired).expect("fits");
+        }
+        let later = Time(end.0 + 1000 * u64::from(RETENTION_S));
+        while let Some(recycled) = live.recyclable(later) {
+            live.apply(&recycled).expect("fits");
+        }
+        assert_eq!(live.envelopes().count(), 0);
+        let mut again = reloaded(&mut live);
+        assert_eq!(again.totals(), live.totals(), "{shares:?}");
+        for (sender, shares) in (4..).zip(shares) {
+            let next =
+                [&mut live, &mut again].map(|engine| issue(engine, &order(sender, 2, shares)));
+            // An id that is given again would name somebody else's envelope.
+            assert!(shares < 1000 || next[0] == next[1], "{shares:?}");
+        }
+    }
+}
+
+/// The slice of counters of an engine that one envelope is gone from.
+fn counters() -> Vec<u8> {
+    let mut engine = engine();
+    issue(&mut engine, &order(4, 1, 2));
+    let end = Time(START + 1000 * 3600);
+    let expired = engine.due(end).expect("due");
+    engine.apply(&expired).expect("fits");
+    let recycled = engine.recyclable(Time(end.0 + 1000 * u64::from(RETENTION_S))).expect("ripe");
+    engine.apply(&recycled).expect("fits");
+    let mut slice = Vec::new();
+    let mut cursor = engine.begin_image();
+    assert!(engine.next_slice(&mut cursor, 0, &mut slice));
+    engine.end_image(cursor);
+    slice
+}
+
+/// The word of the one partition's counters: partition, envelopes, claims, then low and
+/// high of what was funded and claimed, voided, low and high of what was returned.
+fn put(slice: &mut [u8], word: usize, value: u64) {
+    slice[8 * (HEAD_WORDS + word)..][..8].copy_from_slice(&value.to_le_bytes());
+}
+
+#[test]
+fn sums_beyond_64_bits_come_back_and_impossible_ones_are_refused() {
+    let load = |slice: &[u8]| {
+        let mut restoring = Restoring::new(CELL, capacity(10, TABLE_BYTES), MANY, 0, 1);
+        restoring.load(slice).map(|_| restoring.finish().expect("it is whole"))
+    };
+    let mut slice = counters();
+    let words =
+        [(1, 1 << 47), (2, 1 << 46), (4, 1 << 40), (6, 1 << 39), (7, 1 << 45), (9, 1 << 41)];
+    for (word, value) in words {
+        put(&mut slice, word, value);
+    }
+    let mut engine = load(&slice).expect("they are possible");
+    for engine in [reloaded(&mut engine), engine] {
+        let totals = engine.totals();
+        let counts = [totals.envelopes, totals.claims, totals.voided];
+        assert_eq!(counts, [1 << 47, 1 << 46, 1 << 45]);
+        let sums = [totals.funded, totals.claimed, totals.returned].map(|sum| sum >> 64);
+        assert_eq!(sums, [1 << 40, 1 << 39, 1 << 41]);
+        assert_eq!(totals.refunded, totals.funded - totals.claimed);
+    }
+    for (word, value) in
+        [(1, 1 << 48), (2, 1 << 48), (7, 1 << 48), (4, 1 << 48), (9, 1 << 48), (6, 1)]
+    {
+        let mut slice = counters();
+        put(&mut slice, word, value);
+        assert!(matches!(load(&slice), Err(BadImage::Torn)), "word {word}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Shares that are held or rejected, in records that no random walk happens upon.
+
+use hongbao::engine::{Claimed, Engine, Held, Issued, Misfit, Record, Recycled, RiskSettings};
+use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
+use hongbao::wire::{Resolution, RiskRule, SendOrder};
+
+use crate::{CELL, LIMITS, RETENTION_S, START, capacity};
+
+const SENDER: UserId = UserId(3);
+const HOLD_S: u32 = 100;
+const RISK: RiskSettings = RiskSettings {
+    users_max: 10,
+    holds_max: 10,
+    grade_unknown: 100,
+    timed_out: Resolution::Reject,
+    recent_max: 10,
+    recent_s: 100,
+};
+
+fn with_envelope(shares: u32, total: u64) -> (Engine, EnvelopeId) {
+    let mut engine = Engine::new(CELL, capacity(10, 4 << 20), LIMITS).with_risk(RISK);
+    let order = SendOrder {
+        nonce: 0,
+        source: MoneySource::Vouched,
+        sender: SENDER,
+        order: 1,
+        payment: 0,
+        total,
+        shares,
+        lifetime_s: 3600,
+        share_max: 0,
+        split: Split::DoubleMean,
+    };
+    let record = engine.issue(&order, Seed([1, 2]), Time(START)).record.expect("room");
+    let Record::Issued(Issued { envelope, .. }) = record else { panic!("{record:?}") };
+    engine.apply(&record).expect("fits");
+    (engine, envelope)
+}
+
+fn claimed(envelope: EnvelopeId, rank: u32, amount: u32) -> Claimed {
+    let (user, rank) = (UserId(100 + u64::from(rank)), u16::try_from(rank).expect("few"));
+    Claimed { envelope, user, amount, rank, at: Time(START).seconds() }
+}
+
+/// The share of this rank is held.
+fn hold(engine: &mut Engine, envelope: EnvelopeId, rank: u32, amount: u32) -> UserId {
+    let claimed = claimed(envelope, rank, amount);
+    let record = engine.hold(&claimed, RiskRule::GradeHeld, HOLD_S).record.expect("room");
+    assert!(matches!(record, Record::Held(Held { .. })));
+    engine.apply(&record).expect("fits");
+    claimed.user
+}
+
+fn reject(engine: &mut Engine, envelope: EnvelopeId, user: UserId) {
+    let decision = engine.resolve(envelope, user, Resolution::Reject, Time(START));
+    engine.apply(&decision.record.expect("it is held")).expect("fits");
+}
+
+fn luckiest(engine: &Engine, envelope: EnvelopeId) -> Option<(UserId, u64)> {
+    engine.show(envelope).expect("it is kept").luckiest
+}
+
+/// The luckiest of a large envelope is kept claim by claim. If whoever it is is
+/// rejected while nobody else has a share, nobody can take the place yet.
+#[test]
+fn of_a_large_envelope_whose_first_was_rejected_another_is_the_luckiest() {
+    const SHARES: u32 = 1200;
+    let (mut engine, envelope) = with_envelope(SHARES, 99_700);
+    let first = hold(&mut engine, envelope, 0, 150);
+    reject(&mut engine, envelope, first);
+    let second = hold(&mut engine, envelope, 1, 149);
+    reject(&mut engine, envelope, second);
+    for rank in 2..SHARES - 1 {
+        let amount = if [500, 700].contains(&rank) { 84 } else { 83 };
+        engine.apply(&Record::Claimed(claimed(envelope, rank, amount))).expect("fits");
+    }
+    assert_eq!(luckiest(&engine, envelope), None, "a share is left");
+    let rest = 99_700 - 150 - 149 - 83 * (SHARES - 3) - 2;
+    engine.apply(&Record::Claimed(claimed(envelope, SHARES - 1, rest))).expect("fits");
+    let expected = Some((UserId(600), 84));
+    assert_eq!(luckiest(&engine, envelope), expected);
+}
+
+/// The same where the last share is the one that is held, and then released.
+#[test]
+fn a_released_last_share_can_be_the_luckiest_of_a_large_envelope() {
+    const SHARES: u32 = 1200;
+    let (mut engine, envelope) = with_envelope(SHARES, 100_000);
+    let first = hold(&mut engine, envelope, 0, 160);
+    reject(&mut engine, envelope, first);
+    for rank in 1..SHARES - 1 {
+        engine.apply(&Record::Claimed(claimed(envelope, rank, 83))).expect("fits");
+    }
+    let last = hold(&mut engine, envelope, SHARES - 1, 100_000 - 160 - 83 * (SHARES - 2));
+    assert_eq!(luckiest(&engine, envelope), None, "it might be the one that is held");
+    let decision = engine.resolve(envelope, last, Resolution::Release, Time(START));
+    engine.apply(&decision.record.expect("it is held")).expect("fits");
+    assert_eq!(luckiest(&engine, envelope), Some((last, 406)));
+}
+
+#[test]
+fn an_envelope_with_a_held_share_is_not_recycled() {
+    let (mut engine, envelope) = with_envelope(2, 100);
+    engine.apply(&Record::Claimed(claimed(envelope, 0, 40))).expect("fits");
+    let user = hold(&mut engine, envelope, 1, 60);
+    let at = Time(START).seconds() + RETENTION_S;
+    let recycled = Recycled { envelope, shares_claimed: 2, claimed: 100, total: 100, at };
+    let before = (engine.digest(), engine.totals());
+    assert_eq!(engine.apply(&Record::Recycled(recycled)), Err(Misfit::NotClosed(envelope)));
+    assert_eq!((engine.digest(), engine.totals()), before);
+    reject(&mut engine, envelope, user);
+    let later = Time(START + 1000 * u64::from(RETENTION_S));
+    let record = engine.recyclable(later).expect("nothing is held");
+    let recycled = Recycled { shares_claimed: 1, claimed: 40, ..recycled };
+    assert_eq!(record, Record::Recycled(recycled));
+    engine.apply(&record).expect("fits");
+}
+
+#[test]
+fn a_hold_longer_than_the_retention_keeps_the_envelope_and_nothing_is_due_before() {
+    let (mut engine, envelope) = with_envelope(1, 100);
+    let claimed = claimed(envelope, 0, 100);
+    let hold_s = RETENTION_S + 500;
+    let record = engine.hold(&claimed, RiskRule::GradeHeld, hold_s).record.expect("room");
+    engine.apply(&record).expect("fits");
+    let second = |s: u32| Time(START + 1000 * u64::from(s));
+    let until = second(hold_s);
+    assert_eq!(engine.next_due(), Some(until.seconds()));
+    assert!(!engine.is_behind(second(RETENTION_S)), "there is nothing to do yet");
+    assert_eq!(engine.recyclable(until), None, "the hold ends first");
+    let ended = engine.due_hold(until).expect("its time is over");
+    engine.apply(&ended).expect("fits");
+    assert!(matches!(engine.recyclable(until), Some(Record::Recycled(_))));
+}
+
+#[test]
+fn a_digest_has_who_got_what_and_what_is_withheld() {
+    let fresh = with_envelope(3, 300).0.digest();
+    let (mut engine, envelope) = with_envelope(3, 300);
+    assert_eq!(engine.digest(), fresh);
+    engine.apply(&Record::Claimed(claimed(envelope, 0, 100))).expect("fits");
+    let (mut other, _) = with_envelope(3, 300);
+    let by_another = Claimed { user: UserId(7), ..claimed(envelope, 0, 100) };
+    other.apply(&Record::Claimed(by_another)).expect("fits");
+    assert!(engine.digest() != fresh && engine.digest() != other.digest());
+    let user = hold(&mut engine, envelope, 1, 100);
+    let held = engine.digest();
+    reject(&mut engine, envelope, user);
+    let (mut given, _) = with_envelope(3, 300);
+    for rank in 0..2 {
+        given.apply(&Record::Claimed(claimed(envelope, rank, 100))).expect("fits");
+    }
+    let digests = [held, engine.digest(), given.digest()];
+    assert!(digests[0] != digests[1] && !digests[..2].contains(&digests[2]), "{digests:?}");
+}
