@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hongbao::engine::{Cause, Claimed, Closed, Record};
 use hongbao::journal::{
     Arrangement, ChainEnd, Directory, Identity, Journal, MmapStorage, Position, Recovering, Tail,
-    TailError, inspect,
+    TailError, WholeJournal, inspect,
 };
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
 
@@ -291,4 +291,91 @@ fn a_missing_or_foreign_segment_is_told() {
     fs::remove_file(segment(&data.path, 2)).unwrap();
     let gone = read(&mut tail(&arrangement, ChainEnd::default()), end, usize::MAX).unwrap_err();
     assert!(gone.to_string().contains("0000000002.seg"), "{gone}");
+}
+
+fn read_whole(reader: &mut Tail) -> Vec<Place> {
+    let mut found = Vec::new();
+    let take = &mut |batch: Position, index, record| found.push((batch.0, index, record));
+    assert_eq!(reader.read_whole(take).unwrap(), found.len());
+    found
+}
+
+#[test]
+fn a_look_at_a_running_journal_sees_whole_batches_and_goes_on_from_there() {
+    println!("seeds 0..6");
+    for seed in 0..6 {
+        let mut choice = Choice(seed);
+        let data = data();
+        let arrangement = arrangement(&data.path);
+        let mut journal = open(&arrangement, Durability::Sync);
+        let mut reader = WholeJournal::all(&data.path).unwrap().remove(0).tail();
+        assert!(read_whole(&mut reader).is_empty());
+        let (mut seen, mut next) = (Vec::new(), 0);
+        for _ in 0..100 {
+            let records = choice.below(200);
+            let rolls = journal.stats().rolls;
+            append(&mut journal, &mut next, records);
+            let mut new = read_whole(&mut reader);
+            let is_split = journal.stats().rolls > rolls; // the end of a segment commits
+            assert!(is_split || new.is_empty(), "seed {seed}: they are not committed");
+            journal.commit(NOW).unwrap();
+            new.extend(read_whole(&mut reader));
+            assert_eq!(u64::try_from(new.len()).unwrap(), records, "seed {seed}");
+            seen.extend(new);
+            assert_eq!(reader.end().position, journal.appended(), "seed {seed}");
+        }
+        assert!(journal.stats().rolls > 2, "seed {seed}");
+        drop(journal);
+        assert!(seen == naive(&data.path), "seed {seed}");
+    }
+}
+
+/// A batch whose records are not there yet, as when it is looked at while it is written.
+#[test]
+fn half_a_batch_is_not_there_yet() {
+    let data = data();
+    let (_arrangement, end) = closed(&data.path);
+    let all = naive(&data.path);
+    let mut reader = WholeJournal::all(&data.path).unwrap().remove(0).tail();
+    let last = segment(&data.path, last_segment(&data.path));
+    let whole = fs::read(&last).unwrap();
+    let (batch, ..) = *all.last().unwrap();
+    let offset = usize::try_from(batch).unwrap() % SMALL; // every segment is as long
+    let mut half = whole.clone();
+    half[offset + 200] ^= 1;
+    fs::write(&last, &half).unwrap();
+    let before = all.iter().filter(|(at, ..)| *at < batch).count();
+    assert_eq!(read_whole(&mut reader).len(), before);
+    assert_eq!(read_whole(&mut reader).len(), 0);
+    fs::write(&last, &whole).unwrap();
+    assert_eq!(read_whole(&mut reader).len(), all.len() - before);
+    assert_eq!(reader.end().position, end);
+}
+
+/// The last segment that is written; one is made ahead of it.
+fn last_segment(path: &Path) -> u32 {
+    (1..99).take_while(|sequence| segment(path, *sequence).exists()).last().unwrap() - 1
+}
+
+#[test]
+fn a_whole_journal_says_what_it_is_and_shows_every_record() {
+    let data = data();
+    assert!(WholeJournal::all(&data.path).is_err(), "nothing is there");
+    fs::create_dir(&data.path).unwrap();
+    assert!(WholeJournal::all(&data.path).unwrap().is_empty(), "nothing was ever written");
+    let (_arrangement, end) = closed(&data.path);
+    let mut journals = WholeJournal::all(&data.path).unwrap();
+    assert_eq!(journals.len(), 1);
+    let journal = &mut journals[0];
+    assert_eq!((journal.identity(), journal.arrangement()), (US, 1));
+    assert_eq!((journal.begin(), journal.checkpoint()), (ChainEnd::beginning(1), None));
+    assert_eq!(journal.checkpoint_bytes().unwrap(), 0);
+    let segments = u64::from(last_segment(&data.path) + 1);
+    assert_eq!(journal.bytes().unwrap(), segments * u64::try_from(SMALL).unwrap());
+    journal.load(|_| panic!("there is no checkpoint")).unwrap();
+    let mut shown = Vec::new();
+    let ended = journal.each_record(|batch, record| shown.push((batch.position.0, *record)));
+    assert_eq!(ended.unwrap(), end);
+    let expected = naive(&data.path).into_iter().map(|(at, _, record)| (at, record));
+    assert!(shown.into_iter().eq(expected));
 }
