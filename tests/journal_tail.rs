@@ -302,8 +302,8 @@ fn read_whole(reader: &mut Tail) -> Vec<Place> {
 
 #[test]
 fn a_look_at_a_running_journal_sees_whole_batches_and_goes_on_from_there() {
-    println!("seeds 0..6");
-    for seed in 0..6 {
+    println!("seeds 0..3");
+    for seed in 0..3 {
         let mut choice = Choice(seed);
         let data = data();
         let arrangement = arrangement(&data.path);

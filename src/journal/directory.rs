@@ -169,12 +169,16 @@ impl Directory {
     /// The file system it lies on, in words for the operator.
     pub fn file_system(&self) -> &'static str {
         let magic = rustix::fs::statfs(self.path()).map_or(0, |stat| stat.f_type);
-        match u64::try_from(magic).unwrap_or(0) & 0xffff_ffff {
-            0xef53 => "ext4",
-            0x5846_5342 => "xfs",
-            0x0102_1994 => "tmpfs: in memory, gone with the power whatever the durability",
-            _ => "file system not known to keep what it syncs: prefer ext4 or xfs",
-        }
+        in_words(u64::try_from(magic).unwrap_or(0))
+    }
+}
+
+fn in_words(magic: u64) -> &'static str {
+    match magic & 0xffff_ffff {
+        0xef53 => "ext4",
+        0x5846_5342 => "xfs",
+        0x0102_1994 => "tmpfs: in memory, gone with the power whatever the durability",
+        _ => "file system not known to keep what it syncs: prefer ext4 or xfs",
     }
 }
 
@@ -262,6 +266,31 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_systems_are_told_in_words_by_their_magic() {
+        let words = [0xef53, 0xffff_ffff_5846_5342, 0x0102_1994, 0x6969].map(in_words);
+        assert_eq!(words[..2], ["ext4", "xfs"]);
+        assert!(words[2].starts_with("tmpfs") && words[3].contains("not known"), "{words:?}");
+        let data = tempfile::tempdir().unwrap();
+        let directory = Directory::open(data.path(), 1 << 16, 1).unwrap();
+        let magic = rustix::fs::statfs(data.path()).unwrap().f_type;
+        assert_eq!(directory.file_system(), in_words(u64::try_from(magic).unwrap()));
+    }
+
+    #[test]
+    fn a_directory_is_in_use_as_long_as_it_is_held() {
+        let data = tempfile::tempdir().unwrap();
+        assert!(!Directory::is_in_use(data.path()).unwrap(), "nobody ever was");
+        let hold = DirectoryHold::take(data.path()).unwrap();
+        assert!(Directory::is_in_use(data.path()).unwrap());
+        drop(hold);
+        assert!(!Directory::is_in_use(data.path()).unwrap());
+        let file = data.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = Directory::is_in_use(&file).unwrap_err().to_string();
+        assert!(error.contains(&format!("{}/LOCK", file.display())), "{error}");
+    }
 
     #[test]
     fn copy_on_write_file_systems_are_known_by_their_magic() {

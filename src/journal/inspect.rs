@@ -275,3 +275,56 @@ fn count(report: &mut SegmentReport, segment: &SegmentHeader, batch: &BatchHeade
     report.first_time.get_or_insert(batch.time);
     report.last_time = Some(batch.time);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(sequence: Sequence, freeable: bool) -> SegmentReport {
+        SegmentReport {
+            file: String::new(),
+            sequence,
+            base: 1000 * u64::from(sequence - 1),
+            bytes: 1000,
+            bytes_used: 1000,
+            walked: true,
+            freeable,
+            batches: 1,
+            records: 1,
+            first_time: None,
+            last_time: None,
+        }
+    }
+
+    #[test]
+    fn the_slowest_follower_holds_what_it_has_not_passed() {
+        let segments =
+            vec![segment(1, true), segment(2, true), segment(3, true), segment(4, false)];
+        let freeable = |cursors: &[u64]| {
+            let follower =
+                |cursor: &u64| FollowerReport { name: String::new(), cursor: Position(*cursor) };
+            let mut report = ShardReport {
+                identity: Identity { cell: 1, shard: 0, shards: 1 },
+                row: Row::CleanEnd,
+                end: Position(4000),
+                durable_upto: Position(4000),
+                records: 4,
+                batches: 4,
+                epochs: 1,
+                segments: segments.clone(),
+                checkpoints: Vec::new(),
+                walked_from: None,
+                keep_from: Position(3000),
+                freeable_bytes: 0,
+                followers: cursors.iter().map(follower).collect(),
+            };
+            report.hold();
+            let all = report.segments.iter().map(|segment| u64::from(segment.freeable) * 1000);
+            assert_eq!(report.freeable_bytes, all.sum::<u64>());
+            report.freeable_bytes
+        };
+        assert_eq!(freeable(&[]), 3000, "nobody holds anything");
+        assert_eq!(freeable(&[9000, 2000]), 2000, "the second is passed to its last byte");
+        assert_eq!([freeable(&[1999]), freeable(&[0]), freeable(&[5000])], [1000, 0, 3000]);
+    }
+}
