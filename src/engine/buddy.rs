@@ -189,6 +189,14 @@ mod tests {
     }
 
     #[test]
+    fn it_reserves_what_it_says() {
+        for pages in [1, 63, 64, 65, 4096, 5000] {
+            let words: usize = Buddy::new(pages).orders.iter().map(|runs| runs.bits.len()).sum();
+            assert_eq!(Buddy::bytes(pages), 8 * words);
+        }
+    }
+
+    #[test]
     fn buddy_does_what_the_naive_twin_does() {
         let steps = if cfg!(miri) { 40 } else { 2000 };
         for pages in [0, 1, 2, 3, 7, 37, 64, 100] {

@@ -201,6 +201,14 @@ mod tests {
     }
 
     #[test]
+    fn it_reserves_what_it_says() {
+        let directory = Directory::new(100);
+        let runs = directory.runs.len() * size_of::<Run>();
+        let entries = directory.entries.len() * size_of::<u32>();
+        assert_eq!(Directory::bytes(100), runs + entries + Strays::bytes(100));
+    }
+
+    #[test]
     fn an_empty_directory_finds_nothing_and_enters_nothing_in_line() {
         let mut directory = Directory::new(0);
         assert_eq!(directory.find(key(0, 0, 0)), None);

@@ -243,4 +243,46 @@ mod tests {
         assert_eq!(endless.check(&order, NOW), Err(BadRequest::Total));
         assert_eq!(endless.check(&SendOrder { total: TOTAL_FEN_MAX, ..order }, NOW), Ok(()));
     }
+
+    #[test]
+    fn a_campaign_has_bounds_of_its_own() {
+        let campaign = order(500_000, 50_000, 0, Split::Prizes);
+        let check = |order: SendOrder, wait_s| check_campaign(&order, wait_s, NOW);
+        assert_eq!(check(campaign, 0), Ok(()));
+        let most = CAMPAIGN_PRIZES_MAX;
+        assert_eq!(
+            check(SendOrder { shares: most, total: u64::from(most), ..campaign }, 0),
+            Ok(())
+        );
+        let cap = split::cap(0);
+        let dearest = SendOrder { shares: 2, total: 2 * cap, ..campaign };
+        assert_eq!(check(dearest, 0), Ok(()));
+        for (order, broken) in [
+            (SendOrder { shares: 0, ..campaign }, BadRequest::Shares),
+            (SendOrder { shares: most + 1, total: TOTAL_FEN_MAX, ..campaign }, BadRequest::Shares),
+            (SendOrder { total: 49_999, ..campaign }, BadRequest::Total),
+            (SendOrder { total: TOTAL_FEN_MAX + 1, ..campaign }, BadRequest::Total),
+            (SendOrder { total: 2 * cap + 1, ..dearest }, BadRequest::ShareMax),
+            (SendOrder { share_max: 5, ..campaign }, BadRequest::ShareMax),
+            (SendOrder { lifetime_s: 0, ..campaign }, BadRequest::Lifetime),
+            (
+                SendOrder { lifetime_s: CAMPAIGN_LIFETIME_S_MAX + 1, ..campaign },
+                BadRequest::Lifetime,
+            ),
+            (SendOrder { source: MoneySource::Balance, ..campaign }, BadRequest::Payment),
+        ] {
+            assert_eq!(check(order, 0), Err(broken), "{order:?}");
+        }
+        assert_eq!(check(campaign, u32::MAX), Err(BadRequest::Lifetime), "beyond all days");
+    }
+
+    #[test]
+    fn a_window_opens_before_the_envelope_is_over() {
+        let order = order(100, 10, 0, Split::Equal);
+        let over = NOW.seconds() + order.lifetime_s;
+        for (from, is_allowed) in [(over - 1, true), (over, false), (over + 1, false)] {
+            let terms = Terms { not_before: Some(from), ..Terms::default() };
+            assert_eq!(LIMITS.allow_terms(&order, &terms.to_bytes(), NOW), is_allowed, "{from}");
+        }
+    }
 }

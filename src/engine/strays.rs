@@ -96,6 +96,15 @@ mod tests {
     }
 
     #[test]
+    fn it_is_never_more_than_half_full() {
+        for pages in 0..300 {
+            let strays = Strays::new(pages);
+            assert!(strays.entries.len() >= 2 * index(pages).max(1));
+            assert_eq!(Strays::bytes(pages), 8 * strays.entries.len());
+        }
+    }
+
+    #[test]
     fn an_empty_table_finds_nothing() {
         assert_eq!(Strays::new(0).find(PageKey(0)), None);
     }

@@ -184,3 +184,14 @@ impl Wheel {
         if head == NO_LINK { bits.remove(index(n)) } else { bits.insert(index(n)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reserves_what_it_says() {
+        let bits = Bits::bytes(index(NEAR)) + Bits::bytes(index(FAR));
+        assert_eq!(Wheel::bytes(), size_of_val(&*Wheel::new().heads) + bits);
+    }
+}

@@ -73,6 +73,7 @@ mod tests {
         for entries in 0..2000 {
             let buckets = buckets_for(entries);
             assert!(buckets > index(entries) && buckets.is_power_of_two());
+            assert!(2 * buckets >= 3 * index(entries), "searches stay short");
         }
     }
 }

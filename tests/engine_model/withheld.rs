@@ -1,8 +1,10 @@
 //! Shares that are held or rejected, in records that no random walk happens upon.
 
-use hongbao::engine::{Claimed, Engine, Held, Issued, Misfit, Record, Recycled, RiskSettings};
+use hongbao::engine::{
+    Claimed, Engine, Held, Issued, Misfit, Record, Recycled, Resolved, RiskSettings,
+};
 use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
-use hongbao::wire::{Resolution, RiskRule, SendOrder};
+use hongbao::wire::{Resolution, ResolvedBy, RiskRule, SendOrder};
 
 use crate::{CELL, LIMITS, RETENTION_S, START, capacity};
 
@@ -96,6 +98,36 @@ fn a_released_last_share_can_be_the_luckiest_of_a_large_envelope() {
     let decision = engine.resolve(envelope, last, Resolution::Release, Time(START));
     engine.apply(&decision.record.expect("it is held")).expect("fits");
     assert_eq!(luckiest(&engine, envelope), Some((last, 406)));
+}
+
+#[test]
+fn a_word_about_a_hold_fits_once_and_only_as_it_is() {
+    let (mut engine, envelope) = with_envelope(3, 300);
+    engine.apply(&Record::Claimed(claimed(envelope, 0, 100))).expect("fits");
+    let user = hold(&mut engine, envelope, 1, 100);
+    let at = Time(START).seconds();
+    let (resolution, by) = (Resolution::Reject, ResolvedBy::Word);
+    let fits = Resolved { envelope, user, sender: SENDER, amount: 100, at, resolution, by };
+    let others = [
+        Resolved { envelope: EnvelopeId(envelope.0 + 1), ..fits },
+        Resolved { user: UserId(100), ..fits }, // has a share that is not held
+        Resolved { sender: UserId(4), ..fits },
+        Resolved { amount: 99, ..fits },
+        Resolved { by: ResolvedBy::Time, ..fits }, // before its time
+        Resolved { at: at + HOLD_S, ..fits },      // after it
+    ];
+    let before = (engine.digest(), engine.totals());
+    for other in others {
+        let refused = engine.apply(&Record::Resolved(other));
+        assert_eq!(refused, Err(Misfit::Contradiction(other.envelope)), "{other:?}");
+        assert_eq!((engine.digest(), engine.totals()), before);
+    }
+    engine.apply(&Record::Resolved(fits)).expect("fits");
+    let again = engine.apply(&Record::Resolved(fits));
+    assert_eq!(again, Err(Misfit::Contradiction(envelope)), "it is rejected already");
+    let late = hold(&mut engine, envelope, 2, 100);
+    let (at, by) = (at + HOLD_S, ResolvedBy::Time);
+    engine.apply(&Record::Resolved(Resolved { user: late, at, by, ..fits })).expect("in time");
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! Pages that were another envelope's before.
+
+use hongbao::engine::{Engine, EnvelopeLimits, Outcome};
+use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
+use hongbao::wire::SendOrder;
+
+use crate::{CELL, LIMITS, RETENTION_S, START, capacity};
+
+const PAGE_BYTES: usize = 1 << 16;
+/// Its claims take two pages, beside the one that its block is in.
+const LARGE: u32 = 5000;
+
+fn engine(pages: usize) -> Engine {
+    let limits = EnvelopeLimits { shares_max: LARGE, ..LIMITS };
+    Engine::new(CELL, capacity(1000, pages * PAGE_BYTES), limits)
+}
+
+fn issue(engine: &mut Engine, sender: u64, number: u64, shares: u32) -> Option<EnvelopeId> {
+    let order = SendOrder {
+        nonce: 0,
+        source: MoneySource::Vouched,
+        sender: UserId(sender),
+        order: number,
+        payment: 0,
+        total: 100 * u64::from(shares),
+        shares,
+        lifetime_s: 3600,
+        share_max: 0,
+        split: Split::DoubleMean,
+    };
+    let decision = engine.issue(&order, Seed([number, 2]), Time(START));
+    let Some(record) = decision.record else {
+        assert_eq!(decision.outcome, Outcome::Full);
+        return None;
+    };
+    engine.apply(&record).expect("what was decided fits");
+    Some(record.envelope())
+}
+
+#[test]
+fn a_large_envelope_needs_pages_for_its_claims_and_one_for_itself() {
+    for pages in 0..6 {
+        let mut engine = engine(pages);
+        let envelope = issue(&mut engine, 3, 1, LARGE);
+        assert_eq!(envelope.is_some(), pages >= 3, "{pages} pages");
+        let room = if pages >= 3 { pages - 3 } else { pages };
+        let mut small = 0;
+        for sender in 0..20 {
+            small += usize::from(issue(&mut engine, sender, 2, 1).is_some());
+        }
+        assert!(small >= room && (small > 0) == (room > 0), "{pages} pages: {small}");
+    }
+}
+
+#[test]
+fn pages_that_were_full_of_claims_are_empty_for_the_next() {
+    let mut engine = engine(4);
+    for round in 0..3 {
+        let later = START + round * 1000 * 3600 * 10;
+        let large = issue(&mut engine, 3, 100 + round, LARGE).expect("room");
+        for user in 1..=u64::from(LARGE) {
+            let claim = engine.claim(large, UserId(u64::MAX - user), Time(START));
+            engine.apply(&claim.record.expect("a share is left")).expect("fits");
+        }
+        let ripe = Time(later + 1000 * 3600 * 5 + 1000 * u64::from(RETENTION_S));
+        let recycled = engine.recyclable(ripe).expect("it is over");
+        engine.apply(&recycled).expect("fits");
+        assert_eq!(engine.envelopes().count(), 0);
+    }
+    // The last page is the block's, which stays; the others go to small ones.
+    let issued: Vec<_> = (0..60).filter_map(|sender| issue(&mut engine, sender, 1, 29)).collect();
+    assert!(issued.len() >= 3);
+    let mut there: Vec<_> = engine.envelopes().collect();
+    there.sort();
+    let mut expected = issued.clone();
+    expected.sort();
+    assert_eq!(there, expected, "nothing is there that nobody has sent");
+    assert_eq!(engine.claims().count(), 0);
+    for &envelope in &issued {
+        let claim = engine.claim(envelope, UserId(u64::MAX - 1), Time(START));
+        assert!(matches!(claim.outcome, Outcome::Claimed { .. }), "{:?}", claim.outcome);
+    }
+}
