@@ -154,3 +154,96 @@ fn sums_beyond_64_bits_come_back_and_impossible_ones_are_refused() {
         assert!(matches!(load(&slice), Err(BadImage::Torn)), "word {word}");
     }
 }
+
+/// The slices of an engine with a small envelope and a large one, whose claims are in
+/// three slices: counters, page, large, rows, rows, rows.
+fn slices() -> (Vec<Vec<u8>>, Engine) {
+    let mut engine = engine();
+    issue(&mut engine, &order(4, 1, 3));
+    let large = issue(&mut engine, &order(5, 1, CROWD));
+    claim(&mut engine, large, 0..u64::from(CROWD));
+    let (mut cursor, mut slices) = (engine.begin_image(), Vec::new());
+    let mut slice = Vec::new();
+    while engine.next_slice(&mut cursor, 0, &mut slice) {
+        slices.push(std::mem::take(&mut slice));
+    }
+    engine.end_image(cursor);
+    assert_eq!(slices.len(), 6);
+    (slices, engine)
+}
+
+/// The same with another body, which the head tells.
+fn with_words(slice: &[u8], words: usize) -> Vec<u8> {
+    let mut slice = slice.to_vec();
+    slice.resize(8 * (HEAD_WORDS + words), 0);
+    slice[4..8].copy_from_slice(&u32::try_from(words).expect("few").to_le_bytes());
+    slice
+}
+
+/// The same with another subject (word 2 of the head) or first rank (word 3).
+fn with_head(slice: &[u8], word: usize, change: impl Fn(u64) -> u64) -> Vec<u8> {
+    let mut slice = slice.to_vec();
+    let place = &mut slice[8 * word..][..8];
+    let before = u64::from_le_bytes((&*place).try_into().expect("eight"));
+    place.copy_from_slice(&change(before).to_le_bytes());
+    slice
+}
+
+#[test]
+fn slices_that_do_not_follow_from_those_before_are_refused() {
+    let (slices, live) = slices();
+    let [_counters, page, large, rows @ ..] = &slices[..] else { panic!("six slices") };
+    let body = page.len() / 8 - HEAD_WORDS;
+    let of_large = large.len() / 8 - HEAD_WORDS;
+    let torn = |before: &[&Vec<u8>], slice: Vec<u8>| {
+        let mut restoring = Restoring::new(CELL, capacity(10, TABLE_BYTES), MANY, 0, 1);
+        for slice in before {
+            restoring.load(slice).expect("as it was saved");
+        }
+        restoring.load(&slice).expect_err("it does not follow")
+    };
+    let cases = [
+        torn(&[], with_words(page, body - 1)),
+        torn(&[], with_words(page, body + 1)),
+        torn(&[], with_words(page, 0)),
+        torn(&[], with_head(page, 2, |key| key | 1 << 32)), // the name of a page has 32 bits
+        torn(&[], with_head(page, 2, |key| key & !(15 << 20) | 8 << 20)), // of large envelopes
+        torn(&[], with_head(page, 2, |key| key | 15 << 20)), // of no class
+        torn(&[], with_words(large, of_large - 1)),
+        torn(&[large], large.clone()), // the claims of the first are missing
+        torn(&[], rows[0].clone()),
+        torn(&[large], rows[1].clone()),
+        torn(&[large, &rows[0]], rows[0].clone()),
+        torn(&[large], with_head(&rows[0], 2, |id| id + (1 << 16))),
+        torn(&[large], with_head(&rows[0], 3, |first| first + 1)),
+        torn(&[large], with_words(&rows[0], 0)),
+        torn(&[large], with_words(&rows[0], 3)), // half a claim
+        torn(&[large, &rows[0], &rows[1]], with_words(&rows[2], 2 * 4096)), // beyond what is claimed
+    ];
+    assert_eq!(cases, [BadImage::Torn; 16]);
+    let envelope = live.envelopes().last().expect("the large one");
+    let unsound = BadImage::Unsound(envelope);
+    let (before, [.., last]) = ([large, &rows[0], &rows[1]], rows) else { panic!("three") };
+    let amount = last.len() - 8;
+    let mut other = last.clone();
+    other[amount] ^= 1;
+    assert_eq!(torn(&before, other), unsound, "the claims are not what is missing");
+    let id = EnvelopeId(envelope.0 ^ 3); // of another generation
+    assert_eq!(torn(&[], with_head(large, 2, |id| id ^ 3)), BadImage::Unsound(id));
+}
+
+#[test]
+fn an_image_without_the_last_claims_is_not_whole() {
+    let (slices, live) = slices();
+    for upto in 3..=slices.len() {
+        let mut restoring = Restoring::new(CELL, capacity(10, TABLE_BYTES), MANY, 0, 1);
+        for slice in &slices[..upto] {
+            restoring.load(slice).expect("as it was saved");
+        }
+        let restored = restoring.finish();
+        assert_eq!(restored.is_ok(), upto == slices.len(), "{upto} slices");
+        if let Ok(restored) = restored {
+            assert_eq!(restored.digest(), live.digest());
+        }
+    }
+}

@@ -61,16 +61,16 @@ impl Built {
 }
 
 /// The test programs of the tree with this mutant alone, as it is written; `None` if it
-/// does not compile. The tree has no other change afterwards.
+/// does not compile, or they do not. The tree has no change afterwards.
 pub fn alone(tree: &Path, mutant: &Mutant, arguments: &[String]) -> Result<Option<Vec<PathBuf>>> {
     let path = tree.join(&mutant.file);
     let source = fs::read_to_string(&path)?;
     let (start, end) = (mutant.start.byte(&source), mutant.end.byte(&source));
     fs::write(&path, [&source[..start], &mutant.replacement, &source[end..]].concat())?;
     let compiles = cargo(tree, &["check", "--lib"]).output()?.status.success();
-    let programs = compiles.then(|| programs(tree, arguments)).transpose();
+    let programs = if compiles { programs(tree, arguments).ok() } else { None };
     fs::write(&path, source)?;
-    programs
+    Ok(programs)
 }
 
 fn read(tree: &Path, mutants: &[Mutant]) -> Result<BTreeMap<PathBuf, String>> {
