@@ -379,3 +379,25 @@ fn a_whole_journal_says_what_it_is_and_shows_every_record() {
     let expected = naive(&data.path).into_iter().map(|(at, _, record)| (at, record));
     assert!(shown.into_iter().eq(expected));
 }
+
+#[test]
+fn a_read_ends_with_the_batch_that_has_enough() {
+    let data = data();
+    let (arrangement, end) = closed(&data.path); // batches of 100 records, and a mark
+    let mut reader = tail(&arrangement, ChainEnd::beginning(1));
+    assert_eq!(read(&mut reader, end, 0).unwrap(), []);
+    assert_eq!(read(&mut reader, Position(0), 9).unwrap(), []);
+    for (max, found) in [(100, 100), (101, 200), (1, 100), (99, 100)] {
+        assert_eq!(read(&mut reader, end, max).unwrap().len(), found, "at least {max}");
+    }
+    read(&mut reader, end, usize::MAX).unwrap();
+    assert_eq!(reader.end().position, end, "to the mark, which is a header only");
+    reader.check(end).unwrap();
+}
+
+#[test]
+fn a_chain_begins_with_its_arrangement() {
+    assert_eq!(ChainEnd::beginning(1), ChainEnd::default());
+    assert_ne!(ChainEnd::beginning(2), ChainEnd::default());
+    assert_ne!(ChainEnd::beginning(2), ChainEnd::beginning(3));
+}
