@@ -277,6 +277,16 @@ mod tests {
     }
 
     #[test]
+    fn a_window_closes_after_the_order() {
+        let order = order(100, 10, 0, Split::Equal);
+        for (until, is_allowed) in [(-1, false), (0, false), (1, true)] {
+            let until = NOW.seconds().checked_add_signed(until);
+            let terms = Terms { not_after: until, ..Terms::default() };
+            assert_eq!(LIMITS.allow_terms(&order, &terms.to_bytes(), NOW), is_allowed, "{until:?}");
+        }
+    }
+
+    #[test]
     fn a_window_opens_before_the_envelope_is_over() {
         let order = order(100, 10, 0, Split::Equal);
         let over = NOW.seconds() + order.lifetime_s;

@@ -71,7 +71,8 @@ pub(super) struct Slots {
     directory: Directory,
     /// The name of every arena page.
     keys: Vec<PageKey>,
-    /// Arena pages from here on were never given out, so they are still zero.
+    /// No run of claims was ever given out from this arena page on, so what is free there
+    /// is still zero: pages of blocks are never given back.
     untouched: u32,
 }
 
@@ -275,7 +276,6 @@ impl Slots {
         if page < self.untouched {
             self.arena.zero(Arena::page_at(page), PAGE_WORDS);
         }
-        self.untouched = self.untouched.max(page + 1);
         self.keys[index(page)] = key;
         self.directory.insert(key, page);
         Some(page)

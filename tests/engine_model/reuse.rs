@@ -1,6 +1,6 @@
 //! Pages that were another envelope's before.
 
-use hongbao::engine::{Engine, EnvelopeLimits, Outcome};
+use hongbao::engine::{Engine, EnvelopeLimits, Outcome, partition_of};
 use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
 use hongbao::wire::SendOrder;
 
@@ -79,5 +79,31 @@ fn pages_that_were_full_of_claims_are_empty_for_the_next() {
     for &envelope in &issued {
         let claim = engine.claim(envelope, UserId(u64::MAX - 1), Time(START));
         assert!(matches!(claim.outcome, Outcome::Claimed { .. }), "{:?}", claim.outcome);
+    }
+}
+
+/// Free slots are kept by partition and size: none is another partition's.
+#[test]
+fn every_id_is_of_its_senders_partition_also_when_slots_are_used_again() {
+    let mut engine = engine(600);
+    for round in 0..2 {
+        for sender in 0..300 {
+            for (number, shares) in (0..).zip([1, 9, 20]) {
+                let order = 10 * round + number;
+                let envelope = issue(&mut engine, sender, order, shares).expect("room");
+                assert_eq!(envelope.partition(), partition_of(UserId(sender)), "{shares} shares");
+            }
+        }
+        let over = Time(START + 1000 * 3600);
+        while engine.is_behind(over) {
+            if let Some(expired) = engine.due(over) {
+                engine.apply(&expired).expect("fits");
+            }
+        }
+        let ripe = Time(over.0 + 1000 * u64::from(RETENTION_S));
+        while let Some(recycled) = engine.recyclable(ripe) {
+            engine.apply(&recycled).expect("fits");
+        }
+        assert_eq!(engine.envelopes().count(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! Shares that are held or rejected, in records that no random walk happens upon.
 
 use hongbao::engine::{
-    Claimed, Engine, Held, Issued, Misfit, Record, Recycled, Resolved, RiskSettings,
+    Claimed, Engine, Held, Issued, Misfit, Outcome, Record, Recycled, Resolved, RiskSettings,
 };
 use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
 use hongbao::wire::{Resolution, ResolvedBy, RiskRule, SendOrder};
@@ -184,4 +184,22 @@ fn a_digest_has_who_got_what_and_what_is_withheld() {
     }
     let digests = [held, engine.digest(), given.digest()];
     assert!(digests[0] != digests[1] && !digests[..2].contains(&digests[2]), "{digests:?}");
+}
+
+#[test]
+fn from_its_end_on_time_decides_about_a_hold_whatever_anybody_says() {
+    let (mut engine, envelope) = with_envelope(2, 200);
+    let user = hold(&mut engine, envelope, 0, 100);
+    let end = Time(START + 1000 * u64::from(HOLD_S));
+    let before = Time(end.0 - 1000);
+    for now in [Time(START), before] {
+        let decision = engine.resolve(envelope, user, Resolution::Release, now);
+        assert_eq!(decision.outcome, Outcome::Resolved { amount: 100, repeated: false });
+    }
+    let decision = engine.resolve(envelope, user, Resolution::Release, end);
+    assert_eq!(decision.outcome, Outcome::Conflict, "time has rejected it");
+    assert_eq!(decision.record, engine.due_hold(end));
+    engine.apply(&decision.record.expect("time decides")).expect("fits");
+    let again = engine.resolve(envelope, user, Resolution::Reject, end).outcome;
+    assert_eq!(again, Outcome::Resolved { amount: 100, repeated: true });
 }

@@ -106,6 +106,20 @@ mod tests {
         Point::new(near(mix(n), 900_000_000), near(mix(n + 7), 1_800_000_000)).unwrap()
     }
 
+    #[test]
+    fn sines_and_cosines_are_those_of_the_system_to_the_last_bits() {
+        let quarter = i64::from(QUARTER);
+        let edges = [-2, -1, 0, 1, 2].map(|n| n * QUARTER);
+        for units in edges.into_iter().chain((0..4000).map(|n| below(n, 2 * quarter))) {
+            for units in [units, -units] {
+                let (sine, cosine) = of_units(units);
+                let angle = (f64::from(units) / 1e7).to_radians();
+                let off = (sine - angle.sin()).abs().max((cosine - angle.cos()).abs());
+                assert!(off < 2e-15, "{units}: off by {off}");
+            }
+        }
+    }
+
     /// Another within about 10 km of it, over the pole and the date line too.
     fn nearby(from: Point, n: u64) -> Point {
         let (mut up, mut over) =
