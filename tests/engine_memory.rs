@@ -2,7 +2,7 @@
 //! in its program, for it looks at the whole process.
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
+use hongbao::engine::{Capacity, Engine, EnvelopeLimits, RiskSettings, SenderLimits};
 
 const MACHINE_PAGE: usize = 4096;
 /// What an allocator takes ahead, or had left of what it took before.
@@ -41,6 +41,18 @@ fn an_engine_reserves_what_it_says() {
         engines.push(Engine::new(7, capacity, limits));
         let (took, said) = (reserved() - before, Engine::memory_bytes(&capacity, &limits));
         println!("{envelopes} envelopes, {table_bytes} bytes of tables: {said} said, {took} taken");
+        assert!(took.abs_diff(said) <= SLACK, "{took} bytes, not {said}");
+    }
+    for (users_max, holds_max, recent_max) in
+        [(0, 0, 0), (500_000, 0, 0), (0, 100_000, 0), (0, 0, 200_000), (100_000, 50_000, 70_000)]
+    {
+        let risk = RiskSettings { users_max, holds_max, recent_max, ..RiskSettings::OFF };
+        let capacity = Capacity { envelopes: 1, table_bytes: 1 << 16, retention_s: 60 };
+        let engine = Engine::new(7, capacity, LIMITS);
+        let before = reserved();
+        engines.push(engine.with_risk(risk));
+        let (took, said) = (reserved() - before, Engine::risk_bytes(&risk));
+        println!("{risk:?}: {said} said, {took} taken");
         assert!(took.abs_diff(said) <= SLACK, "{took} bytes, not {said}");
     }
 }

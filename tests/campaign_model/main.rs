@@ -279,6 +279,16 @@ fn a_campaign_too_many_does_not_fit_and_an_envelope_does() {
 }
 
 #[test]
+fn every_campaign_of_a_shard_is_in_its_image() {
+    let mut world = World::of(1, &[(5, 3)], &[slot(0, 10, 3)], 1);
+    (10..73).for_each(|order| assert!(world.another(order).is_some()));
+    let (slices, began) = world.image(&mut Dice(1), false);
+    let restored = world.restored(&slices, began);
+    assert_eq!(restored.campaigns(world.now).count(), 64);
+    assert_eq!(restored.digest(), world.engine.digest());
+}
+
+#[test]
 fn recycled_campaigns_make_room() {
     let mut world = World::of(1, &[(5, 3)], &[slot(0, 10, 3)], 1);
     (10..73).for_each(|order| assert!(world.another(order).is_some()));

@@ -291,7 +291,7 @@ impl World {
         taken.expect("it was begun at one of the stages")
     }
 
-    fn image(&mut self, dice: &mut Dice, in_traffic: bool) -> (Vec<Vec<u8>>, u64) {
+    pub(crate) fn image(&mut self, dice: &mut Dice, in_traffic: bool) -> (Vec<Vec<u8>>, u64) {
         if in_traffic {
             (0..dice.below(1500)).for_each(|_| self.step());
         }

@@ -172,6 +172,13 @@ fn slices() -> (Vec<Vec<u8>>, Engine) {
     (slices, engine)
 }
 
+#[test]
+fn an_image_has_a_slice_for_each_page_and_one_more() {
+    let pages = u64::try_from(TABLE_BYTES).expect("small") >> 16;
+    assert_eq!(Engine::image_slices_max(&capacity(10, TABLE_BYTES)), pages + 1);
+    assert_eq!(Engine::image_slices_max(&capacity(10, 0)), 1);
+}
+
 /// The same with another body, which the head tells.
 fn with_words(slice: &[u8], words: usize) -> Vec<u8> {
     let mut slice = slice.to_vec();

@@ -297,6 +297,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_image_has_slices_of_holds_of_users_and_twice_of_what_happened_of_late() {
+        let slices = |holds_max, users_max, recent_max| {
+            let settings = RiskSettings { users_max, holds_max, recent_max, ..RiskSettings::OFF };
+            assert_eq!(Engine::risk_slices_max(&settings), Risk::slices_max(&settings));
+            Risk::slices_max(&settings)
+        };
+        assert_eq!(slices(0, 0, 0), 0);
+        assert_eq!([slices(1, 0, 0), slices(1023, 0, 0), slices(2048, 0, 0)], [2, 2, 4]);
+        assert_eq!([slices(0, 1, 0), slices(0, 2000, 0), slices(0, 3000, 0)], [1, 1, 2]);
+        assert_eq!([slices(0, 0, 1), slices(0, 0, 1024), slices(0, 0, 1025)], [2, 2, 4]);
+        assert_eq!(slices(2048, 3000, 1025), 10);
+    }
+
+    #[test]
     fn words_of_an_image_come_back() {
         for state in [HoldState::Held, HoldState::Rejected] {
             let hold = Hold {
