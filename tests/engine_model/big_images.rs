@@ -1,14 +1,11 @@
 //! Images of what random traffic hardly comes to: envelopes of many slices, engines
 //! that everything is gone from, sums beyond 64 bits.
 
-use hongbao::engine::{
-    BadImage, Engine, EnvelopeLimits, IMAGE_SLICE_BYTES_MAX, Outcome, Restoring,
-};
-use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
-use hongbao::wire::SendOrder;
+use hongbao::engine::{BadImage, Engine, EnvelopeLimits, IMAGE_SLICE_BYTES_MAX, Restoring};
+use hongbao::units::{EnvelopeId, Time, UserId};
 
 use crate::images::reloaded_with;
-use crate::{CELL, LIMITS, RETENTION_S, START, capacity};
+use crate::{CELL, LIMITS, RETENTION_S, START, capacity, issue, vouched};
 
 const TABLE_BYTES: usize = 8 << 20;
 /// More than two slices have rows.
@@ -26,26 +23,8 @@ fn reloaded(engine: &mut Engine) -> Engine {
     reloaded_with(engine, capacity(10, TABLE_BYTES), MANY)
 }
 
-fn order(sender: u64, order: u64, shares: u32) -> SendOrder {
-    SendOrder {
-        nonce: 0,
-        source: MoneySource::Vouched,
-        sender: UserId(sender),
-        order,
-        payment: 0,
-        total: 100 * u64::from(shares),
-        shares,
-        lifetime_s: 3600,
-        share_max: 0,
-        split: Split::DoubleMean,
-    }
-}
-
-fn issue(engine: &mut Engine, order: &SendOrder) -> EnvelopeId {
-    let decision = engine.issue(order, Seed([1, order.order]), Time(START));
-    engine.apply(&decision.record.expect("room")).expect("fits");
-    let Outcome::Issued { envelope, .. } = decision.outcome else { panic!("{decision:?}") };
-    envelope
+fn send(engine: &mut Engine, sender: u64, number: u64, shares: u32) -> EnvelopeId {
+    issue(engine, &vouched(sender, number, shares, 100 * u64::from(shares))).expect("room")
 }
 
 fn claim(engine: &mut Engine, envelope: EnvelopeId, users: std::ops::Range<u64>) {
@@ -59,7 +38,7 @@ fn claim(engine: &mut Engine, envelope: EnvelopeId, users: std::ops::Range<u64>)
 fn an_envelope_whose_claims_are_in_several_slices_comes_back_whole() {
     for claims in [1, 4096, 4097, 8192, 8193, u64::from(CROWD)] {
         let mut live = engine();
-        let envelope = issue(&mut live, &order(3, 1, CROWD));
+        let envelope = send(&mut live, 3, 1, CROWD);
         claim(&mut live, envelope, 0..claims);
         let mut again = reloaded(&mut live);
         assert_eq!(again.digest(), live.digest(), "{claims} claims");
@@ -79,7 +58,7 @@ fn an_engine_that_everything_is_gone_from_still_knows_its_sums_and_ids() {
     for shares in [[3, 2], [3, CROWD], [CROWD, 2000]] {
         let mut live = engine();
         for (sender, shares) in (4..).zip(shares) {
-            let envelope = issue(&mut live, &order(sender, 1, shares));
+            let envelope = send(&mut live, sender, 1, shares);
             claim(&mut live, envelope, 0..2);
         }
         assert_ne!(live.digest(), engine().digest());
@@ -95,8 +74,7 @@ fn an_engine_that_everything_is_gone_from_still_knows_its_sums_and_ids() {
         let mut again = reloaded(&mut live);
         assert_eq!(again.totals(), live.totals(), "{shares:?}");
         for (sender, shares) in (4..).zip(shares) {
-            let next =
-                [&mut live, &mut again].map(|engine| issue(engine, &order(sender, 2, shares)));
+            let next = [&mut live, &mut again].map(|engine| send(engine, sender, 2, shares));
             // An id that is given again would name somebody else's envelope.
             assert!(shares < 1000 || next[0] == next[1], "{shares:?}");
         }
@@ -106,7 +84,7 @@ fn an_engine_that_everything_is_gone_from_still_knows_its_sums_and_ids() {
 /// The slice of counters of an engine that one envelope is gone from.
 fn counters() -> Vec<u8> {
     let mut engine = engine();
-    issue(&mut engine, &order(4, 1, 2));
+    send(&mut engine, 4, 1, 2);
     let end = Time(START + 1000 * 3600);
     let expired = engine.due(end).expect("due");
     engine.apply(&expired).expect("fits");
@@ -159,8 +137,8 @@ fn sums_beyond_64_bits_come_back_and_impossible_ones_are_refused() {
 /// three slices: counters, page, large, rows, rows, rows.
 fn slices() -> (Vec<Vec<u8>>, Engine) {
     let mut engine = engine();
-    issue(&mut engine, &order(4, 1, 3));
-    let large = issue(&mut engine, &order(5, 1, CROWD));
+    send(&mut engine, 4, 1, 3);
+    let large = send(&mut engine, 5, 1, CROWD);
     claim(&mut engine, large, 0..u64::from(CROWD));
     let (mut cursor, mut slices) = (engine.begin_image(), Vec::new());
     let mut slice = Vec::new();

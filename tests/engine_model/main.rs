@@ -17,7 +17,9 @@ mod twins;
 mod wheel;
 mod withheld;
 
-use hongbao::engine::{Capacity, Engine, EnvelopeLimits, SenderLimits};
+use hongbao::engine::{Capacity, Decision, Engine, EnvelopeLimits, Outcome, SenderLimits};
+use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
+use hongbao::wire::SendOrder;
 
 use twins::Twins;
 
@@ -45,6 +47,33 @@ pub(crate) fn capacity(envelopes: u32, table_bytes: usize) -> Capacity {
 
 pub(crate) fn engine(envelopes: u32, table_bytes: usize) -> Engine {
     Engine::new(CELL, capacity(envelopes, table_bytes), LIMITS)
+}
+
+/// An order of a vouched envelope that is cut at random.
+pub(crate) fn vouched(sender: u64, order: u64, shares: u32, total: u64) -> SendOrder {
+    SendOrder {
+        nonce: 0,
+        source: MoneySource::Vouched,
+        sender: UserId(sender),
+        order,
+        payment: 0,
+        total,
+        shares,
+        lifetime_s: 3600,
+        share_max: 0,
+        split: Split::DoubleMean,
+    }
+}
+
+/// Sends an envelope; `None` if the tables are full.
+pub(crate) fn issue(engine: &mut Engine, order: &SendOrder) -> Option<EnvelopeId> {
+    let Decision { outcome, record } = engine.issue(order, Seed([1, order.order]), Time(START));
+    let Some(record) = record else {
+        assert_eq!(outcome, Outcome::Full, "{order:?}");
+        return None;
+    };
+    engine.apply(&record).expect("what was decided fits");
+    Some(record.envelope())
 }
 
 /// A small deterministic source for the tests: splitmix64.

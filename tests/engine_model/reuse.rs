@@ -1,10 +1,9 @@
 //! Pages that were another envelope's before.
 
 use hongbao::engine::{Engine, EnvelopeLimits, Outcome, partition_of};
-use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
-use hongbao::wire::SendOrder;
+use hongbao::units::{EnvelopeId, Time, UserId};
 
-use crate::{CELL, LIMITS, RETENTION_S, START, capacity};
+use crate::{CELL, LIMITS, RETENTION_S, START, capacity, issue, vouched};
 
 const PAGE_BYTES: usize = 1 << 16;
 /// Its claims take two pages, beside the one that its block is in.
@@ -15,38 +14,20 @@ fn engine(pages: usize) -> Engine {
     Engine::new(CELL, capacity(1000, pages * PAGE_BYTES), limits)
 }
 
-fn issue(engine: &mut Engine, sender: u64, number: u64, shares: u32) -> Option<EnvelopeId> {
-    let order = SendOrder {
-        nonce: 0,
-        source: MoneySource::Vouched,
-        sender: UserId(sender),
-        order: number,
-        payment: 0,
-        total: 100 * u64::from(shares),
-        shares,
-        lifetime_s: 3600,
-        share_max: 0,
-        split: Split::DoubleMean,
-    };
-    let decision = engine.issue(&order, Seed([number, 2]), Time(START));
-    let Some(record) = decision.record else {
-        assert_eq!(decision.outcome, Outcome::Full);
-        return None;
-    };
-    engine.apply(&record).expect("what was decided fits");
-    Some(record.envelope())
+fn send(engine: &mut Engine, sender: u64, number: u64, shares: u32) -> Option<EnvelopeId> {
+    issue(engine, &vouched(sender, number, shares, 100 * u64::from(shares)))
 }
 
 #[test]
 fn a_large_envelope_needs_pages_for_its_claims_and_one_for_itself() {
     for pages in 0..6 {
         let mut engine = engine(pages);
-        let envelope = issue(&mut engine, 3, 1, LARGE);
+        let envelope = send(&mut engine, 3, 1, LARGE);
         assert_eq!(envelope.is_some(), pages >= 3, "{pages} pages");
         let room = if pages >= 3 { pages - 3 } else { pages };
         let mut small = 0;
         for sender in 0..20 {
-            small += usize::from(issue(&mut engine, sender, 2, 1).is_some());
+            small += usize::from(send(&mut engine, sender, 2, 1).is_some());
         }
         assert!(small >= room && (small > 0) == (room > 0), "{pages} pages: {small}");
     }
@@ -57,7 +38,7 @@ fn pages_that_were_full_of_claims_are_empty_for_the_next() {
     let mut engine = engine(4);
     for round in 0..3 {
         let later = START + round * 1000 * 3600 * 10;
-        let large = issue(&mut engine, 3, 100 + round, LARGE).expect("room");
+        let large = send(&mut engine, 3, 100 + round, LARGE).expect("room");
         for user in 1..=u64::from(LARGE) {
             let claim = engine.claim(large, UserId(u64::MAX - user), Time(START));
             engine.apply(&claim.record.expect("a share is left")).expect("fits");
@@ -68,7 +49,7 @@ fn pages_that_were_full_of_claims_are_empty_for_the_next() {
         assert_eq!(engine.envelopes().count(), 0);
     }
     // The last page is the block's, which stays; the others go to small ones.
-    let issued: Vec<_> = (0..60).filter_map(|sender| issue(&mut engine, sender, 1, 29)).collect();
+    let issued: Vec<_> = (0..60).filter_map(|sender| send(&mut engine, sender, 1, 29)).collect();
     assert!(issued.len() >= 3);
     let mut there: Vec<_> = engine.envelopes().collect();
     there.sort();
@@ -90,7 +71,7 @@ fn every_id_is_of_its_senders_partition_also_when_slots_are_used_again() {
         for sender in 0..300 {
             for (number, shares) in (0..).zip([1, 9, 20]) {
                 let order = 10 * round + number;
-                let envelope = issue(&mut engine, sender, order, shares).expect("room");
+                let envelope = send(&mut engine, sender, order, shares).expect("room");
                 assert_eq!(envelope.partition(), partition_of(UserId(sender)), "{shares} shares");
             }
         }

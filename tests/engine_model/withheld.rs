@@ -1,12 +1,12 @@
 //! Shares that are held or rejected, in records that no random walk happens upon.
 
 use hongbao::engine::{
-    Claimed, Engine, Held, Issued, Misfit, Outcome, Record, Recycled, Resolved, RiskSettings,
+    Claimed, Engine, Held, Misfit, Outcome, Record, Recycled, Resolved, RiskSettings,
 };
-use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId};
-use hongbao::wire::{Resolution, ResolvedBy, RiskRule, SendOrder};
+use hongbao::units::{EnvelopeId, Time, UserId};
+use hongbao::wire::{Resolution, ResolvedBy, RiskRule};
 
-use crate::{CELL, LIMITS, RETENTION_S, START, capacity};
+use crate::{CELL, LIMITS, RETENTION_S, START, capacity, issue, vouched};
 
 const SENDER: UserId = UserId(3);
 const HOLD_S: u32 = 100;
@@ -21,21 +21,7 @@ const RISK: RiskSettings = RiskSettings {
 
 fn with_envelope(shares: u32, total: u64) -> (Engine, EnvelopeId) {
     let mut engine = Engine::new(CELL, capacity(10, 4 << 20), LIMITS).with_risk(RISK);
-    let order = SendOrder {
-        nonce: 0,
-        source: MoneySource::Vouched,
-        sender: SENDER,
-        order: 1,
-        payment: 0,
-        total,
-        shares,
-        lifetime_s: 3600,
-        share_max: 0,
-        split: Split::DoubleMean,
-    };
-    let record = engine.issue(&order, Seed([1, 2]), Time(START)).record.expect("room");
-    let Record::Issued(Issued { envelope, .. }) = record else { panic!("{record:?}") };
-    engine.apply(&record).expect("fits");
+    let envelope = issue(&mut engine, &vouched(SENDER.0, 1, shares, total)).expect("room");
     (engine, envelope)
 }
 
