@@ -120,8 +120,7 @@ impl Restoring {
 
     fn load_page(&mut self, head: &Head, body: &[u8]) -> Result<u64, BadImage> {
         let key = PageKey(u32::try_from(head.subject).map_err(|_| BadImage::Torn)?);
-        let has_slots = key.class().slots() > 0 && key.block(0).is_some();
-        if head.body_words != PAGE_WORDS || !has_slots || key.class().is_large() {
+        if head.body_words != PAGE_WORDS || key.block(0).is_none() || key.class().is_large() {
             return Err(BadImage::Torn);
         }
         if !self.is_ours(key.partition()) {

@@ -228,5 +228,14 @@ mod tests {
             assert!(read_words(&words, 5).is_none(), "word {at} bit {bits}");
             words[at] ^= bits;
         }
+        assert!(read_words(&[Tail::NONE.head(0), 0, 0, 0], 5).is_none(), "no terms, no tail");
+        let password = Some(Password::Kept { key_id: 1, mac: [2; 32] });
+        let secret = Terms { password, ..Terms::default() }.to_bytes();
+        let tail = Tail::of(&secret, 5).unwrap();
+        let mut words = vec![0; row_words(tail.rows())];
+        words[0] = tail.head(7);
+        words[1..6].as_mut_bytes()[..secret.len()].copy_from_slice(&secret);
+        assert!(read_words(&words, 5) == Some(tail));
+        assert!(read_words(&words[..words.len() - 1], 5).is_none(), "a guesser is missing");
     }
 }

@@ -213,6 +213,11 @@ fn slices_that_do_not_follow_from_those_before_are_refused() {
     let mut other = last.clone();
     other[amount] ^= 1;
     assert_eq!(torn(&before, other), unsound, "the claims are not what is missing");
+    let unclaimed = HEAD_WORDS + 2; // the third word of its header
+    let other = with_head(large, unclaimed, |fen| fen + 1);
+    assert_eq!(torn(&[], other), unsound, "nothing is left of what is exhausted");
+    let mut small = Restoring::new(CELL, capacity(10, 1 << 17), MANY, 0, 1);
+    assert_eq!(small.load(large), Err(BadImage::Full), "two pages");
     let id = EnvelopeId(envelope.0 ^ 3); // of another generation
     assert_eq!(torn(&[], with_head(large, 2, |id| id ^ 3)), BadImage::Unsound(id));
 }

@@ -1,7 +1,7 @@
 //! Pages that were another envelope's before.
 
 use hongbao::engine::{Engine, EnvelopeLimits, Outcome, partition_of};
-use hongbao::units::{EnvelopeId, Time, UserId};
+use hongbao::units::{EnvelopeId, Split, Time, UserId};
 
 use crate::{CELL, LIMITS, RETENTION_S, START, capacity, issue, vouched};
 
@@ -67,12 +67,15 @@ fn pages_that_were_full_of_claims_are_empty_for_the_next() {
 #[test]
 fn every_id_is_of_its_senders_partition_also_when_slots_are_used_again() {
     let mut engine = engine(600);
+    assert!(!engine.keeps_grades(), "nothing is kept of users");
     for round in 0..2 {
         for sender in 0..300 {
             for (number, shares) in (0..).zip([1, 9, 20]) {
                 let order = 10 * round + number;
                 let envelope = send(&mut engine, sender, order, shares).expect("room");
                 assert_eq!(envelope.partition(), partition_of(UserId(sender)), "{shares} shares");
+                assert_eq!(engine.split_of(envelope), Some(Split::DoubleMean));
+                assert_eq!(engine.split_of(EnvelopeId(envelope.0 + 1)), None);
             }
         }
         let over = Time(START + 1000 * 3600);

@@ -149,3 +149,17 @@ fn a_crowd_that_becomes_due_is_worked_off_in_bounded_steps() {
     }
     assert!(calls < count + count / 200);
 }
+
+/// The wall was set back: what is ordered now is over before the wheel's second.
+#[test]
+fn what_is_over_already_is_due_at_once() {
+    let mut engine = engine();
+    let at = |s: u64| Time((START_S + s) * 1000);
+    fund(&mut engine, 1, 50_000, at(0));
+    assert_eq!(engine.due(at(20_000)), None);
+    let late = fund(&mut engine, 2, 60, at(0));
+    assert_eq!(engine.next_due(), Some(at(20_000).seconds()));
+    assert!(engine.is_behind(at(20_000)));
+    let record = engine.due(at(20_000)).expect("it is over");
+    assert_eq!(record.envelope(), late);
+}

@@ -483,6 +483,10 @@ impl World {
         let told = self.engine.terms(envelope, UserId(user)).expect("it is kept");
         let wishes = &naive.wishes;
         let is_sender = naive.order.sender == UserId(user);
+        let key = wishes.password.as_ref().map(|_| 3); // the only key of passwords
+        let order = (naive.order.sender, naive.order.order);
+        assert_eq!(self.engine.password_key(order.0, order.1), key);
+        assert!(self.engine.keeps_grades());
         let has_share = naive.share_of(user).is_some() && !naive.is_withheld(user);
         let may_see = is_sender || has_share;
         assert_eq!(told.greeting, wishes.greeting);

@@ -104,11 +104,6 @@ impl Lately {
         Self { all: VecDeque::with_capacity(max), gone: 0, max, kept_s }
     }
 
-    /// Whether anything is ever remembered.
-    pub(super) fn is_in_use(&self) -> bool {
-        self.max > 0
-    }
-
     /// One more; those whose time is over go, and the oldest where it is full.
     pub(super) fn push(&mut self, recent: Recent) {
         if self.max == 0 {
@@ -201,7 +196,11 @@ mod tests {
         let mut gathered = Gathered::default();
         for round in 0..5_u32 {
             // Each round says half of the last one again.
-            (round * 500..round * 500 + 1000).for_each(|n| gathered.take(guess(n, n / 9), 700));
+            for n in round * 500..round * 500 + 1000 {
+                gathered.take(guess(n, n / 9), 700);
+                assert!(gathered.0.len() < 2 * 700 + 1024, "it is settled in time");
+            }
+            assert!(round == 0 || gathered.0.len() > 700, "and not at every step");
         }
         let mut lately = Lately::new(700, u32::MAX);
         gathered.give(&mut lately, 700);

@@ -224,6 +224,7 @@ mod tests {
             (denied, 255, 1, 1, Deny(RiskRule::DenyList)),
             (watched, 255, 1, 1, Hold(RiskRule::WatchList)),
             (user, 9, 1, 1, Deny(RiskRule::GradeDenied)),
+            (user, 10, 1, 1, Hold(RiskRule::GradeHeld)),
             (user, 255, 1, 7, Deny(RiskRule::WinsDenied)),
         ] {
             assert_eq!(POLICY.judge(&standing, grade, amount, &won(wins)), verdict);

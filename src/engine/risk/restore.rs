@@ -94,7 +94,7 @@ impl Engine {
     fn copy_recent(&self, cursor: &mut RiskCursor, position: u64, out: &mut Vec<u8>) -> bool {
         let (first, rest) = self.risk.lately.from(cursor.recent);
         let count = rest.len().min(RECENT_PER_SLICE);
-        if !self.risk.lately.is_in_use() || count == 0 {
+        if count == 0 {
             return false;
         }
         cursor.recent = first + u64::try_from(count).unwrap_or(u64::MAX);

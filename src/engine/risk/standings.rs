@@ -120,6 +120,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_search_goes_on_at_the_first_bucket_behind_the_last() {
+        for first in 0..500 {
+            let mut standings = Standings::new(5);
+            let users = (first..first + 5).map(UserId);
+            for user in users.clone() {
+                assert!(standings.put(user, Standing { grade: 9, at: 5, ..Standing::default() }));
+            }
+            assert!(users.clone().all(|user| standings.of(user).grade == 9), "from {first}");
+        }
+    }
+
+    #[test]
     fn users_are_kept_up_to_the_bound_and_changed_beyond_it() {
         let mut standings = Standings::new(100);
         let graded = |grade| Standing { grade, at: 5, ..Standing::default() };
