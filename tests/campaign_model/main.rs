@@ -5,7 +5,7 @@
 mod naive;
 mod world;
 
-use hongbao::engine::{Misfit, Outcome, Record};
+use hongbao::engine::{Engine, Misfit, Outcome, Record};
 use hongbao::units::{EnvelopeId, EnvelopeState, Seed, Time, UserId};
 use hongbao::wire::{
     BadRequest, CampaignPhase, Command, PlanPart, PlanTerms, Prize, SendOrder, Slot,
@@ -286,6 +286,28 @@ fn every_campaign_of_a_shard_is_in_its_image() {
     let restored = world.restored(&slices, began);
     assert_eq!(restored.campaigns(world.now).count(), 64);
     assert_eq!(restored.digest(), world.engine.digest());
+}
+
+/// A campaign is copied at a moment of its own: what was done before it is in the image,
+/// what was done after it in the records.
+#[test]
+fn a_command_between_two_slices_is_done_once() {
+    let mut world = World::of(1, &[(5, 3)], &[slot(0, 10, 3)], 1);
+    let began = world.position();
+    let (mut cursor, mut slices) = (world.engine.begin_image(), Vec::new());
+    let mut slice = Vec::new();
+    while world.engine.next_slice(&mut cursor, world.position(), &mut slice) {
+        slices.push(std::mem::take(&mut slice));
+        match slices.len() {
+            1 => world.start(), // the counters are copied, the campaign is not
+            2 => assert_eq!(world.command(Command::Pause), Outcome::Arranged { repeated: false }),
+            _ => {}
+        }
+    }
+    world.engine.end_image(cursor);
+    let restored = world.restored(&slices, began);
+    let phase = |engine: &Engine| engine.campaign(world.campaign, world.now).unwrap().phase;
+    assert_eq!([phase(&restored), phase(&world.engine)], [CampaignPhase::Paused; 2]);
 }
 
 #[test]

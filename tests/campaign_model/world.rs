@@ -266,7 +266,7 @@ impl World {
         }
     }
 
-    fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         40 * u64::try_from(self.records.len()).unwrap()
     }
 

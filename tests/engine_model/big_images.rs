@@ -151,6 +151,29 @@ fn slices() -> (Vec<Vec<u8>>, Engine) {
 }
 
 #[test]
+fn an_image_says_up_to_where_it_has_each_envelope() {
+    let mut engine = engine();
+    let small = send(&mut engine, 4, 1, 3);
+    let large = send(&mut engine, 5, 1, 2000);
+    let mut restoring = Restoring::new(CELL, capacity(10, TABLE_BYTES), MANY, 0, 1);
+    let (mut cursor, mut slice) = (engine.begin_image(), Vec::new());
+    for position in (100..).step_by(100) {
+        slice.clear();
+        if !engine.next_slice(&mut cursor, position, &mut slice) {
+            break;
+        }
+        restoring.load(&slice).expect("as it was saved"); // counters, a page, the large one
+    }
+    engine.end_image(cursor);
+    let from = [small, large].map(|envelope| restoring.kept_from(envelope));
+    let upto = [small, large].map(|envelope| restoring.kept_upto(envelope));
+    let plan_upto = [small, large].map(|envelope| restoring.kept_plan_upto(envelope));
+    assert_eq!((from, upto, plan_upto), ([100, 100], [200, 300], [100, 100]));
+    assert!(restoring.kept_plan(small).is_none() && !restoring.has_holds());
+    assert!(restoring.kept_terms(small).is_empty());
+}
+
+#[test]
 fn an_image_has_a_slice_for_each_page_and_one_more() {
     let pages = u64::try_from(TABLE_BYTES).expect("small") >> 16;
     assert_eq!(Engine::image_slices_max(&capacity(10, TABLE_BYTES)), pages + 1);

@@ -1,10 +1,10 @@
 //! Shares that are held or rejected, in records that no random walk happens upon.
 
 use hongbao::engine::{
-    Claimed, Engine, Held, Misfit, Outcome, Record, Recycled, Resolved, RiskSettings,
+    Claimed, Engine, Held, Misfit, Outcome, Record, Recycled, Resolved, Restoring, RiskSettings,
 };
 use hongbao::units::{EnvelopeId, Time, UserId};
-use hongbao::wire::{Resolution, ResolvedBy, RiskRule};
+use hongbao::wire::{HoldsFrom, Resolution, ResolvedBy, RiskRule};
 
 use crate::{CELL, LIMITS, RETENTION_S, START, capacity, issue, vouched};
 
@@ -48,6 +48,20 @@ fn luckiest(engine: &Engine, envelope: EnvelopeId) -> Option<(UserId, u64)> {
     engine.show(envelope).expect("it is kept").luckiest
 }
 
+/// The engine of an image that is taken at rest.
+fn reloaded(engine: &mut Engine) -> Engine {
+    let capacity = capacity(10, 4 << 20);
+    let mut restoring = Restoring::new(CELL, capacity, LIMITS, 0, 1).with_risk(RISK);
+    let (mut cursor, mut slice) = (engine.begin_image(), Vec::new());
+    while engine.next_slice(&mut cursor, 0, &mut slice) {
+        restoring.load(&slice).expect("as it was saved");
+        slice.clear();
+    }
+    engine.end_image(cursor);
+    assert!(restoring.has_holds());
+    restoring.finish().expect("it is whole")
+}
+
 /// The luckiest of a large envelope is kept claim by claim. If whoever it is is
 /// rejected while nobody else has a share, nobody can take the place yet.
 #[test]
@@ -67,6 +81,7 @@ fn of_a_large_envelope_whose_first_was_rejected_another_is_the_luckiest() {
     engine.apply(&Record::Claimed(claimed(envelope, SHARES - 1, rest))).expect("fits");
     let expected = Some((UserId(600), 84));
     assert_eq!(luckiest(&engine, envelope), expected);
+    assert_eq!(luckiest(&reloaded(&mut engine), envelope), expected);
 }
 
 /// The same where the last share is the one that is held, and then released.
@@ -188,4 +203,18 @@ fn from_its_end_on_time_decides_about_a_hold_whatever_anybody_says() {
     engine.apply(&decision.record.expect("time decides")).expect("fits");
     let again = engine.resolve(envelope, user, Resolution::Reject, end).outcome;
     assert_eq!(again, Outcome::Resolved { amount: 100, repeated: true });
+}
+
+#[test]
+fn holds_are_listed_for_all_or_for_one_user() {
+    let (mut engine, envelope) = with_envelope(3, 300);
+    let users: Vec<_> = (0..3).map(|rank| hold(&mut engine, envelope, rank, 100)).collect();
+    let partition = envelope.partition();
+    let listed = |user, only| {
+        let from = HoldsFrom { partition, after: (EnvelopeId(0), user), only };
+        engine.holds(&from).map(|hold| hold.user).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(UserId(0), false), users);
+    assert_eq!(listed(users[1], true), [users[1]]);
+    assert_eq!(listed(UserId(7), true), []);
 }
