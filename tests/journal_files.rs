@@ -167,6 +167,42 @@ fn segments_of_another_size_follow_each_other() {
     assert_eq!(open(&data.path).unwrap().2.len(), 9000);
 }
 
+/// The shard goes on with the next batch while another thread waits for the disk.
+#[test]
+fn a_commit_that_was_begun_ends_beside_the_next_batch() {
+    let data = data();
+    let (tell, ended) = std::sync::mpsc::channel();
+    let ring = Box::new(move || tell.send(()).unwrap());
+    let storage = MmapStorage::new(&first_arrangement(&data.path), US, SMALL, None).unwrap();
+    let storage = storage.overlapping(None, ring).unwrap();
+    let recovering = Recovering::open(storage, US, Durability::Sync).unwrap();
+    let (mut journal, _) = recovering.replay(NOW, |_| Ok(())).unwrap();
+    assert!(journal.begin_commit(NOW).unwrap().is_some(), "there is nothing to wait for");
+    let mut users = 0..;
+    let mut append = |journal: &mut Journal<MmapStorage>, count| {
+        for n in users.by_ref().take(count) {
+            journal.append(&claim(n), NOW).unwrap();
+        }
+    };
+    for _ in 0..60 {
+        append(&mut journal, 100);
+        let begun = journal.appended();
+        assert!(!journal.is_committing() && journal.commit_has_ended());
+        assert!(journal.begin_commit(NOW).unwrap().is_none(), "it is on its way");
+        assert!(journal.is_committing() && journal.uncommitted() == 0);
+        append(&mut journal, 1);
+        ended.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(journal.commit_has_ended());
+        let committed = journal.end_commit().unwrap();
+        assert!(committed.upto() >= begun && !journal.is_committing());
+        journal.commit(NOW).unwrap();
+    }
+    assert!(journal.stats().rolls > 2);
+    drop(journal);
+    let (_, _, found) = open(&data.path).unwrap();
+    assert!(found.into_iter().eq(0..60 * 101));
+}
+
 #[test]
 fn under_os_full_segments_are_synced_in_the_background_and_records_come_back() {
     let data = data();

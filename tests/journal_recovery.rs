@@ -9,8 +9,8 @@ use std::time::Instant;
 use hongbao::engine::{Claimed, Misfit, Record};
 use hongbao::journal::simulated::{Disk, SimulatedStorage, Tearing};
 use hongbao::journal::{
-    AppendError, Identity, Journal, Position, Recovered, Recovering, RecoveryError, Segment,
-    SegmentBytes, Source,
+    AppendError, Identity, Journal, Position, Recovered, Recovering, RecoveryError, Replica,
+    Segment, SegmentBytes, Source, Unfit,
 };
 use hongbao::limits::PAGE_BYTES;
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
@@ -697,4 +697,57 @@ fn a_journal_without_its_first_segments_names_the_first_that_is_missing() {
         };
         assert!(file.ends_with("0000000001.seg"), "{file}");
     }
+}
+
+#[test]
+fn a_record_that_does_not_fit_is_named_with_its_place() {
+    let disk = closed_disk(&[3, 5]);
+    for (stranger, position) in [(0, 8192 + 64), (2, 8192 + 64 + 2 * 32), (5, 12_288 + 64 + 2 * 32)]
+    {
+        let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
+        let replayed = recovering.replay(NOW, |record| {
+            if user(record) == stranger { Err(Misfit::Full) } else { Ok(()) }
+        });
+        let Err(RecoveryError::Misfit { file, offset, position: found, misfit }) = replayed else {
+            panic!("{stranger} fits")
+        };
+        assert_eq!((offset, found, misfit), (position, Position(position), Misfit::Full));
+        assert_eq!(file, "simulated/0000000001.seg");
+    }
+}
+
+struct Counting(u64);
+
+impl Replica for Counting {
+    fn load(&mut self, _slice: &[u8]) -> Result<u64, Unfit> {
+        Ok(0)
+    }
+
+    fn apply(&mut self, records: &[(Position, Record)]) -> Result<(), (Position, Misfit)> {
+        self.0 += u64::try_from(records.len()).unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_replay_tells_how_far_it_is_and_then_that_it_is_done() {
+    const SEGMENT: usize = 1 << 20;
+    let disk = Disk::new(US, SEGMENT);
+    let (mut journal, ..) = open(&disk).unwrap();
+    write_batches(&mut journal, &[10_000; 50]); // 16 MB of records
+    journal.mark(NOW).unwrap();
+    drop(journal);
+    let told = std::cell::RefCell::new(Vec::new());
+    let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
+    let mut counting = Counting(0);
+    recovering.recover(NOW, &mut counting, &|progress| told.borrow_mut().push(progress)).unwrap();
+    let (told, total) = (told.into_inner(), disk.contents().len() * SEGMENT);
+    let total = u64::try_from(total).unwrap();
+    assert!(told.iter().all(|progress| progress.bytes_total == total));
+    let done: Vec<_> = told.iter().map(|progress| progress.bytes_done).collect();
+    assert!(done.len() > 2 && done.is_sorted() && done[0] < total / 2, "{done:?}");
+    let last = told.last().unwrap();
+    assert_eq!((last.bytes_done, last.records, counting.0), (total, 500_000, 500_000));
+    let steps = done.windows(2).map(|two| two[1] - two[0]).take(done.len() - 2);
+    assert!(steps.min().unwrap() >= 4 << 20, "not at every batch: {done:?}");
 }
