@@ -7,7 +7,7 @@ use hongbao::engine::{
 use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, Time, UserId, VoidCause};
 use hongbao::wire::SendOrder;
 
-use crate::{CELL, Dice, LIMITS, START, capacity, engine};
+use crate::{CELL, Dice, LIMITS, START, capacity, engine, issue, vouched};
 
 /// One open envelope of 5 shares of 100 fen in all.
 fn with_one_envelope() -> (Engine, Issued) {
@@ -63,23 +63,10 @@ fn claims_that_do_not_fit_are_refused_and_change_nothing() {
 #[test]
 fn an_envelope_beyond_the_capacity_does_not_fit() {
     let (mut engine, first) = with_one_envelope();
-    let order = SendOrder {
-        nonce: 0,
-        source: MoneySource::Vouched,
-        sender: first.sender,
-        order: 2,
-        payment: 9,
-        total: 100,
-        shares: 5,
-        lifetime_s: 60,
-        share_max: 0,
-        split: Split::DoubleMean,
-    };
+    let order = vouched(first.sender.0, 2, 5, 100);
     let early = engine.issue(&order, Seed([3, 4]), Time(START)).record.expect("room");
-    for order_of_other in 1..10 {
-        let order = SendOrder { sender: UserId(4), order: order_of_other, ..order };
-        let record = engine.issue(&order, Seed([3, 4]), Time(START)).record.expect("room");
-        engine.apply(&record).expect("room for ten");
+    for number in 1..10 {
+        issue(&mut engine, &vouched(4, number, 5, 100)).expect("room for ten");
     }
     assert_refused(&mut engine, early, Misfit::Full);
 }
