@@ -208,4 +208,28 @@ mod tests {
         let impossible = Terms { total: 2, ..TERMS };
         assert_eq!(verify(&impossible, SEED, &committed, []), Err(Unfaithful::Terms));
     }
+
+    #[test]
+    fn wins_of_a_campaign_are_the_prizes_that_its_seed_says() {
+        let prizes = [Prize { amount: 700, count: 1 }, Prize { amount: 150, count: 2 }];
+        let terms = Terms { split: Split::Prizes, ..TERMS };
+        let committed = commitment(&terms, SEED);
+        let amounts = [0, 1, 2].map(|rank| prizes::amount(&prizes, SEED, 3, rank));
+        assert_eq!(amounts.iter().sum::<Fen>(), 1000);
+        let mut rows = amounts.map(|fen| {
+            let amount = u32::try_from(fen).unwrap();
+            Row { user: UserId(fen), amount, at: 7 }
+        });
+        let mut last = committed;
+        for (rank, row) in (0..).zip(&rows) {
+            last = receipt(&last, rank, row);
+        }
+        assert_eq!(verify_prizes(&terms, SEED, &committed, &prizes, rows), Ok(last));
+        rows[1].amount += 1;
+        let (drawn, found) = (amounts[1], amounts[1] + 1);
+        assert_eq!(
+            verify_prizes(&terms, SEED, &committed, &prizes, rows),
+            Err(Unfaithful::Amount { rank: 1, drawn, found })
+        );
+    }
 }

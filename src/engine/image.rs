@@ -189,12 +189,10 @@ impl Engine {
             let key = self.slots.key(page);
             in_use[usize::from(key.partition())] |= key.class().slots() > 0;
         }
-        // A page of large envelopes that are all recycled is not in the image;
+        // A page of large envelopes that are all recycled is not in an image after a start;
         // what was archived and which ids were given out must be, for ever.
-        for partition in 0..=u8::MAX {
-            let at = usize::from(partition);
-            in_use[at] |= self.vacancies.next_large(partition) > 0;
-            in_use[at] |= !self.archived[at].is_empty();
+        for (in_use, archived) in in_use.iter_mut().zip(&self.archived) {
+            *in_use |= !archived.is_empty();
         }
         let partitions = (0..=u8::MAX).filter(|&partition| in_use[usize::from(partition)]);
         let count = partitions.clone().count();

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use super::arena::{Arena, PAGE_WORDS};
 use super::class::{Class, PageKey, SlotRef, row_words};
 use super::cold::{COLD_WORDS, Cold};
-use super::header::{HEADER_WORDS, Header, is_free};
+use super::header::{HEADER_WORDS, Header, generation_in, is_free};
 use super::risk::Gathered;
 use super::slice::{BadImage, COUNTER_WORDS, Head, Kind, word_at};
 use super::slots::{NO_LINK, POSITION_WORD, RUN_WORD, Slot, Vacancy};
@@ -153,7 +153,8 @@ impl Restoring {
         if is_free(slots.first_word(reference)) {
             return Ok(false);
         }
-        let id = slots.id_of(reference, 0).unwrap_or_default();
+        let generation = generation_in(slots.first_word(reference));
+        let id = slots.id_of(reference, generation).unwrap_or_default();
         let slot = slots.at(reference).ok_or(BadImage::Unsound(id))?;
         let cold = slots.cold(reference).ok_or(BadImage::Unsound(id))?;
         let fits =

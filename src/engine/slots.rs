@@ -308,3 +308,16 @@ impl Slots {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reserves_what_it_says() {
+        let slots = Slots::new(7, 40 << 16);
+        let keys = size_of_val(&slots.keys[..]);
+        let others = [Arena::bytes(40), Buddy::bytes(40), Directory::bytes(40)];
+        assert_eq!(Slots::bytes(40 << 16), keys + others.iter().sum::<usize>());
+    }
+}

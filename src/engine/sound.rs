@@ -70,7 +70,9 @@ fn is_sound_voided(header: &Header, cold: &Cold, source: MoneySource) -> bool {
 fn is_sound_paid(header: &Header, cold: &Cold, source: MoneySource) -> bool {
     let fresh = Marks::of(source);
     let paid_as_ordered = header.marks == fresh;
-    cold.waited <= cold.created_at / QUARTER_S
+    let has_ended = header.state != EnvelopeState::Open;
+    (has_ended || cold.ended_at == 0)
+        && cold.waited <= cold.created_at / QUARTER_S
         && match source {
             MoneySource::Vouched => paid_as_ordered && cold.waited == 0,
             MoneySource::Balance => paid_as_ordered && cold.payment == 0,
@@ -160,6 +162,7 @@ mod tests {
                 |header, _| header.marks = Marks::load(0xc).unwrap().1, // no source
                 |header, _| header.marks = header.marks.named_later(true),
                 |_, cold| cold.waited = 1,
+                |_, cold| cold.ended_at = 1900,
                 |header, _| header.state = EnvelopeState::Exhausted,
                 |header, _| header.state = EnvelopeState::Reserved,
                 |header, _| header.state = EnvelopeState::Voided,
@@ -173,7 +176,7 @@ mod tests {
         let exhausted = header(EnvelopeState::Exhausted, Marks::of(MoneySource::Vouched), 5, 0);
         each_is_unsound(
             exhausted,
-            cold(9),
+            Cold { ended_at: 1900, ..cold(9) },
             &[|header, _| header.claimed = 4, |header, _| header.unclaimed = 1],
         );
     }

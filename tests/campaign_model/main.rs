@@ -310,6 +310,84 @@ fn a_command_between_two_slices_is_done_once() {
     assert_eq!([phase(&restored), phase(&world.engine)], [CampaignPhase::Paused; 2]);
 }
 
+/// The plan, too: once the campaign has begun, a part of it would not fit any more.
+#[test]
+fn a_plan_between_two_slices_is_written_once() {
+    let mut world = World::of(1, &[(5, 3)], &[slot(0, 10, 3)], 1);
+    let began = world.position();
+    let (mut cursor, mut slices) = (world.engine.begin_image(), Vec::new());
+    let mut slice = Vec::new();
+    while world.engine.next_slice(&mut cursor, world.position(), &mut slice) {
+        slices.push(std::mem::take(&mut slice));
+        if slices.len() == 1 {
+            let part = PlanPart::Slot(0, slot(0, 10, 2));
+            assert_eq!(world.plan(part), Outcome::Arranged { repeated: false });
+            world.start();
+        }
+    }
+    world.engine.end_image(cursor);
+    let (phase, mut tail) = (CampaignPhase::Running, world.tail(began));
+    // Each a batch of its own, and both one batch.
+    for end in [None, Some(world.position())] {
+        for (at, _) in &mut tail {
+            *at = end.unwrap_or(*at);
+        }
+        let mut restoring = world::restoring();
+        for slice in &slices {
+            restoring.load(slice).unwrap();
+        }
+        restoring.apply(&tail).expect("the tail fits");
+        let restored = restoring.finish().unwrap();
+        assert_eq!(restored.campaign(world.campaign, world.now).unwrap().phase, phase);
+        assert_eq!(restored.digest(), world.engine.digest());
+    }
+}
+
+/// What is told at once to shakes of campaigns that give nothing.
+#[test]
+fn every_campaign_says_when_it_gives_prizes_and_why_it_does_not() {
+    let mut world = World::of(1, &[(5, 3)], &[slot(5, 10, 3)], 1);
+    let opens_at = START_S + 5;
+    let terms = PlanTerms { wins_max: 1, opens_at, fallback: 9 };
+    assert_eq!(world.plan(PlanPart::Terms(terms)), Outcome::Arranged { repeated: false });
+    let told = |world: &World| world.engine.campaigns(world.now).next().unwrap();
+    let is_told = |world: &World, outcome| assert_eq!(told(world), (world.campaign, outcome));
+    world.now = at(5);
+    is_told(&world, Some(Outcome::NotBegun));
+    world.start();
+    is_told(&world, None);
+    world.now = at(4);
+    is_told(&world, Some(Outcome::NotBegun));
+    world.command(Command::Pause);
+    is_told(&world, Some(Outcome::Paused));
+    world.command(Command::Start);
+    world.now = Time(1000 * u64::from(world.view().ends_at));
+    is_told(&world, None); // nobody has recorded its end
+    let expired = world.engine.due(world.now).unwrap();
+    world.apply(&expired);
+    is_told(&world, Some(Outcome::Expired));
+}
+
+#[test]
+fn a_campaign_without_its_envelope_is_not_restored() {
+    let mut world = World::of(1, &[(5, 3)], &[slot(0, 10, 3)], 1);
+    let (slices, _) = world.image(&mut Dice(1), false);
+    assert_eq!(slices.len(), 3, "counters, a page, the campaign");
+    let restoring = |slices: &[&Vec<u8>]| {
+        let mut restoring = world::restoring();
+        for slice in slices {
+            restoring.load(slice).expect("as it was saved");
+        }
+        restoring
+    };
+    let whole = restoring(&[&slices[0], &slices[1], &slices[2]]);
+    let (plan, phase) = whole.kept_plan(world.campaign).unwrap();
+    assert_eq!((plan.slots(), phase), (&[slot(0, 10, 3)][..], CampaignPhase::Draft));
+    assert!(whole.finish().is_ok());
+    let without = restoring(&[&slices[0], &slices[2]]).finish().err();
+    assert_eq!(without, Some(Misfit::Contradiction(world.campaign)));
+}
+
 #[test]
 fn recycled_campaigns_make_room() {
     let mut world = World::of(1, &[(5, 3)], &[slot(0, 10, 3)], 1);

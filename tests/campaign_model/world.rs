@@ -48,6 +48,10 @@ pub(crate) fn slot(second: u32, length_s: u32, quota: u32) -> Slot {
     Slot { start: START_S + second, length_s, quota }
 }
 
+pub(crate) fn restoring() -> Restoring {
+    Restoring::new(CELL, CAPACITY, LIMITS, 0, 1)
+}
+
 pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) naive: Naive,
@@ -313,14 +317,17 @@ impl World {
 
     /// An engine out of slices and the records after `from`.
     pub(crate) fn restored(&self, slices: &[Vec<u8>], from: u64) -> Engine {
-        let mut restoring = Restoring::new(CELL, CAPACITY, LIMITS, 0, 1);
+        let mut restoring = restoring();
         for slice in slices {
             restoring.load(slice).expect("what was saved can be loaded");
         }
-        let ends = (1..).map(|n| 40 * n);
-        let tail: Vec<(u64, Record)> = ends.zip(self.records.iter().copied()).collect();
-        let tail: Vec<_> = tail.into_iter().filter(|(end, _)| *end > from).collect();
-        restoring.apply(&tail).expect("the tail fits");
+        restoring.apply(&self.tail(from)).expect("the tail fits");
         restoring.finish().expect("it is whole")
+    }
+
+    /// The records after a position, each with its end.
+    pub(crate) fn tail(&self, from: u64) -> Vec<(u64, Record)> {
+        let ends = (1..).map(|n| 40 * n);
+        ends.zip(self.records.iter().copied()).filter(|(end, _)| *end > from).collect()
     }
 }

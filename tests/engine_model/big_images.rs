@@ -173,6 +173,14 @@ fn an_image_says_up_to_where_it_has_each_envelope() {
     assert!(restoring.kept_terms(small).is_empty());
 }
 
+/// Pages of the claims of large envelopes are nobody's.
+#[test]
+fn an_image_has_counters_of_the_partitions_that_envelopes_are_in() {
+    const COUNTER_WORDS: usize = 10;
+    let (slices, _) = slices();
+    assert_eq!(slices[0].len(), 8 * (HEAD_WORDS + 2 * COUNTER_WORDS));
+}
+
 #[test]
 fn an_image_has_a_slice_for_each_page_and_one_more() {
     let pages = u64::try_from(TABLE_BYTES).expect("small") >> 16;

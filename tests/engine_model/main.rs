@@ -12,6 +12,7 @@ mod payments;
 mod plain;
 mod race;
 mod recycling;
+mod remembered;
 mod reuse;
 mod twins;
 mod wheel;

@@ -1,23 +1,16 @@
 //! Shares that are held or rejected, in records that no random walk happens upon.
 
 use hongbao::engine::{
-    Claimed, Engine, Held, Misfit, Outcome, Record, Recycled, Resolved, Restoring, RiskSettings,
+    Claimed, Engine, Held, Misfit, Outcome, Record, Recycled, Resolved, RiskSettings,
 };
 use hongbao::units::{EnvelopeId, Time, UserId};
 use hongbao::wire::{HoldsFrom, Resolution, ResolvedBy, RiskRule};
 
+use crate::remembered::{RISK, image, restoring};
 use crate::{CELL, LIMITS, RETENTION_S, START, capacity, issue, vouched};
 
 const SENDER: UserId = UserId(3);
 const HOLD_S: u32 = 100;
-const RISK: RiskSettings = RiskSettings {
-    users_max: 10,
-    holds_max: 10,
-    grade_unknown: 100,
-    timed_out: Resolution::Reject,
-    recent_max: 10,
-    recent_s: 100,
-};
 
 fn with_envelope(shares: u32, total: u64) -> (Engine, EnvelopeId) {
     let mut engine = Engine::new(CELL, capacity(10, 4 << 20), LIMITS).with_risk(RISK);
@@ -48,16 +41,9 @@ fn luckiest(engine: &Engine, envelope: EnvelopeId) -> Option<(UserId, u64)> {
     engine.show(envelope).expect("it is kept").luckiest
 }
 
-/// The engine of an image that is taken at rest.
-fn reloaded(engine: &mut Engine) -> Engine {
-    let capacity = capacity(10, 4 << 20);
-    let mut restoring = Restoring::new(CELL, capacity, LIMITS, 0, 1).with_risk(RISK);
-    let (mut cursor, mut slice) = (engine.begin_image(), Vec::new());
-    while engine.next_slice(&mut cursor, 0, &mut slice) {
-        restoring.load(&slice).expect("as it was saved");
-        slice.clear();
-    }
-    engine.end_image(cursor);
+/// The engine of an image that is taken at rest, in which there are holds.
+fn reloaded(engine: &mut Engine, risk: RiskSettings) -> Engine {
+    let restoring = restoring(&image(engine), risk);
     assert!(restoring.has_holds());
     restoring.finish().expect("it is whole")
 }
@@ -81,7 +67,7 @@ fn of_a_large_envelope_whose_first_was_rejected_another_is_the_luckiest() {
     engine.apply(&Record::Claimed(claimed(envelope, SHARES - 1, rest))).expect("fits");
     let expected = Some((UserId(600), 84));
     assert_eq!(luckiest(&engine, envelope), expected);
-    assert_eq!(luckiest(&reloaded(&mut engine), envelope), expected);
+    assert_eq!(luckiest(&reloaded(&mut engine, RISK), envelope), expected);
 }
 
 /// The same where the last share is the one that is held, and then released.
@@ -217,4 +203,17 @@ fn holds_are_listed_for_all_or_for_one_user() {
     assert_eq!(listed(UserId(0), false), users);
     assert_eq!(listed(users[1], true), [users[1]]);
     assert_eq!(listed(UserId(7), true), []);
+}
+
+#[test]
+fn what_is_held_stays_though_nothing_more_may_be_held() {
+    let (mut engine, envelope) = with_envelope(3, 300);
+    let user = hold(&mut engine, envelope, 0, 100);
+    let mut off = reloaded(&mut engine, RiskSettings::OFF);
+    let next = claimed(envelope, 1, 100);
+    assert_eq!(off.hold(&next, RiskRule::GradeHeld, HOLD_S).outcome, Outcome::Full);
+    let mut again = reloaded(&mut off, RiskSettings::OFF);
+    assert_eq!((again.digest(), again.totals()), (engine.digest(), engine.totals()));
+    reject(&mut again, envelope, user);
+    assert_eq!(again.totals().refunded, 100);
 }

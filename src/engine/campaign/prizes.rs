@@ -70,6 +70,10 @@ pub(super) fn group_of(counts: impl Iterator<Item = u32>, place: u32) -> Option<
 mod tests {
     use super::*;
 
+    /// Computed by another program.
+    const PLACES: [[u32; 4]; 4] =
+        [[3, 0, 2, 1], [21, 53, 54, 61], [13, 36, 3, 20], [38_806, 7581, 32_060, 64_454]];
+
     #[test]
     fn every_place_comes_exactly_once() {
         let all = [1, 2, 3, 4, 5, 64, 1000, 65_537];
@@ -88,6 +92,27 @@ mod tests {
         let of = |key| (0..100).map(move |rank| place(Seed([key, 0]), 100_000, rank));
         assert!(of(1).eq(of(1)));
         assert!(of(1).zip(of(2)).filter(|(a, b)| a == b).count() < 3);
+    }
+
+    /// What was won is computed again for ever.
+    #[test]
+    fn places_are_part_of_the_format() {
+        let of = |prizes| [0, 1, 2, 3].map(|rank| place(Seed([1, 2]), prizes, rank));
+        assert_eq!([of(4), of(64), of(65), of(100_000)], PLACES);
+    }
+
+    #[test]
+    fn amounts_are_those_of_the_kinds_and_nothing_beyond_the_last_prize() {
+        let kinds = [Prize { amount: 500, count: 2 }, Prize { amount: 3, count: 4 }];
+        let amounts = (0..7).map(|rank| amount(&kinds, Seed([5, 6]), 6, rank));
+        let mut amounts: Vec<Fen> = amounts.collect();
+        assert_eq!(amounts.pop(), Some(0));
+        for (rank, amount) in (0..).zip(&amounts) {
+            let is_large = place(Seed([5, 6]), 6, rank) < 2;
+            assert_eq!(*amount, if is_large { 500 } else { 3 });
+        }
+        amounts.sort_unstable();
+        assert_eq!(amounts, [3, 3, 3, 3, 500, 500]);
     }
 
     #[test]

@@ -57,9 +57,9 @@ impl Holds {
         self.all.is_empty()
     }
 
-    /// Whether anything of holds must be in an image.
-    pub(super) fn are_in_use(&self) -> bool {
-        self.max > 0 || self.ever
+    /// Whether there ever was one, so that an image must say which there are.
+    pub(super) fn were_any(&self) -> bool {
+        self.ever
     }
 
     /// All of them, in order.

@@ -66,7 +66,7 @@ impl Engine {
         position: u64,
         out: &mut Vec<u8>,
     ) -> bool {
-        if !cursor.risk.holds_done && self.risk.holds.are_in_use() {
+        if !cursor.risk.holds_done && self.risk.holds.were_any() {
             self.copy_holds(&mut cursor.risk, position, out);
             return true;
         }

@@ -26,8 +26,7 @@ pub(in super::super) struct Standings {
 
 impl Standings {
     pub(super) fn bytes(max: u32) -> usize {
-        let buckets = if max > 0 { buckets_for(max) } else { 0 };
-        Words::bytes_for(buckets.saturating_mul(BUCKET_WORDS))
+        Words::bytes_for(buckets_for(max).saturating_mul(BUCKET_WORDS))
     }
 
     pub(super) fn new(max: u32) -> Self {

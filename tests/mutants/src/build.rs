@@ -11,6 +11,11 @@ use serde::Deserialize;
 use crate::list::Mutant;
 use crate::rewrite::{Rewritten, rewrite};
 
+/// What a build from nothing may take.
+const BUILD_S: &str = "1800";
+/// What it may take to check one mutant; some loop while they are compiled.
+const ONE_CHECK_S: &str = "120";
+
 /// Why a mutant has no switch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Apart {
@@ -60,17 +65,21 @@ impl Built {
     }
 }
 
-/// The test programs of the tree with this mutant alone, as it is written; `None` if it
-/// does not compile, or they do not. The tree has no change afterwards.
-pub fn alone(tree: &Path, mutant: &Mutant, arguments: &[String]) -> Result<Option<Vec<PathBuf>>> {
+/// `work` while the tree has this mutant alone, as it is written; `None` if the library does
+/// not compile with it. The tree has no change afterwards.
+pub fn alone<T>(
+    tree: &Path,
+    mutant: &Mutant,
+    work: impl FnOnce() -> Result<Option<T>>,
+) -> Result<Option<T>> {
     let path = tree.join(&mutant.file);
     let source = fs::read_to_string(&path)?;
     let (start, end) = (mutant.start.byte(&source), mutant.end.byte(&source));
     fs::write(&path, [&source[..start], &mutant.replacement, &source[end..]].concat())?;
-    let compiles = cargo(tree, &["check", "--lib"]).output()?.status.success();
-    let programs = if compiles { programs(tree, arguments).ok() } else { None };
+    let check = cargo(tree, ONE_CHECK_S, &["check", "--lib"]).output()?;
+    let result = if check.status.success() { work() } else { Ok(None) };
     fs::write(&path, source)?;
-    Ok(programs)
+    result
 }
 
 fn read(tree: &Path, mutants: &[Mutant]) -> Result<BTreeMap<PathBuf, String>> {
@@ -111,9 +120,11 @@ struct Span {
     byte_end: usize,
 }
 
-fn cargo(tree: &Path, arguments: &[&str]) -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(tree).args(arguments).arg("--message-format=json").arg("--quiet");
+/// `cargo` for so many seconds; `timeout` ends it with the compilers it has started.
+fn cargo(tree: &Path, limit_s: &str, arguments: &[&str]) -> Command {
+    let mut cargo = Command::new("timeout");
+    cargo.args([limit_s, "cargo"]).current_dir(tree).args(arguments);
+    cargo.args(["--message-format=json", "--quiet"]);
     // A mutant may well overflow or loop for ever; the tests are to say so.
     cargo.env("RUSTFLAGS", "--cap-lints=allow").stderr(Stdio::null());
     cargo
@@ -122,7 +133,7 @@ fn cargo(tree: &Path, arguments: &[&str]) -> Command {
 /// The mutants that the compiler complains about: of all the places an error names,
 /// those of the smallest pieces.
 fn unviable(tree: &Path, rewritten: &BTreeMap<PathBuf, Rewritten>) -> Result<BTreeSet<u32>> {
-    let output = cargo(tree, &["check", "--lib"]).output()?;
+    let output = cargo(tree, BUILD_S, &["check", "--lib"]).output()?;
     let mut found = BTreeSet::new();
     let mut unplaced = None;
     for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -163,8 +174,9 @@ fn blamed(span: &Span, rewritten: &BTreeMap<PathBuf, Rewritten>) -> Vec<u32> {
     places.iter().filter(around).filter(is_smallest).map(|place| place.1).collect()
 }
 
-fn programs(tree: &Path, arguments: &[String]) -> Result<Vec<PathBuf>> {
-    let mut cargo = cargo(tree, &["test", "--no-run"]);
+/// Builds the test programs that `arguments` of `cargo test` name.
+pub fn programs(tree: &Path, arguments: &[String]) -> Result<Vec<PathBuf>> {
+    let mut cargo = cargo(tree, BUILD_S, &["test", "--no-run"]);
     let output = cargo.args(arguments).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "the tests do not build in {}", tree.display());
     let mut programs = Vec::new();

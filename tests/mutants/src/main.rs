@@ -68,8 +68,8 @@ fn main() -> Result<ExitCode> {
     let mut outcomes: Vec<_> = switched.iter().copied().zip(each(&switched, run)).collect();
     built.restore(&tree)?;
     for mutant in fixed {
-        let programs = build::alone(&tree, mutant, &arguments.tests)?;
-        let outcome = programs.map(|programs| tests.outcome_of(&tree, &programs)).transpose()?;
+        let run = || tests.outcome_alone(&tree, &arguments.tests);
+        let outcome = build::alone(&tree, mutant, run)?;
         outcomes.push((mutant, notes.add(mutant, outcome)));
     }
     summary(outcomes)

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::build::programs;
+
 /// Some mutants reserve all there is.
 const MEMORY: &str = "--as=17179869184";
 const LOOKS_EVERY: Duration = Duration::from_millis(2);
@@ -115,8 +117,22 @@ impl Tests {
         first_failure(tree, tests, mutant)
     }
 
-    /// Runs the same tests in programs that were built with a mutant.
-    pub fn outcome_of(&self, tree: &Path, programs: &[PathBuf]) -> Result<Outcome> {
+    /// Runs the same tests in a tree that has a mutant as it is written, program by program,
+    /// for most are caught by the first. `None`: a program does not compile with it.
+    pub fn outcome_alone(&self, tree: &Path, arguments: &[String]) -> Result<Option<Outcome>> {
+        for argument in arguments {
+            let Ok(programs) = programs(tree, std::slice::from_ref(argument)) else {
+                return Ok(None);
+            };
+            let outcome = self.outcome_of(tree, &programs)?;
+            if outcome != Outcome::Missed {
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(Some(Outcome::Missed))
+    }
+
+    fn outcome_of(&self, tree: &Path, programs: &[PathBuf]) -> Result<Outcome> {
         let mut tests = Vec::new();
         for program in programs {
             tests.extend(listed(tree, program)?);
