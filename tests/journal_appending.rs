@@ -76,6 +76,8 @@ fn a_segment_is_filled_to_its_last_byte() {
     end = journal.append(&claim(0), NOW).unwrap();
     assert_eq!(end, position(2, PAGE_BYTES + BATCH_HEADER_BYTES + CLAIM));
     assert_eq!((journal.segment_begin(), journal.uncommitted()), (position(2, 0), 1));
+    let words = format!("{end} {}", u64::from(end));
+    assert_eq!(words, format!("{} {0}", 2 * SEGMENT + PAGE_BYTES + BATCH_HEADER_BYTES + CLAIM));
 }
 
 #[test]
@@ -116,6 +118,64 @@ fn a_mark_has_its_place_in_the_next_segment_where_one_is_full() {
         drop(journal);
         assert_eq!(users(&disk).unwrap().len(), CLAIMS_OF_THE_FIRST + claims);
     }
+}
+
+#[test]
+fn a_commit_that_was_begun_has_ended_when_its_sync_has() {
+    let disk = Disk::new(US, SEGMENT);
+    disk.overlap_syncs();
+    let mut journal = open_as(&disk, Durability::Sync);
+    let mut looks = 0;
+    for n in 0..5 {
+        assert!(journal.commit_has_ended() && !journal.is_committing());
+        journal.append(&claim(n), NOW).unwrap();
+        assert_eq!(journal.begin_commit(NOW).unwrap(), None);
+        assert!(journal.is_committing());
+        while !journal.commit_has_ended() {
+            looks += 1;
+            assert!(looks < 100, "it never ends");
+        }
+        assert_eq!(journal.end_commit().unwrap().upto(), journal.appended());
+    }
+    assert!(looks > 0, "it had ended each time as it was begun");
+}
+
+/// Under `os` a full segment is synced in the background. As long as that has not been
+/// done nothing behind it counts as durable, whatever is synced of the next.
+#[test]
+fn under_os_nothing_is_durable_behind_a_segment_that_is_not() {
+    for is_synced in [true, false] {
+        let disk = Disk::new(US, SEGMENT);
+        let mut journal = open_as(&disk, Durability::Os);
+        journal.append(&claim(0), NOW).unwrap();
+        journal.commit(NOW).unwrap();
+        journal.mark(NOW).unwrap();
+        let durable = journal.durable_upto();
+        assert_eq!(durable, journal.appended(), "with the mark");
+        if !is_synced {
+            disk.fail_sync(1);
+        }
+        for n in 0..CLAIMS_OF_A_SEGMENT {
+            journal.append(&claim(n), NOW).unwrap();
+        }
+        assert_eq!(journal.segment_begin(), position(1, 0));
+        journal.commit(NOW).unwrap();
+        journal.mark(NOW).unwrap();
+        let expected = if is_synced { journal.appended() } else { durable };
+        assert_eq!(journal.durable_upto(), expected);
+    }
+}
+
+#[test]
+fn a_segment_that_has_no_room_ahead_is_told_before_it_is_needed() {
+    let disk = Disk::new(US, SEGMENT);
+    let mut journal = open_as(&disk, Durability::Sync);
+    assert!(!journal.lacks_room());
+    disk.segments_max(Some(2)); // both are there
+    while journal.segment_begin() == Position(0) {
+        journal.append(&claim(1), NOW).unwrap();
+    }
+    assert!(journal.lacks_room());
 }
 
 #[test]

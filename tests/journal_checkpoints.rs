@@ -142,6 +142,7 @@ fn row_none_whole_refuses_where_the_journal_does_not_go_back() {
     let refused = refuses_unchanged(&disk);
     let told = refused.to_string();
     assert!(told.contains("0000000002.ckp") && told.contains("0000000001.ckp"), "{told}");
+    assert!(told.contains("or every segment from simulated/0000000001.seg on"), "{told}");
     match refused {
         RecoveryError::NoWholeCheckpoint { fault, .. } => {
             assert_eq!(fault, CheckpointFault::Block { index: 0, offset: 4096 });
@@ -194,6 +195,91 @@ fn segments_before_the_used_checkpoint_may_be_missing_in_any_way() {
     }
     disk.remove(needed);
     assert!(matches!(refuses_unchanged(&disk), RecoveryError::MissingSegment { .. }));
+}
+
+/// The sequence of the segment that the replay begins in.
+fn first_needed(disk: &Disk) -> u32 {
+    let began = open(&disk.fork()).unwrap().1.checkpoint.unwrap().began.0;
+    u32::try_from(began / u64::try_from(SMALL).unwrap()).unwrap() + 1
+}
+
+#[test]
+fn damage_to_the_segment_that_the_replay_begins_in_is_told_as_that() {
+    let (disk, _) = closed();
+    let needed = first_needed(&disk);
+    (1..needed).for_each(|sequence| disk.remove(sequence));
+    disk.alter(needed, |bytes| bytes[20] ^= 1);
+    let refused = refuses_unchanged(&disk);
+    assert!(!matches!(refused, RecoveryError::MissingSegment { .. }), "{refused}");
+    assert!(refused.to_string().contains(&format!("{needed:010}.seg")), "{refused}");
+}
+
+/// The one before it may be gone; but if it is there it says where the next begins.
+#[test]
+fn the_segment_before_the_first_that_is_needed_must_end_where_that_begins() {
+    let (disk, _) = closed();
+    let needed = first_needed(&disk);
+    let other = Disk::new(US, 2 * SMALL); // segments twice as long
+    let (mut journal, _, mut state) = open(&other).unwrap();
+    write(&mut journal, &mut state, 1);
+    while other.contents().len() < usize::try_from(needed).unwrap() {
+        write(&mut journal, &mut state, 1000);
+    }
+    drop(journal);
+    let before = other.contents().remove(&(needed - 1)).unwrap();
+    disk.alter(needed - 1, |bytes| *bytes = before);
+    assert!(refuses_unchanged(&disk).to_string().contains(&format!("{needed:010}.seg")));
+    disk.remove(needed - 1);
+    open(&disk).unwrap();
+}
+
+/// A checkpoint that begins with the last batch of a segment needs nothing of it.
+#[test]
+fn a_replay_may_begin_in_the_last_page_of_a_segment_that_is_gone_and_not_before() {
+    for (claims, is_enough) in [(1780, true), (1600, false)] {
+        let disk = Disk::new(US, SMALL);
+        let (mut journal, _, mut state) = open(&disk).unwrap();
+        write(&mut journal, &mut state, claims);
+        checkpoint(&disk, &journal, &state);
+        let left = SMALL - usize::try_from(journal.appended().0).unwrap();
+        assert_eq!(left < PAGE_BYTES, is_enough, "{left} bytes are left");
+        write(&mut journal, &mut state, 2000);
+        journal.mark(NOW).unwrap();
+        drop(journal);
+        disk.remove(1);
+        if is_enough {
+            assert_eq!(open(&disk).unwrap().2.meaning(), state.meaning());
+        } else {
+            let refused = refuses_unchanged(&disk);
+            assert!(matches!(refused, RecoveryError::MissingSegment { .. }), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_says_when_it_was_begun_and_what_it_is() {
+    let disk = Disk::new(US, SMALL);
+    let (mut journal, _, mut state) = open(&disk).unwrap();
+    write(&mut journal, &mut state, 10);
+    let start = journal.checkpoint_start().unwrap().at(Time(NOW.0 + 77));
+    disk.checkpoint(start, start.position(), &[&state.slice(0, 0)]);
+    drop(journal);
+    let found = Recovering::open(disk.storage(), US, Durability::Sync).unwrap().checkpoint();
+    let found = found.unwrap();
+    assert_eq!(found.began_at, Time(NOW.0 + 77));
+    let began = start.position();
+    let told = format!("checkpoint 1 (12288 bytes, positions {began} to {began})");
+    assert_eq!(found.to_string(), told);
+    let started = open(&disk).unwrap().1.to_string();
+    assert!(started.starts_with(&format!("1 envelopes from {told}, 0 records in ")), "{started}");
+}
+
+#[test]
+fn who_takes_records_one_by_one_takes_no_checkpoint() {
+    let (disk, _) = closed();
+    let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
+    let error = recovering.replay(NOW, |_| Ok(())).err().unwrap();
+    assert!(matches!(error, RecoveryError::UnfitSlice { slice: 0, .. }), "{error}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -13,10 +14,12 @@ use std::time::Duration;
 use hongbao::engine::{Claimed, Record};
 use hongbao::journal::{
     AppendError, Arrangement, Directory, DirectoryError, Identity, Journal, MmapStorage, NextError,
-    Recovered, Recovering, RecoveryError, Row, StorageError, inspect, mmap,
+    Recovered, Recovering, RecoveryError, Row, StorageError, WholeJournal, check_memlock, inspect,
+    mmap,
 };
 use hongbao::limits::{MEMLOCK_BYTES_MIN, PAGE_BYTES};
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
+use rustix::process::Signal;
 
 const US: Identity = Identity { cell: 1, shard: 0, shards: 1 };
 const SMALL: usize = 64 << 10;
@@ -184,11 +187,13 @@ fn a_commit_that_was_begun_ends_beside_the_next_batch() {
             journal.append(&claim(n), NOW).unwrap();
         }
     };
+    let mut under_way = 0;
     for _ in 0..60 {
         append(&mut journal, 100);
         let begun = journal.appended();
         assert!(!journal.is_committing() && journal.commit_has_ended());
         assert!(journal.begin_commit(NOW).unwrap().is_none(), "it is on its way");
+        under_way += u32::from(!journal.commit_has_ended());
         assert!(journal.is_committing() && journal.uncommitted() == 0);
         append(&mut journal, 1);
         ended.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -197,7 +202,7 @@ fn a_commit_that_was_begun_ends_beside_the_next_batch() {
         assert!(committed.upto() >= begun && !journal.is_committing());
         journal.commit(NOW).unwrap();
     }
-    assert!(journal.stats().rolls > 2);
+    assert!(journal.stats().rolls > 2 && under_way > 0, "no disk is done at once");
     drop(journal);
     let (_, _, found) = open(&data.path).unwrap();
     assert!(found.into_iter().eq(0..60 * 101));
@@ -214,6 +219,59 @@ fn under_os_full_segments_are_synced_in_the_background_and_records_come_back() {
     let (_, recovered, users) = open(&data.path).unwrap();
     assert!(users.into_iter().eq(0..6000));
     assert_eq!(recovered.torn, None);
+}
+
+/// Of the pages of this file that are mapped, those that were written and are not on
+/// the disk yet, in KiB; `None` where that cannot be told.
+fn dirty_kib(path: &Path) -> Option<u64> {
+    const EXT4_XFS: [i64; 2] = [0xef53, 0x5846_5342];
+    if !EXT4_XFS.contains(&rustix::fs::statfs(path).ok()?.f_type) {
+        println!("skipped: neither ext4 nor xfs");
+        return None;
+    }
+    let maps = fs::read_to_string("/proc/self/smaps").ok()?;
+    let (mut sum, mut is_ours) = (0, false);
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next()?, words.next()?) {
+            ("Shared_Dirty:" | "Private_Dirty:", kib) if is_ours => {
+                sum += kib.parse::<u64>().ok()?;
+            }
+            (range, _) if range.contains('-') => is_ours = line.ends_with(path.to_str()?),
+            _ => {}
+        }
+    }
+    Some(sum)
+}
+
+#[test]
+fn what_is_committed_is_on_the_disk_and_not_only_on_its_way() {
+    let data = data();
+    let (mut journal, ..) = open(&data.path).unwrap();
+    let dirty = || dirty_kib(&segment(&data.path, 1));
+    if dirty() == Some(0) {
+        journal.append(&claim(1), NOW).unwrap();
+        assert!(dirty() > Some(0));
+        journal.commit(NOW).unwrap();
+        assert_eq!(dirty(), Some(0));
+    }
+}
+
+/// Under `os` what is committed may be in the cache only, and whoever has read it asks.
+#[test]
+fn a_reader_can_make_durable_what_it_has_read() {
+    let data = data();
+    let (mut journal, ..) = open_with(&data.path, US, SMALL, Durability::Os).unwrap();
+    let dirty = || dirty_kib(&segment(&data.path, 1));
+    if dirty() == Some(0) {
+        journal.append(&claim(1), NOW).unwrap();
+        let upto = journal.commit(NOW).unwrap().upto();
+        let mut reader = WholeJournal::all(&data.path).unwrap().remove(0).tail();
+        assert_eq!(reader.read(upto, 9, &mut |_, _, _| {}).unwrap(), 1);
+        assert!(dirty() > Some(0));
+        reader.sync().unwrap();
+        assert_eq!(dirty(), Some(0));
+    }
 }
 
 /// What this thread made dirty, in bytes. A large folio counts in full, as it
@@ -566,6 +624,70 @@ fn a_full_disk_refuses_records_and_keeps_what_is_committed() {
     assert!(users.len() as u64 == written && users.into_iter().eq(0..written));
 }
 
+/// The shard learns of a full disk before it needs the next segment, and of space again.
+#[test]
+fn a_segment_ahead_that_did_not_fit_is_asked_for_again_twice_a_second() {
+    const SEGMENT: usize = 2 * SMALL;
+    let Some(disk) = Mounted::tmpfs(450) else { return };
+    let (ballast, path) = (disk.0.path().join("ballast"), disk.0.path().join("data"));
+    let (mut journal, ..) = open_with(&path, US, SEGMENT, Durability::Sync).unwrap();
+    wait_for(&segment(&path, 2));
+    fs::write(&ballast, vec![1; 100 << 10]).unwrap(); // a third does not fit beside it
+    while journal.stats().rolls == 0 {
+        journal.append(&claim(1), NOW).unwrap();
+    }
+    let mut comes_to = |lacks_room, now, commits| {
+        (0..commits).any(|_| {
+            journal.append(&claim(1), now).unwrap();
+            journal.commit(now).unwrap();
+            let has_come = journal.lacks_room() == lacks_room;
+            if !has_come {
+                std::thread::sleep(Duration::from_millis(100)); // the thread is at it
+            }
+            has_come
+        })
+    };
+    assert!(comes_to(true, NOW, 8), "it was never told");
+    fs::remove_file(&ballast).unwrap();
+    assert!(!comes_to(false, Time(NOW.0 + 499), 3), "not at every commit");
+    assert!(comes_to(false, Time(NOW.0 + 500), 8), "there is space again");
+}
+
+#[test]
+fn a_segment_that_cannot_be_made_is_told_with_the_reason() {
+    let data = data();
+    let (mut journal, ..) = open(&data.path).unwrap();
+    wait_for(&segment(&data.path, 2));
+    let in_the_way = segment(&data.path, 3).with_extension("seg.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    let failed = (0..).find_map(|n| journal.append(&claim(n), NOW).err()).unwrap();
+    assert!(matches!(failed, AppendError::Failed(_)), "{failed}");
+    assert!(failed.to_string().contains("0000000003.seg: cannot be made ready: "), "{failed}");
+}
+
+#[test]
+fn a_start_makes_the_next_segment_ready_before_it_is_needed() {
+    let data = closed();
+    let last = (1..99).take_while(|n| segment(&data.path, *n).exists()).last().unwrap();
+    fs::remove_file(segment(&data.path, last)).unwrap(); // as after a kill before it was made
+    let _open = open(&data.path).unwrap();
+    wait_for(&segment(&data.path, last));
+}
+
+#[test]
+fn a_data_directory_may_be_named_from_where_one_is() {
+    let guard = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut child = child_command("relative", Path::new("data"));
+    let output = child.current_dir(guard.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(segment(&guard.path().join("data"), 1).exists());
+}
+
+fn child_relative(path: &Path) {
+    drop(open(path).unwrap());
+    open(path).unwrap();
+}
+
 #[test]
 fn a_first_segment_that_does_not_fit_is_told() {
     let Some(disk) = Mounted::tmpfs(300) else { return };
@@ -589,6 +711,18 @@ fn a_truncated_file_under_the_map_ends_the_process_with_its_name() {
     );
 }
 
+/// A fault that is not in a journal ends the process as if nobody had asked.
+#[test]
+fn a_sigbus_elsewhere_ends_the_process_by_that_signal() {
+    let output = in_child("sigbus elsewhere");
+    assert_eq!(output.status.signal(), Some(Signal::BUS.as_raw()), "{output:?}");
+}
+
+fn child_sigbus_elsewhere() {
+    mmap::install_sigbus_message();
+    rustix::process::kill_process(rustix::process::getpid(), Signal::BUS).unwrap();
+}
+
 fn child_sigbus(path: &Path) {
     mmap::install_sigbus_message();
     let (mut journal, ..) = open(path).unwrap();
@@ -608,8 +742,11 @@ fn too_little_locked_memory_is_told_with_the_fix() {
 
 fn child_memlock(path: &Path) {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    let limit = Some(MEMLOCK_BYTES_MIN - 1);
-    setrlimit(Resource::Memlock, Rlimit { current: limit, maximum: limit }).unwrap();
+    for (limit, is_enough) in [(MEMLOCK_BYTES_MIN, true), (MEMLOCK_BYTES_MIN - 1, false)] {
+        let limit = Some(limit);
+        setrlimit(Resource::Memlock, Rlimit { current: limit, maximum: limit }).unwrap();
+        assert_eq!(check_memlock().is_ok(), is_enough);
+    }
     let arrangement = first_arrangement(path);
     let error = MmapStorage::new(&arrangement, US, SMALL, None).err().unwrap();
     assert!(matches!(error, StorageError::Memlock { .. }));
@@ -670,6 +807,8 @@ fn child_process() {
     match what.as_str() {
         "idle" => child_idle(&path),
         "sigbus" => child_sigbus(&path),
+        "sigbus elsewhere" => child_sigbus_elsewhere(),
+        "relative" => child_relative(&path),
         "memlock" => child_memlock(&path),
         "writer" => child_writer(&path),
         other => panic!("no child named {other}"),

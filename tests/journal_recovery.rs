@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use hongbao::engine::{Claimed, Misfit, Record};
+use hongbao::engine::{Cause, Claimed, Closed, Misfit, Record};
 use hongbao::journal::simulated::{Disk, SimulatedStorage, Tearing};
 use hongbao::journal::{
     AppendError, Identity, Journal, Position, Recovered, Recovering, RecoveryError, Replica,
@@ -128,6 +128,19 @@ fn time_never_goes_back() {
     journal.commit(Time(7)).unwrap();
     drop(journal);
     assert_eq!(open(&disk).unwrap().1.last_time, Time(NOW.0 + 5));
+}
+
+/// What a wall says counts for a journal that knows no time yet, and for no other.
+#[test]
+fn a_start_goes_on_with_the_time_of_its_journal() {
+    let disk = Disk::new(US, SMALL);
+    for (wall, expected) in [(NOW, NOW), (Time(NOW.0 + 86_400_000), NOW), (Time(5), NOW)] {
+        let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
+        drop(recovering.replay(wall, |_| Ok(())).unwrap());
+        let recovering = Recovering::open(disk.fork().storage(), US, Durability::Sync).unwrap();
+        let (_, recovered) = recovering.replay(NOW, |_| Ok(())).unwrap();
+        assert_eq!(recovered.last_time, expected, "a wall at {wall:?}");
+    }
 }
 
 #[test]
@@ -714,6 +727,61 @@ fn a_record_that_does_not_fit_is_named_with_its_place() {
         assert_eq!((offset, found, misfit), (position, Position(position), Misfit::Full));
         assert_eq!(file, "simulated/0000000001.seg");
     }
+}
+
+/// The records of a batch are of two lengths; the place of each follows from its own.
+#[test]
+fn the_place_of_a_record_counts_those_before_it() {
+    let disk = Disk::new(US, SMALL);
+    let (mut journal, ..) = open(&disk).unwrap();
+    let closed = Closed {
+        envelope: EnvelopeId::new(1, 2, 3, 4),
+        sender: UserId(1),
+        refunded: 5,
+        held: 0,
+        cause: Cause::Expired,
+        at: 1_700_000_000,
+    };
+    journal.append(&claim(0), NOW).unwrap();
+    let begin = journal.append(&claim(1), NOW).unwrap();
+    journal.append(&Record::Closed(closed), NOW).unwrap();
+    journal.commit(NOW).unwrap();
+    journal.mark(NOW).unwrap();
+    drop(journal);
+    let recovering = Recovering::open(disk.storage(), US, Durability::Sync).unwrap();
+    let replayed = recovering.replay(NOW, |record| match record {
+        Record::Closed(_) => Err(Misfit::Full),
+        _ => Ok(()),
+    });
+    let Err(RecoveryError::Misfit { position, .. }) = replayed else { panic!("it fits") };
+    assert_eq!(position, begin);
+}
+
+#[test]
+fn a_start_is_told_in_one_line() {
+    let disk = closed_disk(&[3, 5]);
+    let told = open(&disk).unwrap().1.to_string();
+    assert!(told.starts_with("8 records in 4 batches from 2 segments; run 2"), "{told}");
+    assert!(!told.contains("cut"), "{told}");
+    let (mut journal, ..) = open(&disk).unwrap();
+    journal.append(&claim(8), NOW).unwrap();
+    journal.commit(NOW).unwrap();
+    let offset = usize::try_from(journal.appended().0).unwrap() - 1;
+    drop(journal);
+    disk.alter(1, |bytes| bytes[offset] ^= 1);
+    let told = open(&disk).unwrap().1.to_string();
+    assert!(told.contains("an unacknowledged batch was cut at "), "{told}");
+    assert!(told.contains("(simulated/0000000001.seg, 4096 bytes zeroed)"), "{told}");
+}
+
+/// Also when nothing was damaged but the first and the one after it.
+#[test]
+fn the_first_segment_that_is_missing_is_named_and_not_the_damage_after_it() {
+    let disk = closed_disk(&[3000, 3000]);
+    disk.remove(1);
+    disk.alter(2, |bytes| bytes[20] ^= 1);
+    let told = refuses_unchanged(&disk, US).to_string();
+    assert!(told.contains("0000000001.seg"), "{told}");
 }
 
 struct Counting(u64);

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hongbao::engine::{Cause, Claimed, Closed, Record};
 use hongbao::journal::{
-    Arrangement, ChainEnd, Directory, Identity, Journal, MmapStorage, Position, Recovering, Tail,
-    TailError, WholeJournal, inspect,
+    Arrangement, ChainEnd, Directory, Identity, Journal, MmapStorage, Position, Recovering,
+    RecoveryError, Tail, TailError, WholeJournal, inspect,
 };
+use hongbao::limits::PAGE_BYTES;
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
 
 const US: Identity = Identity { cell: 1, shard: 0, shards: 1 };
@@ -291,6 +292,43 @@ fn a_missing_or_foreign_segment_is_told() {
     fs::remove_file(segment(&data.path, 2)).unwrap();
     let gone = read(&mut tail(&arrangement, ChainEnd::default()), end, usize::MAX).unwrap_err();
     assert!(gone.to_string().contains("0000000002.seg"), "{gone}");
+    let is_missing = |error: &TailError| {
+        matches!(error, TailError::Unreadable(RecoveryError::MissingSegment { .. }))
+    };
+    assert!(is_missing(&gone), "{gone}");
+    for sequence in (1..99).filter(|sequence| segment(&data.path, *sequence).exists()) {
+        fs::remove_file(segment(&data.path, sequence)).unwrap();
+    }
+    let mut reader = tail(&arrangement, ChainEnd::default());
+    reader.check(Position(0)).expect("nothing is asked of it");
+    assert!(is_missing(&reader.check(end).unwrap_err()));
+}
+
+/// Records that stay together leave the rest of a segment as it was made.
+#[test]
+fn pages_that_were_never_written_are_passed_over_and_a_whole_segment_is_not() {
+    let data = data();
+    let arrangement = arrangement(&data.path);
+    let mut journal = open(&arrangement, Durability::Sync);
+    let mut next = 0;
+    append(&mut journal, &mut next, 1500);
+    journal.commit(NOW).unwrap();
+    let left = SMALL - usize::try_from(journal.appended().0).unwrap();
+    assert!(left > PAGE_BYTES && left < 400 * 32, "{left} bytes are left");
+    journal.append_together((next..next + 400).map(record), NOW).unwrap();
+    next += 400;
+    append(&mut journal, &mut next, 3000);
+    journal.mark(NOW).unwrap();
+    let end = committed(&journal);
+    drop(journal);
+    let all = read(&mut tail(&arrangement, ChainEnd::default()), end, usize::MAX).unwrap();
+    assert!(u64::try_from(all.len()).unwrap() == next && all == naive(&data.path));
+    let mut blank = fs::read(segment(&data.path, 2)).unwrap();
+    blank[PAGE_BYTES..].fill(0);
+    fs::write(segment(&data.path, 2), blank).unwrap();
+    let broken = read(&mut tail(&arrangement, ChainEnd::default()), end, usize::MAX).unwrap_err();
+    assert!(matches!(broken, TailError::Broken { .. }), "{broken}");
+    assert!(broken.to_string().contains("0000000002.seg"), "{broken}");
 }
 
 fn read_whole(reader: &mut Tail) -> Vec<Place> {

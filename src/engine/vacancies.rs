@@ -172,3 +172,15 @@ fn large_page_and_slot(index_in_partition: u32) -> (u32, u32) {
 fn list_of(partition: u8, class: Class) -> usize {
     index(u32::from(partition) * SMALL_CLASSES + class.number() % SMALL_CLASSES)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reserves_what_it_says() {
+        let Vacancies { heads, next_page, next_large } = Vacancies::new();
+        let reserved = [heads, next_page, next_large].map(|all| size_of_val(&all[..]));
+        assert_eq!(Vacancies::BYTES, reserved.iter().sum::<usize>());
+    }
+}

@@ -293,6 +293,35 @@ mod tests {
     }
 
     #[test]
+    fn room_is_kept_for_what_checkpoints_may_become() {
+        let data = tempfile::tempdir().unwrap();
+        let shard = files::shard_path(&files::arrangement_path(data.path(), 1), 0);
+        fs::create_dir_all(&shard).unwrap();
+        let takes = |checkpoint_bytes| {
+            let directory = Directory::open_beside(data.path(), 1 << 16, 1, checkpoint_bytes);
+            directory.unwrap().room().take(&shard, 4096, false, || Ok(()))
+        };
+        assert!(takes(0).is_ok() && takes(4096).is_ok());
+        assert_eq!(takes(1 << 60).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_new_directory_needs_room_for_its_segments_and_checkpoints() {
+        let data = tempfile::tempdir().unwrap();
+        let needed = |segment_bytes, shards, checkpoint_bytes| {
+            let opened =
+                Directory::open_beside(data.path(), segment_bytes, shards, checkpoint_bytes);
+            let Err(DirectoryError::NoRoom { needed, .. }) = opened else { panic!("too small") };
+            needed
+        };
+        let segments = SEGMENTS_AT_START << 50;
+        assert_eq!(needed(1 << 50, 1, 0), segments);
+        assert_eq!(needed(1 << 50, 3, 0), 3 * segments);
+        assert_eq!(needed(1 << 50, 2, 1 << 40), 2 * (segments + (CHECKPOINTS_AT_ONCE << 40)));
+        assert!(!data.path().join(files::LOCK).exists());
+    }
+
+    #[test]
     fn copy_on_write_file_systems_are_known_by_their_magic() {
         assert_eq!(copy_on_write(0x9123_683e), Some("btrfs"));
         assert_eq!(copy_on_write(0xffff_ffff_9123_683e), Some("btrfs"));

@@ -170,3 +170,31 @@ impl ReadAt for WholeFile {
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_names_are_ours() {
+        let shard = tempfile::tempdir().unwrap();
+        let ours = ["0000000001.seg", "0000000012.seg", "4294967295.seg"];
+        let others = ["1.seg", "00000000003.seg", "+000000004.seg", "000000000x.seg", "0000000005"];
+        for name in ours.iter().chain(&others).chain(&["9999999999.seg", "0000000006.seg.tmp"]) {
+            fs::write(shard.path().join(name), "").unwrap();
+        }
+        assert_eq!(sequences(shard.path()).unwrap(), [1, 12, u32::MAX]);
+        assert_eq!(unfinished(shard.path()).unwrap(), [6]);
+    }
+
+    #[test]
+    fn what_is_missing_has_no_names_and_what_is_no_directory_is_an_error() {
+        let data = tempfile::tempdir().unwrap();
+        assert!(checkpoints(&data.path().join("missing")).unwrap().is_empty());
+        let file = data.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(checkpoints(&file).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        let missing = sync_directory(&data.path().join("missing"));
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -72,3 +72,39 @@ fn rewrite(path: &Path) -> io::Result<()> {
     }
     cached.sync_data()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn what_the_cache_has_of_a_tail_is_written_again_and_then_the_note_goes() {
+        let data = tempfile::tempdir().unwrap();
+        let shard = files::shard_path(&files::arrangement_path(data.path(), 1), 0);
+        fs::create_dir_all(&shard).unwrap();
+        let long_ago = SystemTime::now() - Duration::from_secs(1000);
+        let bytes: Vec<u8> = (0..3 * CHUNK_BYTES / 2).map(|n| n.to_le_bytes()[0] | 1).collect();
+        let path = |sequence| files::segment_path(&shard, sequence);
+        for sequence in 1..=4 {
+            fs::write(path(sequence), &bytes).unwrap();
+            let file = OpenOptions::new().write(true).open(path(sequence)).unwrap();
+            file.set_modified(long_ago).unwrap();
+        }
+        let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap();
+        if OpenOptions::new().read(true).custom_flags(direct).open(path(1)).is_err() {
+            println!("skipped: no O_DIRECT here");
+            return;
+        }
+        assert!(!found(data.path()));
+        leave(data.path(), "0000000004.seg");
+        assert!(found(data.path()));
+        heal(data.path()).unwrap();
+        assert!(!found(data.path()));
+        let modified = |sequence| fs::metadata(path(sequence)).unwrap().modified().unwrap();
+        let is_written = |sequence| modified(sequence) > long_ago + Duration::from_secs(500);
+        assert_eq!([1, 2, 3, 4].map(is_written), [false, true, true, true]);
+        assert!((1..=4).all(|sequence| fs::read(path(sequence)).unwrap() == bytes));
+    }
+}

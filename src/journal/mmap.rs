@@ -304,6 +304,15 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_mapping_that_is_gone_is_free_for_the_next() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        for _ in 0..2 * SLOTS {
+            assert!(MappedSegment::map(&file, 4096, 1, 2).unwrap().slot.is_some());
+        }
+    }
+
+    #[test]
     fn an_address_is_found_only_within_its_mapping() {
         let slot = Slot::take(0x1000, 0x200, 1, 2).unwrap();
         assert_eq!(slot.offset(0xfff), None);

@@ -146,12 +146,30 @@ mod tests {
     }
 
     #[test]
-    fn nobody_rests_while_the_shard_waits() {
+    fn nobody_rests_while_the_shard_waits_or_has_gone() {
+        for stop in [Pace::hurry, Pace::cancel] {
+            let pace = Pace::default();
+            let mut making = pace.begin();
+            stop(&pace);
+            let began = Instant::now();
+            (0..10_000).for_each(|_| pace.rest(&mut making, 1 << 30));
+            assert!(began.elapsed() < 10_000 * REST_MAX / 4);
+        }
         let pace = Pace::default();
+        let (mut making, began) = (pace.begin(), Instant::now());
+        pace.rest(&mut making, 1 << 30);
+        assert!(began.elapsed() >= REST_MAX && !pace.is_cancelled());
+    }
+
+    #[test]
+    fn a_journal_that_grows_meanwhile_is_kept_up_with() {
+        let pace = Pace::default();
+        pace.note(Position(1 << 30));
         let mut making = pace.begin();
-        pace.hurry();
+        assert_eq!(making.upto, 1 << 30);
+        pace.note(Position(2 << 30));
         let began = Instant::now();
-        (0..10_000).for_each(|_| pace.rest(&mut making, 1 << 30));
-        assert!(began.elapsed() < 10_000 * REST_MAX / 4);
+        (0..1000).for_each(|_| pace.rest(&mut making, 1 << 20));
+        assert!(began.elapsed() < 1000 * REST_MAX / 4);
     }
 }

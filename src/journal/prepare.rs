@@ -31,6 +31,7 @@ use crate::limits::PAGE_BYTES;
 /// Pages between two syncs of a segment being made: 256 KiB, which a commit
 /// that meets them on the disk waits for less than a millisecond.
 const PAGES_PER_SYNC: usize = 64;
+const BYTES_PER_SYNC: usize = PAGES_PER_SYNC * PAGE_BYTES;
 
 const READ_BYTES: usize = 1 << 20;
 
@@ -238,8 +239,57 @@ fn fill(file: &File, front: &[u8], pages: usize, pace: &Pace) -> io::Result<()> 
             if pace.is_cancelled() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            pace.rest(&mut making, PAGES_PER_SYNC * PAGE_BYTES);
+            pace.rest(&mut making, BYTES_PER_SYNC);
         }
     }
     file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: u64 = 1 << 16;
+
+    /// A shard's directory with the headers of so many segments.
+    fn shard_of(segments: Sequence) -> tempfile::TempDir {
+        let shard = tempfile::tempdir().unwrap();
+        let identity = Identity { cell: 1, shard: 0, shards: 1 };
+        for sequence in 1..=segments {
+            let base = BYTES * u64::from(sequence - 1);
+            let header = SegmentHeader { identity, sequence, base, segment_bytes: BYTES };
+            let mut bytes = segment::encode(&header);
+            bytes.resize(narrow(BYTES), 0);
+            fs::write(files::segment_path(shard.path(), sequence), bytes).unwrap();
+        }
+        shard
+    }
+
+    #[test]
+    fn a_segment_goes_once_all_of_it_is_before_and_never_the_current_one() {
+        let cases = [
+            (BYTES - 1, 4, 1),
+            (BYTES, 4, 2),
+            (2 * BYTES - 1, 4, 2),
+            (2 * BYTES, 4, 3),
+            (9 * BYTES, 3, 3),
+            (9 * BYTES, 4, 4),
+        ];
+        for (before, current, first) in cases {
+            let shard = shard_of(4);
+            free(shard.path(), Position(before), current).unwrap();
+            let left = files::sequences(shard.path()).unwrap();
+            assert!(left.into_iter().eq(first..=4), "before {before}");
+        }
+    }
+
+    #[test]
+    fn the_segment_ahead_must_be_the_one_that_a_start_saw() {
+        let shard = shard_of(2);
+        let path = files::segment_path(shard.path(), 2);
+        check_base(&path, 2, BYTES).unwrap();
+        let told = check_base(&path, 2, BYTES + 4096).unwrap_err().to_string();
+        assert!(told.ends_with("0000000002.seg: changed from outside"), "{told}");
+        assert!(check_base(&path, 3, BYTES).is_err(), "it is another");
+    }
 }

@@ -170,3 +170,79 @@ impl<'a, R: Replica> Feed<'a, R> {
         RecoveryError::Misfit { file, offset, position, misfit }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Claimed;
+    use crate::journal::Identity;
+    use crate::journal::simulated::Disk;
+    use crate::units::{EnvelopeId, Time, UserId};
+
+    /// How many records each group had.
+    struct Groups(Vec<usize>);
+
+    impl Replica for Groups {
+        fn load(&mut self, _slice: &[u8]) -> Result<u64, Unfit> {
+            Ok(0)
+        }
+
+        fn apply(&mut self, records: &[(Position, Record)]) -> Result<(), (Position, Misfit)> {
+            self.0.push(records.len());
+            Ok(())
+        }
+    }
+
+    const SEGMENT: SegmentHeader = SegmentHeader {
+        identity: Identity { cell: 1, shard: 0, shards: 1 },
+        sequence: 1,
+        base: 0,
+        segment_bytes: 1 << 20,
+    };
+
+    /// Feeds a batch of so many records that says it has `said`, twice.
+    fn fed(records: usize, said: u32) -> (Vec<usize>, Result<u64, RecoveryError>) {
+        let (envelope, user) = (EnvelopeId::new(1, 2, 3, 4), UserId(5));
+        let record = Record::Claimed(Claimed { envelope, user, amount: 1, rank: 0, at: 9 });
+        let body = record::bytes_of_record(&record, seed_of(1)).repeat(records);
+        let batch = BatchHeader {
+            checksum: 0,
+            body_checksum: 0,
+            previous: 0,
+            body_bytes: u32::try_from(body.len()).unwrap(),
+            records: said,
+            epoch: 1,
+            sequence: 1,
+            unsynced: false,
+            batch: 1,
+            position: Position(4096),
+            time: Time(7),
+            durable_upto: Position(0),
+        };
+        let names = Names::of(&Disk::new(SEGMENT.identity, 1 << 20).storage(), &[SEGMENT]);
+        let (mut groups, headers) = (Groups(Vec::new()), [SEGMENT]);
+        let teller = Teller::new(&|_| {}, 1 << 20);
+        let mut feed = Feed::new(&mut groups, &names, &headers, teller);
+        let all = (0..2).try_for_each(|_| feed.batch(&SEGMENT, &batch, &body, 0));
+        let all = all.and_then(|()| feed.finish());
+        (groups.0, all)
+    }
+
+    #[test]
+    fn records_come_in_groups_whatever_batch_they_are_of() {
+        let (groups, all) = fed(700, 700);
+        assert_eq!(groups, [GROUP_RECORDS_MAX, GROUP_RECORDS_MAX, 376]);
+        assert_eq!(all.unwrap(), 1400);
+    }
+
+    #[test]
+    fn a_batch_whose_records_are_not_as_many_as_it_says_cannot_be_read() {
+        for said in [0, 1, 3] {
+            let error = fed(2, said).1.unwrap_err();
+            assert!(
+                matches!(error, RecoveryError::UnreadableRecord { offset: 4096, .. }),
+                "{error}"
+            );
+        }
+    }
+}

@@ -228,7 +228,7 @@ fn gather<T: SegmentBytes>(
     chain: &Chain,
     durable_upto: Position,
 ) -> Findings {
-    let mut findings = Findings { end: chain.end, durable_upto, ..Findings::default() };
+    let mut findings = Findings { durable_upto, ..Findings::default() };
     let (mut headers_found, mut after_flight) = (false, None);
     for (index, (segment, opened)) in tail.iter().enumerate() {
         let start = if index == 0 { stop } else { PAGE_BYTES };
@@ -301,4 +301,98 @@ pub(super) fn first_after(headers: &[SegmentHeader], position: Position) -> Sequ
 pub(super) fn bytes_used(header: &SegmentHeader, end: Position) -> u64 {
     let used = offset_of(header, end).min(header.segment_bytes);
     used.max(widen(PAGE_BYTES)).next_multiple_of(widen(PAGE_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: usize = 1 << 16;
+
+    impl SegmentBytes for Vec<u8> {
+        fn bytes(&self) -> &[u8] {
+            self
+        }
+    }
+
+    fn segment(sequence: Sequence) -> SegmentHeader {
+        let base = widen(BYTES) * u64::from(sequence - 1);
+        let identity = Identity { cell: 1, shard: 0, shards: 1 };
+        SegmentHeader { identity, sequence, base, segment_bytes: widen(BYTES) }
+    }
+
+    const CHAIN: Chain =
+        Chain { batch: 7, checksum: 99, epoch: 3, time: Time(5), end: Position(4000) };
+
+    /// The header of an empty batch after [`CHAIN`] that lies here.
+    fn next_at(sequence: Sequence, offset: usize) -> BatchHeader {
+        BatchHeader {
+            checksum: 0,
+            body_checksum: 0,
+            previous: CHAIN.checksum,
+            body_bytes: 0,
+            records: 0,
+            epoch: CHAIN.epoch,
+            sequence,
+            unsynced: false,
+            batch: CHAIN.batch + 1,
+            position: at(sequence, offset),
+            time: CHAIN.time,
+            durable_upto: CHAIN.end,
+        }
+    }
+
+    /// What is found in segments 1 to 4 with these pages, each with the segment and the
+    /// offset that it is written to; the prefix ends in the first, after its header.
+    fn found(pages: &[(Sequence, usize, BatchHeader)]) -> Findings {
+        let mut tail: Vec<_> = (1..=4).map(|n| (segment(n), vec![0; BYTES])).collect();
+        for (sequence, offset, header) in pages {
+            let bytes = &mut tail[narrow(u64::from(*sequence)) - 1].1;
+            batch::seal(header, &mut bytes[*offset..][..batch::BATCH_HEADER_BYTES]);
+        }
+        gather(&tail, PAGE_BYTES, &CHAIN, Position(0))
+    }
+
+    fn at(sequence: Sequence, offset: usize) -> Position {
+        Position::of(segment(sequence).base, offset)
+    }
+
+    #[test]
+    fn the_next_batch_may_be_where_it_would_be_and_nowhere_else() {
+        let first = PAGE_BYTES;
+        for (sequence, offset, is_stray) in [
+            (1, first, false),
+            (2, first, false),
+            (3, first, true),
+            (1, 2 * first, true),
+            (2, 2 * first, true),
+        ] {
+            let (found, here) =
+                (found(&[(sequence, offset, next_at(sequence, offset))]), at(sequence, offset));
+            assert_eq!(found.stray.map(|stray| stray.position), is_stray.then_some(here));
+            assert_eq!(
+                (found.leftover, found.durable_upto),
+                (Some(Leftover::Bytes(here)), CHAIN.end)
+            );
+        }
+        let another = BatchHeader { previous: 98, ..next_at(1, first) };
+        let stray = found(&[(1, first, another)]).stray;
+        assert_eq!(stray.map(|stray| stray.position), Some(at(1, first)));
+        let unsynced = BatchHeader { unsynced: true, ..another };
+        assert_eq!(found(&[(1, first, unsynced)]).stray, None, "pages come in any order");
+    }
+
+    #[test]
+    fn what_an_earlier_segment_left_is_stale_until_something_of_this_one_is_there() {
+        let (first, later) = (PAGE_BYTES, 5 * PAGE_BYTES);
+        let stale = (2, first, BatchHeader { previous: 0, ..next_at(1, first) });
+        assert_eq!(found(&[stale]).leftover, Some(Leftover::Stale));
+        let moved = (2, first, BatchHeader { previous: 0, ..next_at(2, later) });
+        let there = Some(Leftover::Bytes(at(2, first)));
+        assert_eq!(found(&[moved]).leftover, there);
+        assert_eq!((found(&[moved]).stray, found(&[moved]).durable_upto), (None, Position(0)));
+        let next = (3, later, next_at(3, later));
+        assert_eq!(found(&[stale, next]).leftover, Some(Leftover::Bytes(at(1, first))));
+        assert_eq!(found(&[moved, next]).leftover, there);
+    }
 }

@@ -136,21 +136,14 @@ pub trait Storage: Source<Segment: Segment> {
     /// Begins to make `range` of `segment` durable while the caller goes on with
     /// later pages; one at a time. False where that is not possible:
     /// [`Segment::sync`] it is then.
-    fn begin_sync(&mut self, segment: &mut Self::Segment, range: Range<usize>) -> bool {
-        let _ = (segment, range);
-        false
-    }
+    fn begin_sync(&mut self, segment: &mut Self::Segment, range: Range<usize>) -> bool;
 
     /// Whether what was begun has ended, well or not.
-    fn sync_has_ended(&self) -> bool {
-        false
-    }
+    fn sync_has_ended(&self) -> bool;
 
     /// Waits for the end of what was begun and says how it was. An error is as
     /// final as one of [`Segment::sync`].
-    fn end_sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    fn end_sync(&mut self) -> io::Result<()>;
 
     /// Leaves the note that a sync failed, for the next start. Best effort.
     fn note_failed_sync(&mut self, file: &str);

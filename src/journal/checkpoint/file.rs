@@ -296,3 +296,64 @@ pub fn write_checkpoint<T: AsRef<[u8]>>(
         writing.finish(end).await
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Time;
+
+    const US: Identity = Identity { cell: 1, shard: 0, shards: 1 };
+
+    fn written(shard: &Path, slices: &[Vec<u8>]) -> Result<CheckpointInfo, CheckpointFailed> {
+        write_checkpoint(shard, US, CheckpointStart::founding(1, Time(5)), Position(0), slices)
+    }
+
+    #[test]
+    fn what_the_disk_did_not_keep_is_found_when_it_is_read_back() {
+        let shard = tempfile::tempdir().unwrap();
+        let info = written(shard.path(), &[vec![1; 9], vec![2; 5000]]).unwrap();
+        let path = files::checkpoint_path(shard.path(), info.number);
+        let read_back = |is_cancelled| {
+            let (executor, cancelled) = (executor("test", None), AtomicBool::new(is_cancelled));
+            executor
+                .unwrap()
+                .run(ticking(async { verify(&path, info.number, info.bytes, &cancelled).await }))
+        };
+        assert_eq!(read_back(false), Ok(()));
+        assert_eq!(read_back(true), Err(CheckpointFailed::Ended));
+        let whole = fs::read(&path).unwrap();
+        for at in [0, PAGE_BYTES + 40, 2 * PAGE_BYTES, whole.len() - PAGE_BYTES] {
+            let mut other = whole.clone();
+            other[at] ^= 1;
+            fs::write(&path, other).unwrap();
+            let told = read_back(false).unwrap_err().to_string();
+            assert!(told.contains("reading back what was just written"), "{at}: {told}");
+        }
+    }
+
+    #[test]
+    fn the_longest_slice_is_taken_and_of_a_longer_one_nothing_is_left() {
+        let shard = tempfile::tempdir().unwrap();
+        let longest = vec![vec![7; 3], vec![8; SLICE_BYTES_MAX], vec![9; 3]];
+        let info = written(shard.path(), &longest).unwrap();
+        assert_eq!(info.bytes, widen(BLOCK_BYTES + 4 * PAGE_BYTES), "three blocks");
+        let refused = written(shard.path(), &[vec![7; SLICE_BYTES_MAX + 1]]);
+        assert_eq!(refused, Err(CheckpointFailed::SliceTooLong { bytes: SLICE_BYTES_MAX + 1 }));
+        assert_eq!(fs::read_dir(shard.path()).unwrap().count(), 1, "the first");
+    }
+
+    #[test]
+    fn no_bytes_a_second_is_no_limit() {
+        let shard = tempfile::tempdir().unwrap();
+        let cancelled = AtomicBool::new(false);
+        let place = Place { shard: shard.path().to_owned(), identity: US, bytes_per_s: Some(0) };
+        let start = CheckpointStart::founding(1, Time(5));
+        let executor = executor("test", None).unwrap();
+        let info = executor.run(ticking(async {
+            let mut writing = Writing::begin(&place, start, &cancelled).await?;
+            writing.put(&[1; 9]).await?;
+            writing.finish(Position(0)).await
+        }));
+        assert_eq!(info.map(|info| info.number), Ok(1));
+    }
+}

@@ -250,6 +250,13 @@ mod tests {
     }
 
     #[test]
+    fn a_page_alone_is_no_checkpoint() {
+        let page = file(0)[..PAGE_BYTES].to_vec();
+        let Err((fault, end)) = examine(&page, 1, None) else { panic!("it is no checkpoint") };
+        assert_eq!((fault, end), (CheckpointFault::NotACheckpoint, Position(0)));
+    }
+
+    #[test]
     fn slices_come_in_order_from_one_block_and_from_many() {
         for blocks in [0, 1, 2, 9] {
             let file = file(blocks);

@@ -139,6 +139,8 @@ proptest! {
         encode(&record, seed, &mut bytes);
         prop_assert_eq!(decode(&bytes, seed), Ok((bytes.len(), record)));
         prop_assert_eq!(bytes.len() % 8, 0);
+        prop_assert_eq!(record_of_bytes(&bytes, seed), Some((bytes.len(), record)));
+        prop_assert_eq!(bytes_of_record(&record, seed), bytes.clone());
         prop_assert_eq!(decode(&bytes, seed ^ 1), Err(Unreadable));
     }
 

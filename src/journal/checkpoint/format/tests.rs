@@ -125,8 +125,30 @@ fn a_block_whose_slices_are_not_those_it_counts_is_refused() {
     assert_eq!(takes(&|head, _| head.slices = U32::new(1)), damaged);
     assert_eq!(takes(&|head, _| head.slices = U32::new(3)), damaged);
     assert_eq!(takes(&|_, rest| rest[0] = 200), damaged, "the first is longer than all");
+    assert_eq!(takes(&|_, rest| rest[SLICE_HEAD_BYTES + 9] = 200), damaged, "so is the second");
     let empty = |head: &mut BlockHead| (head.slices, head.length) = (U32::ZERO, U32::ZERO);
     assert_eq!(takes(&|head, _| empty(head)), damaged);
+}
+
+#[test]
+fn a_footer_is_whole_and_says_how_long_its_file_is() {
+    let file = file(&header(), &[vec![1; 9]], Position(9));
+    let (_, seed) = header_of(&file, 1).unwrap();
+    let (last, bytes) = (file.len() - PAGE_BYTES, widen(file.len()));
+    let takes = |change: &dyn Fn(&mut FooterPage), is_sealed: bool| {
+        let mut file = file.clone();
+        let (page, _) = FooterPage::mut_from_prefix(&mut file[last..]).unwrap();
+        change(page);
+        if is_sealed {
+            page.crc = U32::new(page_crc(seed, page.as_bytes()));
+        }
+        footer_of(&file[last..], bytes, seed)
+    };
+    let damaged = || Err(CheckpointFault::Footer(widen(last)));
+    assert!(takes(&|_| {}, false).is_ok() && takes(&|page| page.end = U64::new(1), true).is_ok());
+    assert_eq!(takes(&|page| page.end = U64::new(1), false), damaged());
+    assert_eq!(takes(&|page| page.magic[0] ^= 1, true), damaged());
+    assert_eq!(takes(&|page| page.file_bytes = U64::new(bytes + 1), true), damaged());
 }
 
 #[test]

@@ -3,6 +3,8 @@
 #![allow(clippy::case_sensitive_file_extension_comparisons)] // our own names
 #![allow(clippy::unwrap_used)] // also in the functions that tests share
 
+mod readers;
+#[path = "../replica/mod.rs"]
 mod replica;
 
 use std::collections::BTreeMap;
@@ -204,6 +206,7 @@ fn an_abandoned_checkpoint_leaves_nothing_and_the_next_one_works() {
     for _ in 0..5 {
         let start = open.journal.checkpoint_start().unwrap();
         open.writer.begin(start);
+        assert!(open.writer.is_running());
         for slice in open.state.slices(PADDING) {
             open.put(&slice);
         }
@@ -212,6 +215,46 @@ fn an_abandoned_checkpoint_leaves_nothing_and_the_next_one_works() {
     }
     assert_eq!(open.checkpoint().unwrap().number, 1);
     assert!(names(&shard(&data.path)).iter().all(|name| !name.ends_with(".tmp")));
+}
+
+/// The first ends after nobody asks for it any more; the second is told of its own end.
+#[test]
+fn how_a_checkpoint_ended_is_not_told_of_the_next() {
+    let data = data();
+    let mut open = open(&data.path).unwrap();
+    open.write(3);
+    let start = open.journal.checkpoint_start().unwrap();
+    open.writer.begin(start);
+    for slice in open.state.slices(0) {
+        open.put(&slice);
+    }
+    open.writer.finish(start.position());
+    let second = open.checkpoint().unwrap(); // and nobody has polled the first
+    assert_eq!((second.number, second.keep_from), (2, start.position()));
+}
+
+#[test]
+fn a_writer_that_is_dropped_ends_at_once_and_lets_go_of_the_directory() {
+    let data = data();
+    let mut open = open(&data.path).unwrap();
+    open.write(3);
+    let settings = CheckpointSettings { bytes_per_s: Some(1), background_core: None };
+    open.writer = CheckpointWriter::new(&open.arrangement, US, settings).unwrap();
+    open.writer.begin(open.journal.checkpoint_start().unwrap());
+    for _ in 0..2 {
+        for slice in open.state.slices(PADDING) {
+            open.put(&slice); // more than a block: it would take days
+        }
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let is_written = |name: &String| name.ends_with(".ckp.tmp");
+    while !names(&shard(&data.path)).iter().any(is_written) {
+        assert!(Instant::now() < deadline, "it was never begun");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(open);
+    assert!(!names(&shard(&data.path)).iter().any(is_written));
+    Directory::open(&data.path, SMALL, 1).unwrap();
 }
 
 #[test]
@@ -380,11 +423,54 @@ fn rearrange(old: &Arrangement, commit: bool) -> (Counters, Option<Arrangement>)
     let source = Recovering::open(old.source(0), US, Durability::Sync).unwrap();
     let read = source.read(&mut state, &|_| {}).unwrap();
     let building = old.build_next(US.cell, 2).unwrap();
+    assert_eq!(building.shards(), 2);
     for shard in 0..2 {
         building.write_shard(shard, read.last_time, state.clone().moved().slices(100)).unwrap();
     }
     let done = commit.then(|| building.commit().unwrap());
     (state, done)
+}
+
+/// Takes `chattr +i` back, whatever happens.
+struct Immutable(PathBuf);
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        let _ = Command::new("chattr").arg("-i").arg(&self.0).status();
+    }
+}
+
+/// What an earlier rearrangement left is not taken for a part of this one.
+#[test]
+fn what_cannot_be_removed_is_not_built_upon() {
+    let (data, _) = closed();
+    let left = data.path.join("arrangement-000002.tmp/shard-000/0000000007.ckp");
+    fs::create_dir_all(left.parent().unwrap()).unwrap();
+    fs::write(&left, b"of an earlier one").unwrap();
+    let set = Command::new("chattr").arg("+i").arg(&left).stderr(Stdio::null()).status();
+    if !set.is_ok_and(|status| status.success()) {
+        println!("skipped: chattr +i is not possible here");
+        return;
+    }
+    let immutable = Immutable(left);
+    let old = arrangement(&data.path);
+    let told = old.build_next(US.cell, 2).err().unwrap().to_string();
+    assert!(told.contains("arrangement-000002.tmp"), "{told}");
+    drop(immutable);
+    assert!(rearrange(&old, true).1.is_some());
+}
+
+/// As one that is removed between the listing and the opening.
+#[test]
+fn a_checkpoint_that_has_gone_since_it_was_listed_is_as_good_as_damaged() {
+    let (data, state) = closed();
+    let gone = shard(&data.path).join("0000000009.ckp");
+    std::os::unix::fs::symlink("nowhere", &gone).unwrap();
+    let open = open(&data.path).unwrap();
+    assert_eq!(open.state.meaning(), state.meaning());
+    assert_eq!(open.recovered.warnings.len(), 1);
+    assert!(open.recovered.warnings[0].contains("0000000009.ckp"), "{:?}", open.recovered);
+    assert!(fs::symlink_metadata(&gone).is_err(), "it is put away");
 }
 
 #[test]
@@ -429,9 +515,11 @@ fn a_new_arrangement_is_never_replayed_without_its_checkpoint() {
     flip(&checkpoint, 4100);
     let error = open_shard(new.clone(), identity).err().unwrap();
     assert!(matches!(error, RecoveryError::NoWholeCheckpoint { .. }), "{error}");
+    assert!(!error.to_string().contains("every segment"), "none of them has its beginning");
     fs::remove_file(&checkpoint).unwrap();
     let error = open_shard(new.clone(), identity).err().unwrap();
     assert!(matches!(error, RecoveryError::CheckpointGone { .. }), "{error}");
+    assert!(error.to_string().contains("arrangement-000002/shard-001"), "{error}");
     fs::write(&checkpoint, whole).unwrap();
     open_shard(new, identity).unwrap();
 }
