@@ -91,3 +91,18 @@ impl Arena {
         self.words[at..at + count].fill(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reserves_what_it_says_and_has_whole_pages_up_to_nearly_256_gib() {
+        for bytes in [0, 65_535, 65_536, 1 << 20] {
+            let pages = Arena::pages_in(bytes);
+            assert_eq!(index(pages), bytes / 65_536);
+            assert_eq!(Arena::bytes(pages), size_of_val(&Arena::new(pages).words[..]));
+        }
+        assert_eq!(Arena::pages_in(usize::MAX), 4_194_048);
+    }
+}

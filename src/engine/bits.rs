@@ -64,6 +64,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn it_reserves_what_it_says() {
+        for count in [1, 64, 65, 4096, 4097, 100_000] {
+            let Bits { words, summary } = Bits::new(count);
+            assert_eq!(Bits::bytes(count), 8 * (words.len() + summary.len()));
+        }
+    }
+
+    #[test]
     fn next_member_is_the_one_of_a_sorted_set() {
         let (steps, count) = if cfg!(miri) { (200, 300) } else { (20_000, 10_000) };
         let (mut bits, mut twin) = (Bits::new(count), BTreeSet::new());

@@ -183,6 +183,11 @@ mod tests {
     use crate::wire::{PlanTerms, Prize, Slot};
 
     #[test]
+    fn it_reserves_what_it_says() {
+        assert_eq!(Campaigns::BYTES, size_of_val(&Campaigns::new().places[..]));
+    }
+
+    #[test]
     fn words_give_back_the_campaign() {
         let mut campaign = Campaign::ordered(EnvelopeId(7));
         for part in [

@@ -1,0 +1,129 @@
+//! The journal alone on a disk that fails or loses its power: a real file system on a
+//! loop device. That takes root; what a machine cannot do is skipped with a line.
+#![allow(clippy::unwrap_used)] // also in the functions that tests share
+
+#[path = "rig/disk.rs"]
+#[allow(dead_code, unreachable_pub)] // each suite uses its own part of it
+mod disk;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use disk::Disk;
+use hongbao::engine::{Claimed, Record};
+use hongbao::journal::{
+    Arrangement, Directory, Identity, Journal, MmapStorage, Recovering, RecoveryError, Storage,
+};
+use hongbao::units::{Durability, EnvelopeId, Time, UserId};
+
+const US: Identity = Identity { cell: 1, shard: 0, shards: 1 };
+const SEGMENT: usize = 64 << 10;
+const NOW: Time = Time(1_700_000_000_000);
+
+fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn claim(n: u64) -> Record {
+    Record::Claimed(Claimed {
+        envelope: EnvelopeId::new(1, 2, 3, 4),
+        user: UserId(n),
+        amount: 100,
+        rank: 0,
+        at: 1_700_000_000,
+    })
+}
+
+/// The journal and the users whose claims it has.
+type Opened = (Journal<MmapStorage>, Vec<u64>);
+
+fn open(data: &Path, durability: Durability) -> Result<Opened, RecoveryError> {
+    let directory = Directory::open(data, SEGMENT, 1).unwrap();
+    let arrangement = Arrangement::current_or_first(&directory, 1).unwrap();
+    let storage = MmapStorage::new(&arrangement, US, SEGMENT, None).unwrap();
+    let mut users = Vec::new();
+    let (journal, _) = Recovering::open(storage, US, durability)?.replay(NOW, |record| {
+        if let Record::Claimed(claimed) = record {
+            users.push(claimed.user.0);
+        }
+        Ok(())
+    })?;
+    Ok((journal, users))
+}
+
+/// The bytes of a file are in the cache only: the disk has other ones.
+fn leave_in_the_cache(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(&vec![0x5a; bytes.len()], 0).unwrap();
+    file.sync_all().unwrap();
+    file.write_all_at(&bytes, 0).unwrap();
+    bytes
+}
+
+/// What a start has read may be in the cache only, and it builds upon it. So it settles
+/// every segment from the one on behind which nothing is known to be durable.
+#[test]
+fn what_is_settled_survives_a_power_cut() {
+    for disk in [Disk::made(32, &[]), Disk::xfs()].into_iter().flatten() {
+        let data = disk.path().join("data");
+        let (mut journal, _) = open(&data, Durability::Sync).unwrap();
+        for n in 0..12_000 {
+            journal.append(&claim(n), NOW).unwrap();
+        }
+        journal.mark(NOW).unwrap();
+        drop(journal);
+        let segment = |n: u32| data.join(format!("arrangement-000001/shard-000/{n:010}.seg"));
+        let bytes: Vec<_> = (1..=6).map(|n| leave_in_the_cache(&segment(n))).collect();
+        let directory = Directory::open(&data, SEGMENT, 1).unwrap();
+        let arrangement = Arrangement::current(&directory).unwrap().unwrap();
+        let mut storage = MmapStorage::new(&arrangement, US, SEGMENT, None).unwrap();
+        storage.settle(3, &[]).unwrap();
+        drop((storage, arrangement, directory));
+        if !disk.cut() {
+            println!("skipped: no file system can be shut down here (apt-get install xfsprogs)");
+            continue;
+        }
+        disk.remount();
+        let is_there =
+            |n: u32| fs::read(segment(n)).unwrap() == bytes[usize::try_from(n).unwrap() - 1];
+        assert_eq!([1, 2, 3, 4, 5, 6].map(is_there), [false, false, true, true, true, true]);
+    }
+}
+
+#[test]
+fn a_sync_that_fails_leaves_a_note_and_what_was_committed_before_it() {
+    let Some(disk) = Disk::made(32, &["-O", "^has_journal", "-N", "128"]) else { return };
+    let data = disk.path().join("data");
+    let (mut journal, _) = open(&data, Durability::Sync).unwrap();
+    until("the segment ahead is there", Duration::from_secs(20), || {
+        data.join("arrangement-000001/shard-000/0000000002.seg").exists()
+    });
+    if !disk.break_after(5) {
+        println!("skipped: no holes can be dug into the image here");
+        return;
+    }
+    let mut committed = 0;
+    let failed = loop {
+        journal.append(&claim(committed), NOW).unwrap();
+        match journal.commit(NOW) {
+            Ok(_) => committed += 1,
+            Err(failed) => break failed,
+        }
+    };
+    assert!(failed.to_string().contains("0000000001.seg: the sync at offset "), "{failed}");
+    let again = journal.commit(NOW).unwrap_err();
+    assert_eq!(again, failed, "the first failure is the last");
+    drop(journal);
+    assert!(data.join("sync-failed").exists());
+    disk.heal();
+    let (_, users) = open(&data, Durability::Sync).unwrap();
+    assert!(!data.join("sync-failed").exists());
+    assert!(committed > 0 && users.into_iter().eq(0..committed), "{committed} were committed");
+}
