@@ -67,33 +67,50 @@ fn leave_in_the_cache(path: &Path) -> Vec<u8> {
     bytes
 }
 
+/// Which of six segments are on the disk after a power cut, of which the cache had all and
+/// those from the third on were settled. `None` where nothing can be cut.
+fn settled_and_cut(disk: &Disk) -> Option<[bool; 6]> {
+    const SEGMENTS: [u32; 6] = [1, 2, 3, 4, 5, 6];
+    let data = disk.path().join("data");
+    let (mut journal, _) = open(&data, Durability::Sync).unwrap();
+    for n in 0..12_000 {
+        journal.append(&claim(n), NOW).unwrap();
+    }
+    journal.mark(NOW).unwrap();
+    drop(journal);
+    let segment = |n: u32| data.join(format!("arrangement-000001/shard-000/{n:010}.seg"));
+    let bytes = SEGMENTS.map(|n| leave_in_the_cache(&segment(n)));
+    let directory = Directory::open(&data, SEGMENT, 1).unwrap();
+    let arrangement = Arrangement::current(&directory).unwrap().unwrap();
+    let mut storage = MmapStorage::new(&arrangement, US, SEGMENT, None).unwrap();
+    storage.settle(3, &[]).unwrap();
+    drop((storage, arrangement, directory));
+    if !disk.cut() {
+        println!("skipped: no file system can be shut down here (apt-get install xfsprogs)");
+        return None;
+    }
+    disk.remount();
+    let found = SEGMENTS.map(|n| fs::read(segment(n)).unwrap());
+    let is_there =
+        |n: u32| found[usize::try_from(n).unwrap() - 1] == bytes[usize::try_from(n).unwrap() - 1];
+    Some(SEGMENTS.map(is_there))
+}
+
 /// What a start has read may be in the cache only, and it builds upon it. So it settles
 /// every segment from the one on behind which nothing is known to be durable.
 #[test]
 fn what_is_settled_survives_a_power_cut() {
-    for disk in [Disk::made(32, &[]), Disk::xfs()].into_iter().flatten() {
-        let data = disk.path().join("data");
-        let (mut journal, _) = open(&data, Durability::Sync).unwrap();
-        for n in 0..12_000 {
-            journal.append(&claim(n), NOW).unwrap();
+    for made in [|| Disk::made(32, &[]), Disk::xfs] {
+        let mut is_lost = false;
+        for _ in 0..5 {
+            let Some(there) = made().and_then(|disk| settled_and_cut(&disk)) else { return };
+            assert_eq!(there[2..], [true; 4]);
+            is_lost = there[..2] == [false; 2];
+            if is_lost {
+                break; // else the kernel has written them of its own accord
+            }
         }
-        journal.mark(NOW).unwrap();
-        drop(journal);
-        let segment = |n: u32| data.join(format!("arrangement-000001/shard-000/{n:010}.seg"));
-        let bytes: Vec<_> = (1..=6).map(|n| leave_in_the_cache(&segment(n))).collect();
-        let directory = Directory::open(&data, SEGMENT, 1).unwrap();
-        let arrangement = Arrangement::current(&directory).unwrap().unwrap();
-        let mut storage = MmapStorage::new(&arrangement, US, SEGMENT, None).unwrap();
-        storage.settle(3, &[]).unwrap();
-        drop((storage, arrangement, directory));
-        if !disk.cut() {
-            println!("skipped: no file system can be shut down here (apt-get install xfsprogs)");
-            continue;
-        }
-        disk.remount();
-        let is_there =
-            |n: u32| fs::read(segment(n)).unwrap() == bytes[usize::try_from(n).unwrap() - 1];
-        assert_eq!([1, 2, 3, 4, 5, 6].map(is_there), [false, false, true, true, true, true]);
+        assert!(is_lost, "what was not settled was there each time");
     }
 }
 

@@ -19,7 +19,7 @@ use hongbao::journal::{
 };
 use hongbao::limits::{MEMLOCK_BYTES_MIN, PAGE_BYTES};
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 
 const US: Identity = Identity { cell: 1, shard: 0, shards: 1 };
 const SMALL: usize = 64 << 10;
@@ -202,7 +202,8 @@ fn a_commit_that_was_begun_ends_beside_the_next_batch() {
         assert!(committed.upto() >= begun && !journal.is_committing());
         journal.commit(NOW).unwrap();
     }
-    assert!(journal.stats().rolls > 2 && under_way > 0, "no disk is done at once");
+    assert!(journal.stats().rolls > 2);
+    assert!(under_way > 0 || !is_on_a_disk(&data.path), "no disk is done at once");
     drop(journal);
     let (_, _, found) = open(&data.path).unwrap();
     assert!(found.into_iter().eq(0..60 * 101));
@@ -221,12 +222,20 @@ fn under_os_full_segments_are_synced_in_the_background_and_records_come_back() {
     assert_eq!(recovered.torn, None);
 }
 
+/// Whether a sync of what lies there means that it is on a disk.
+fn is_on_a_disk(path: &Path) -> bool {
+    const EXT4_XFS: [i64; 2] = [0xef53, 0x5846_5342];
+    let is_one = EXT4_XFS.contains(&rustix::fs::statfs(path).unwrap().f_type);
+    if !is_one {
+        println!("skipped: neither ext4 nor xfs");
+    }
+    is_one
+}
+
 /// Of the pages of this file that are mapped, those that were written and are not on
 /// the disk yet, in KiB; `None` where that cannot be told.
 fn dirty_kib(path: &Path) -> Option<u64> {
-    const EXT4_XFS: [i64; 2] = [0xef53, 0x5846_5342];
-    if !EXT4_XFS.contains(&rustix::fs::statfs(path).ok()?.f_type) {
-        println!("skipped: neither ext4 nor xfs");
+    if !is_on_a_disk(path) {
         return None;
     }
     let maps = fs::read_to_string("/proc/self/smaps").ok()?;
@@ -250,10 +259,15 @@ fn what_is_committed_is_on_the_disk_and_not_only_on_its_way() {
     let (mut journal, ..) = open(&data.path).unwrap();
     let Some(at_first) = dirty_kib(&segment(&data.path, 1)) else { return };
     let dirty = || dirty_kib(&segment(&data.path, 1)).unwrap();
-    journal.append(&claim(1), NOW).unwrap();
-    assert!(at_first == 0 && dirty() > 0);
-    journal.commit(NOW).unwrap();
-    assert_eq!(dirty(), 0);
+    assert_eq!(at_first, 0);
+    let mut was_dirty = false;
+    for _ in 0..10 {
+        journal.append(&claim(1), NOW).unwrap();
+        was_dirty |= dirty() > 0; // unless somebody syncs the whole machine just now
+        journal.commit(NOW).unwrap();
+        assert_eq!(dirty(), 0);
+    }
+    assert!(was_dirty);
 }
 
 /// Under `os` what is committed may be in the cache only, and whoever has read it asks.
@@ -263,13 +277,18 @@ fn a_reader_can_make_durable_what_it_has_read() {
     let (mut journal, ..) = open_with(&data.path, US, SMALL, Durability::Os).unwrap();
     let Some(at_first) = dirty_kib(&segment(&data.path, 1)) else { return };
     let dirty = || dirty_kib(&segment(&data.path, 1)).unwrap();
-    journal.append(&claim(1), NOW).unwrap();
-    let upto = journal.commit(NOW).unwrap().upto();
+    assert_eq!(at_first, 0);
     let mut reader = WholeJournal::all(&data.path).unwrap().remove(0).tail();
-    assert_eq!(reader.read(upto, 9, &mut |_, _, _| {}).unwrap(), 1);
-    assert!(at_first == 0 && dirty() > 0);
-    reader.sync().unwrap();
-    assert_eq!(dirty(), 0);
+    let mut was_dirty = false;
+    for _ in 0..10 {
+        journal.append(&claim(1), NOW).unwrap();
+        let upto = journal.commit(NOW).unwrap().upto();
+        assert_eq!(reader.read(upto, 9, &mut |_, _, _| {}).unwrap(), 1);
+        was_dirty |= dirty() > 0; // unless somebody syncs the whole machine just now
+        reader.sync().unwrap();
+        assert_eq!(dirty(), 0);
+    }
+    assert!(was_dirty);
 }
 
 /// What this thread made dirty, in bytes. A large folio counts in full, as it
@@ -634,21 +653,21 @@ fn a_segment_ahead_that_did_not_fit_is_asked_for_again_twice_a_second() {
     while journal.stats().rolls == 0 {
         journal.append(&claim(1), NOW).unwrap();
     }
-    let mut comes_to = |lacks_room, now, commits| {
+    let mut comes_to = |lacks_room, now, (commits, pause_ms)| {
         (0..commits).any(|_| {
             journal.append(&claim(1), now).unwrap();
             journal.commit(now).unwrap();
             let has_come = journal.lacks_room() == lacks_room;
             if !has_come {
-                std::thread::sleep(Duration::from_millis(100)); // the thread is at it
+                std::thread::sleep(Duration::from_millis(pause_ms)); // the thread is at it
             }
             has_come
         })
     };
-    assert!(comes_to(true, NOW, 8), "it was never told");
+    assert!(comes_to(true, NOW, (8, 1000)), "it was never told");
     fs::remove_file(&ballast).unwrap();
-    assert!(!comes_to(false, Time(NOW.0 + 499), 3), "not at every commit");
-    assert!(comes_to(false, Time(NOW.0 + 500), 8), "there is space again");
+    assert!(!comes_to(false, Time(NOW.0 + 499), (3, 100)), "not at every commit");
+    assert!(comes_to(false, Time(NOW.0 + 500), (8, 1000)), "there is space again");
 }
 
 #[test]
@@ -673,7 +692,7 @@ fn a_start_makes_the_next_segment_ready_before_it_is_needed() {
 }
 
 #[test]
-fn a_data_directory_may_be_named_from_where_one_is() {
+fn a_data_directory_may_be_named_by_a_relative_path() {
     let guard = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut child = child_command("relative", Path::new("data"));
     let output = child.current_dir(guard.path()).output().unwrap();
@@ -717,6 +736,8 @@ fn a_sigbus_elsewhere_ends_the_process_by_that_signal() {
 }
 
 fn child_sigbus_elsewhere() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).unwrap(); // nobody wants its memory
     mmap::install_sigbus_message();
     rustix::process::kill_process(rustix::process::getpid(), Signal::BUS).unwrap();
 }
@@ -739,7 +760,6 @@ fn too_little_locked_memory_is_told_with_the_fix() {
 }
 
 fn child_memlock(path: &Path) {
-    use rustix::process::{Resource, Rlimit, setrlimit};
     for (limit, is_enough) in [(MEMLOCK_BYTES_MIN, true), (MEMLOCK_BYTES_MIN - 1, false)] {
         let limit = Some(limit);
         setrlimit(Resource::Memlock, Rlimit { current: limit, maximum: limit }).unwrap();

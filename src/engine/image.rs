@@ -189,8 +189,9 @@ impl Engine {
             let key = self.slots.key(page);
             in_use[usize::from(key.partition())] |= key.class().slots() > 0;
         }
-        // A page of large envelopes that are all recycled is not in an image after a start;
-        // what was archived and which ids were given out must be, for ever.
+        // After a start there is no page of large envelopes that are all recycled. But each of
+        // them has left something in the archive, a voided one too, and what was archived and
+        // which ids were given out must be known for ever.
         for (in_use, archived) in in_use.iter_mut().zip(&self.archived) {
             *in_use |= !archived.is_empty();
         }

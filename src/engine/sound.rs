@@ -70,8 +70,8 @@ fn is_sound_voided(header: &Header, cold: &Cold, source: MoneySource) -> bool {
 fn is_sound_paid(header: &Header, cold: &Cold, source: MoneySource) -> bool {
     let fresh = Marks::of(source);
     let paid_as_ordered = header.marks == fresh;
-    let has_ended = header.state != EnvelopeState::Open;
-    (has_ended || cold.ended_at == 0)
+    let is_closed = matches!(header.state, EnvelopeState::Expired | EnvelopeState::Cancelled);
+    (is_closed || cold.ended_at == 0)
         && cold.waited <= cold.created_at / QUARTER_S
         && match source {
             MoneySource::Vouched => paid_as_ordered && cold.waited == 0,
@@ -176,9 +176,17 @@ mod tests {
         let exhausted = header(EnvelopeState::Exhausted, Marks::of(MoneySource::Vouched), 5, 0);
         each_is_unsound(
             exhausted,
-            Cold { ended_at: 1900, ..cold(9) },
-            &[|header, _| header.claimed = 4, |header, _| header.unclaimed = 1],
+            cold(9),
+            &[
+                |header, _| header.claimed = 4,
+                |header, _| header.unclaimed = 1,
+                |_, cold| cold.ended_at = 1900, // a claim does not come there
+            ],
         );
+        for state in [EnvelopeState::Expired, EnvelopeState::Cancelled] {
+            let closed = header(state, Marks::of(MoneySource::Vouched), 2, 60);
+            each_is_unsound(closed, Cold { ended_at: 1900, ..cold(9) }, &[]);
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_cache_has_of_a_tail_is_written_again_and_then_the_note_goes() {
+    fn the_last_three_segments_are_written_again_and_then_the_note_goes() {
         let data = tempfile::tempdir().unwrap();
         let shard = files::shard_path(&files::arrangement_path(data.path(), 1), 0);
         fs::create_dir_all(&shard).unwrap();

@@ -32,6 +32,7 @@ use crate::limits::PAGE_BYTES;
 /// that meets them on the disk waits for less than a millisecond.
 const PAGES_PER_SYNC: usize = 64;
 const BYTES_PER_SYNC: usize = PAGES_PER_SYNC * PAGE_BYTES;
+const _: () = assert!(BYTES_PER_SYNC == 256 << 10);
 
 const READ_BYTES: usize = 1 << 20;
 

@@ -218,7 +218,7 @@ impl Tail {
             return Ok(None);
         };
         let whole = batch_range(header, &found);
-        if whole.end > size {
+        if size < whole.end {
             return Ok(None);
         }
         let bytes = self.window.cover(file, whole, size).map_err(failed)?;
@@ -271,7 +271,7 @@ impl Tail {
         if offset >= size && goes_on {
             return Ok(Next::Elsewhere);
         }
-        if offset + BATCH_HEADER_BYTES > limit {
+        if limit < offset + BATCH_HEADER_BYTES {
             return Ok(Next::Nothing);
         }
         let failed = |error| RecoveryError::io(self.files.name(header.sequence), error);
@@ -283,7 +283,7 @@ impl Tail {
             let unused = unused || batch::is_stale(bytes, header.sequence);
             return if goes_on && unused { Ok(Next::Elsewhere) } else { Err(self.broken()) };
         };
-        if found.end() > upto {
+        if upto < found.end() {
             return Ok(Next::Nothing);
         }
         let whole = batch_range(header, &found);

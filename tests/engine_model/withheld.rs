@@ -217,3 +217,37 @@ fn what_is_held_stays_though_nothing_more_may_be_held() {
     reject(&mut again, envelope, user);
     assert_eq!(again.totals().refunded, 100);
 }
+
+/// Then its slice comes after those of envelopes, and may have less than the records say.
+#[test]
+fn the_first_hold_of_all_may_come_while_an_image_is_taken() {
+    const SHARES: u32 = 1200; // large, so that there are slices of rows as well
+    let position = |records: &[Record]| if records.is_empty() { 100 } else { 180 };
+    for moment in 0..4 {
+        let (mut engine, envelope) = with_envelope(SHARES, 100 * u64::from(SHARES));
+        engine.apply(&Record::Claimed(claimed(envelope, 0, 100))).expect("fits");
+        let (mut cursor, mut slices, mut slice) = (engine.begin_image(), Vec::new(), Vec::new());
+        let mut records = Vec::new();
+        while engine.next_slice(&mut cursor, position(&records), &mut slice) {
+            slices.push(std::mem::take(&mut slice));
+            if slices.len() == moment {
+                let held = engine.hold(&claimed(envelope, 1, 100), RiskRule::GradeHeld, HOLD_S);
+                records.extend(held.record);
+                engine.apply(&records[0]).expect("fits");
+                let user = claimed(envelope, 1, 100).user;
+                let rejected = engine.resolve(envelope, user, Resolution::Reject, Time(START));
+                records.extend(rejected.record);
+                engine.apply(&records[1]).expect("fits");
+            }
+        }
+        engine.end_image(cursor);
+        let ends = (1..).map(|n| 100 + 40 * n);
+        let tail: Vec<(u64, Record)> = ends.zip(records.iter().copied()).collect();
+        let mut restoring = restoring(&slices, RISK);
+        restoring.apply(&tail).expect("the tail fits");
+        assert_eq!(restoring.has_holds(), moment > 0);
+        let restored = restoring.finish().expect("it is whole");
+        assert_eq!(restored.digest(), engine.digest(), "after {moment} slices");
+        assert_eq!(restored.totals(), engine.totals());
+    }
+}

@@ -120,7 +120,8 @@ impl Disk {
         for name in made {
             fs::remove_file(name).unwrap();
         }
-        rustix::fs::sync();
+        // This one only: others may just be leaving something in the cache.
+        rustix::fs::syncfs(File::open(&self.at).unwrap()).unwrap();
     }
 
     /// Every page can be written again.

@@ -70,7 +70,7 @@ pub(super) fn group_of(counts: impl Iterator<Item = u32>, place: u32) -> Option<
 mod tests {
     use super::*;
 
-    /// Computed by another program.
+    /// Computed by a second program, in Python, from this module's text.
     const PLACES: [[u32; 4]; 4] =
         [[3, 0, 2, 1], [21, 53, 54, 61], [13, 36, 3, 20], [38_806, 7581, 32_060, 64_454]];
 

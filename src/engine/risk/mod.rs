@@ -167,8 +167,9 @@ pub(super) struct Risk {
 impl Risk {
     /// The bytes that [`Risk::new`] reserves.
     pub(super) fn bytes(settings: &RiskSettings) -> usize {
-        let kept = Holds::bytes(settings.holds_max) + Standings::bytes(settings.users_max);
-        kept + Lately::bytes(settings.recent_max)
+        let standings =
+            if settings.users_max > 0 { Standings::bytes(settings.users_max) } else { 0 };
+        Holds::bytes(settings.holds_max) + standings + Lately::bytes(settings.recent_max)
     }
 
     pub(super) fn new(settings: RiskSettings) -> Self {
@@ -205,6 +206,12 @@ mod tests {
 
     fn won(wins: u32) -> Frequency {
         Frequency { wins, ..Frequency::default() }
+    }
+
+    #[test]
+    fn what_is_off_reserves_nothing() {
+        assert_eq!(Risk::bytes(&RiskSettings::OFF), 0);
+        assert!(Risk::bytes(&RiskSettings { users_max: 1, ..RiskSettings::OFF }) > 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -54,7 +54,9 @@ pub fn build(tree: &Path, mutants: &[Mutant], arguments: &[String]) -> Result<Bu
         eprintln!("{} mutants that do not compile", unviable.len());
         apart.extend(unviable.into_iter().map(|id| (id, Apart::Unviable)));
     }
-    Ok(Built { sources, programs: programs(tree, arguments)?, apart })
+    let programs = programs(tree, arguments)?;
+    let programs = programs.with_context(|| format!("no tests for {}", tree.display()))?;
+    Ok(Built { sources, programs, apart })
 }
 
 impl Built {
@@ -76,10 +78,22 @@ pub fn alone<T>(
     let source = fs::read_to_string(&path)?;
     let (start, end) = (mutant.start.byte(&source), mutant.end.byte(&source));
     fs::write(&path, [&source[..start], &mutant.replacement, &source[end..]].concat())?;
-    let check = cargo(tree, ONE_CHECK_S, &["check", "--lib"]).output()?;
-    let result = if check.status.success() { work() } else { Ok(None) };
+    let check = cargo(tree, ONE_CHECK_S, &["check", "--lib"]).output()?.status;
+    let result = if compiles(check, tree)? { work() } else { Ok(None) };
     fs::write(&path, source)?;
     result
+}
+
+/// Whether it does. That cargo cannot run at all, for want of space or the like, is no
+/// answer to that.
+fn compiles(status: ExitStatus, tree: &Path) -> Result<bool> {
+    const REFUSED: i32 = 101;
+    const TIMED_OUT: i32 = 124; // of `timeout`: the compiler would never end
+    match status.code() {
+        Some(0) => Ok(true),
+        Some(REFUSED | TIMED_OUT) => Ok(false),
+        _ => bail!("cargo in {}: {status}", tree.display()),
+    }
 }
 
 fn read(tree: &Path, mutants: &[Mutant]) -> Result<BTreeMap<PathBuf, String>> {
@@ -174,14 +188,17 @@ fn blamed(span: &Span, rewritten: &BTreeMap<PathBuf, Rewritten>) -> Vec<u32> {
     places.iter().filter(around).filter(is_smallest).map(|place| place.1).collect()
 }
 
-/// Builds the test programs that `arguments` of `cargo test` name.
-pub fn programs(tree: &Path, arguments: &[String]) -> Result<Vec<PathBuf>> {
+/// Builds the test programs that `arguments` of `cargo test` name; `None` if one of them
+/// does not compile.
+pub fn programs(tree: &Path, arguments: &[String]) -> Result<Option<Vec<PathBuf>>> {
     let mut cargo = cargo(tree, BUILD_S, &["test", "--no-run"]);
     let output = cargo.args(arguments).stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "the tests do not build in {}", tree.display());
+    if !compiles(output.status, tree)? {
+        return Ok(None);
+    }
     let mut programs = Vec::new();
     for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         programs.extend(serde_json::from_slice::<Line>(line)?.executable);
     }
-    Ok(programs)
+    Ok(Some(programs))
 }

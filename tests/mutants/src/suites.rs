@@ -121,7 +121,7 @@ impl Tests {
     /// for most are caught by the first. `None`: a program does not compile with it.
     pub fn outcome_alone(&self, tree: &Path, arguments: &[String]) -> Result<Option<Outcome>> {
         for argument in arguments {
-            let Ok(programs) = programs(tree, std::slice::from_ref(argument)) else {
+            let Some(programs) = programs(tree, std::slice::from_ref(argument))? else {
                 return Ok(None);
             };
             let outcome = self.outcome_of(tree, &programs)?;
