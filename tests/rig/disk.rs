@@ -120,8 +120,7 @@ impl Disk {
         for name in made {
             fs::remove_file(name).unwrap();
         }
-        // This one only: others may just be leaving something in the cache.
-        rustix::fs::syncfs(File::open(&self.at).unwrap()).unwrap();
+        rustix::fs::sync();
     }
 
     /// Every page can be written again.
