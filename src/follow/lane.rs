@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ledger::{Cursor, Entry};
 use super::movement::MovementId;
+use crate::engine::Record;
 use crate::journal::{ChainEnd, Identity, JournalFiles, Position, Tail, TailError};
 use crate::shard::Followed;
 use crate::units::{Durability, Time};
@@ -33,6 +34,31 @@ pub(super) struct Lane {
 }
 
 impl Followee {
+    /// Reads the next committed records, at least `records_max` where there are so
+    /// many, and whole batches. When this returns they are durable: what is derived
+    /// from them survives a power cut, and so must they.
+    pub(super) fn read(
+        &self,
+        tail: &mut Tail,
+        records_max: usize,
+        mut take: impl FnMut(MovementId, Record),
+    ) -> Result<(), TailError> {
+        self.followed.failed()?;
+        let (Identity { cell, shard, .. }, arrangement) = (self.identity, self.arrangement);
+        let read =
+            tail.read(self.followed.committed(), records_max, &mut |batch, index, record| {
+                take(MovementId { cell, arrangement, shard, batch: batch.0, index }, record);
+            });
+        let durable = read.and_then(|_| match self.durability {
+            Durability::Os => tail.sync(),
+            Durability::Sync => Ok(()),
+        });
+        if let Err(TailError::NotSynced(failed)) = &durable {
+            self.followed.fail(failed.clone());
+        }
+        durable
+    }
+
     pub(super) fn cursor(&self, end: ChainEnd) -> Cursor {
         Cursor {
             arrangement: self.arrangement,
@@ -81,19 +107,7 @@ impl Lane {
         group: &mut Vec<Entry>,
     ) -> Result<Cursor, TailError> {
         group.clear();
-        let Identity { cell, shard, .. } = self.of.identity;
-        let arrangement = self.of.arrangement;
-        self.tail.read(
-            self.of.followed.committed(),
-            records_max,
-            &mut |batch, index, record| {
-                let id = MovementId { cell, arrangement, shard, batch: batch.0, index };
-                group.push(Entry { id, record });
-            },
-        )?;
-        if self.of.durability == Durability::Os {
-            self.tail.sync()?;
-        }
+        self.of.read(&mut self.tail, records_max, |id, record| group.push(Entry { id, record }))?;
         Ok(self.of.cursor(self.tail.end()))
     }
 

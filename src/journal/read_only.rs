@@ -3,11 +3,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Sequence;
 use super::checkpoint::CheckpointNumber;
 use super::files::{self, WholeFile};
+use super::marker;
 use super::storage::{ReadAt, SegmentBytes, Source, Stored};
 
 /// The segments and checkpoints of one shard.
@@ -25,6 +26,14 @@ pub struct LoadedSegment(Vec<u8>);
 impl JournalFiles {
     pub(super) fn new(shard: PathBuf, founded: bool) -> Self {
         Self { shard, founded }
+    }
+
+    /// Leaves the note that a sync of this segment failed; best effort.
+    pub(super) fn note_failed_sync(&self, sequence: Sequence) {
+        let data = self.shard.parent().and_then(Path::parent); // the arrangement's, the data's
+        if let Some(data) = data {
+            marker::leave(data, &self.name(sequence));
+        }
     }
 
     /// Opens a segment to be read a piece at a time, and nothing ahead of that.

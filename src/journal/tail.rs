@@ -11,6 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use super::append::CommitFailed;
 use super::batch::{self, BATCH_HEADER_BYTES, BatchHeader};
 use super::checkpoint::CheckpointStart;
 use super::read_only::JournalFiles;
@@ -104,6 +105,9 @@ pub enum TailError {
     /// A segment cannot be used, or a record cannot be read.
     #[error(transparent)]
     Unreadable(#[from] RecoveryError),
+    /// What was read cannot be made durable. Whoever writes the journal must end.
+    #[error(transparent)]
+    NotSynced(#[from] CommitFailed),
 }
 
 /// A reader of one shard's journal.
@@ -236,11 +240,15 @@ impl Tail {
 
     /// Makes what was read durable. Under `durability = os` what is committed is
     /// not on the disk yet; whoever keeps durably what follows from it asks for
-    /// this first, or would know more after a power cut than the journal.
+    /// this first, or would know more after a power cut than the journal. After a
+    /// failure the next one would succeed, and mean nothing: the note is left.
     pub fn sync(&self) -> Result<(), TailError> {
         let Some(OpenSegment { header, file }) = &self.segment else { return Ok(()) };
-        let synced = file.sync_data();
-        Ok(synced.map_err(|e| RecoveryError::io(self.files.name(header.sequence), e))?)
+        file.sync_data().map_err(|error| {
+            self.files.note_failed_sync(header.sequence);
+            let (file, reason) = (self.files.name(header.sequence), error.to_string());
+            CommitFailed { file, offset: 0, reason }.into() // it is asked for all of it
+        })
     }
 
     /// The next batch, with its bytes in the window.

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
 mod books;
+#[path = "../rig/disk.rs"]
+#[allow(dead_code, unreachable_pub)] // each suite uses its own part of it
+mod disk;
 mod rig;
 
 use std::sync::{Arc, Mutex};
@@ -14,8 +17,8 @@ use hongbao::follow::ledger::{LedgerError, Verdict};
 use hongbao::follow::movement::MovementId;
 use hongbao::follow::{Obstacle, State, follow_to_end};
 use hongbao::journal::Position;
-use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, UserId};
-use rig::{Choice, Running, Writer, wait_until};
+use hongbao::units::{Durability, EnvelopeId, MoneySource, Seed, Split, UserId};
+use rig::{Choice, Running, Writer, until, wait_until};
 
 fn envelope(n: u32) -> EnvelopeId {
     EnvelopeId::new(1, 0, n, 1)
@@ -149,6 +152,34 @@ fn poison_that_is_cured_needs_no_skip() {
     running.retry().unwrap();
     wait_until("it goes on", || running.lag_bytes() == 0);
     assert_eq!(disk.books().applied.len(), 5);
+}
+
+/// A sync that has failed succeeds the next time and means nothing: what was read then is
+/// never applied, however often an operator asks.
+#[test]
+fn a_sync_that_fails_stops_the_follower_for_good_and_tells_the_shard() {
+    let words = ["-O", "^has_journal", "-N", "128"];
+    let Some(failing) = disk::Disk::made(32, &words) else { return };
+    let data = failing.path().join("data");
+    let mut writer = Writer::at(data.clone(), 1, Durability::Os);
+    let disk = Disk::default();
+    let running = Running::begin(&writer, &disk).unwrap();
+    writer.commit(0, (0..10).map(|user| claim(user, 1)));
+    wait_until("the first are applied", || disk.books().applied.len() == 10);
+    if !failing.break_after(0) {
+        println!("skipped: no holes can be dug into the image here");
+        return;
+    }
+    writer.commit(0, (10..20).map(|user| claim(user, 1)));
+    let has_stopped = || matches!(running.state(), State::Poisoned { .. });
+    wait_until("it has stopped", has_stopped);
+    let failed = writer.followed(0).failed().unwrap_err();
+    assert!(failed.file.ends_with("0000000001.seg") && failed.offset == 0, "{failed}");
+    assert!(data.join("sync-failed").exists());
+    failing.heal();
+    let _ = running.retry().unwrap();
+    wait_until("it has stopped again", has_stopped);
+    assert_eq!(disk.books().applied.len(), 10);
 }
 
 #[test]

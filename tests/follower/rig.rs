@@ -36,8 +36,12 @@ impl Choice {
     }
 }
 
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    until(what, PATIENCE, is_so);
+}
+
+pub fn until(what: &str, patience: Duration, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !is_so() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(1));
@@ -52,7 +56,8 @@ struct Writing {
 
 /// The journals of some shards.
 pub struct Writer {
-    guard: tempfile::TempDir,
+    data: PathBuf,
+    _guard: Option<tempfile::TempDir>,
     arrangement: Arrangement,
     shards: Vec<Writing>,
     sleeper: Arc<Sleeper>,
@@ -61,13 +66,18 @@ pub struct Writer {
 impl Writer {
     pub fn new(shards: u16) -> Self {
         let guard = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let directory = Directory::open(&guard.path().join("data"), SMALL, shards).unwrap();
+        let durable = Self::at(guard.path().join("data"), shards, Durability::Sync);
+        Self { _guard: Some(guard), ..durable }
+    }
+
+    pub fn at(data: PathBuf, shards: u16, durability: Durability) -> Self {
+        let directory = Directory::open(&data, SMALL, shards).unwrap();
         let arrangement = Arrangement::current_or_first(&directory, shards).unwrap();
         let sleeper = Arc::<Sleeper>::default();
         let written = (0..shards).map(|shard| {
             let identity = Identity { cell: 1, shard, shards };
             let storage = MmapStorage::new(&arrangement, identity, SMALL, None).unwrap();
-            let recovering = Recovering::open(storage, identity, Durability::Sync).unwrap();
+            let recovering = Recovering::open(storage, identity, durability).unwrap();
             let (mut journal, _) = recovering.replay(NOW, |_| Ok(())).unwrap();
             let followed = Followed::by(Arc::clone(&sleeper));
             let outlook = Outlook::new(Arc::clone(&followed), Position(0));
@@ -75,7 +85,7 @@ impl Writer {
             Writing { journal, followed, outlook }
         });
         let shards = written.collect();
-        Self { guard, arrangement, shards, sleeper }
+        Self { data, _guard: None, arrangement, shards, sleeper }
     }
 
     pub fn shards(&self) -> u16 {
@@ -108,15 +118,11 @@ impl Writer {
         self.shards.iter().zip(0..).map(of).collect()
     }
 
-    fn data(&self) -> PathBuf {
-        self.guard.path().join("data")
-    }
-
     /// Every record as a walk through whole segments finds it.
     pub fn naive(&self, shard: u16) -> Vec<(u64, u32, Record)> {
         let (mut found, mut last, mut at) = (Vec::new(), (0, 0), None);
         let mut current = 0;
-        inspect::each_record(&self.data(), |_, batch, record| {
+        inspect::each_record(&self.data, |_, batch, record| {
             // Shards come one after the other; batch numbers begin anew in each.
             if at.is_some_and(|at| batch.batch < at) {
                 current += 1;
@@ -156,7 +162,7 @@ impl Running {
         let (asking, requests) = desk(FollowerBoard::new(shown), Arc::clone(&sleeper));
         let disk = disk.clone();
         let open = Box::new(move || disk.open());
-        let data = writer.data();
+        let data = writer.data.clone();
         let mut follower = Follower::new(open, writer.followees(), Box::new(tell), requests, data);
         follower.begin()?;
         let stop = Arc::<AtomicBool>::default();

@@ -25,10 +25,9 @@ use super::subscribers::Subscribers;
 use crate::access::{Keyring, Roles};
 use crate::follow::lane::{Followee, chain_end};
 use crate::follow::ledger::Cursor;
-use crate::follow::movement::{Movement, MovementId};
+use crate::follow::movement::Movement;
 use crate::follow::news::News;
 use crate::journal::Tail;
-use crate::units::Durability;
 use crate::wire::HEADER_BYTES;
 
 /// How often an idle session looks for new commits: what a receiver waits at
@@ -348,28 +347,19 @@ impl<'a> Stream<'a> {
     fn read(&mut self) -> Result<bool, Ending> {
         self.rows.clear();
         self.rows_sent = 0;
-        let (of, rows, committed) = (self.of, &mut self.rows, self.of.followed.committed());
-        let content = self.content;
+        let (of, rows, content) = (self.of, &mut self.rows, self.content);
         let before = self.tail.end();
-        let read = self.tail.read(committed, READ_RECORDS, &mut |batch, index, record| {
-            let (cell, shard, arrangement) = (of.identity.cell, of.identity.shard, of.arrangement);
-            let id = MovementId { cell, arrangement, shard, batch: batch.0, index };
-            match content {
-                Content::Movements => {
-                    if let Some(movement) = Movement::of(&record) {
-                        put_row(rows, &Moved { id, movement });
-                    }
-                }
-                Content::News => {
-                    if let Some(news) = News::of(&record) {
-                        put_told(rows, &Told { id, news });
-                    }
+        let read = of.read(&mut self.tail, READ_RECORDS, |id, record| match content {
+            Content::Movements => {
+                if let Some(movement) = Movement::of(&record) {
+                    put_row(rows, &Moved { id, movement });
                 }
             }
-        });
-        let read = read.and_then(|_| match of.durability {
-            Durability::Os => self.tail.sync(), // what is sent survives a power cut
-            Durability::Sync => Ok(()),
+            Content::News => {
+                if let Some(news) = News::of(&record) {
+                    put_told(rows, &Told { id, news });
+                }
+            }
         });
         read.map_err(|error| {
             eprintln!("hongbao: settlement stream of {}: {error}", self.ask.name);
