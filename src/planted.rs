@@ -14,6 +14,8 @@ pub enum Bug {
     SyncRetried,
     /// The start after a failed sync believes the page cache.
     StalePageTrusted,
+    /// The same where the sync that failed was one of a start.
+    StaleStartTrusted,
     /// A header tells its own batch as known to be committed.
     CommittedAhead,
     /// Damage below what is known to be committed is cut off like a torn tail.
@@ -84,10 +86,11 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::SyncSkipped,
         Self::SyncRetried,
         Self::StalePageTrusted,
+        Self::StaleStartTrusted,
         Self::CommittedAhead,
         Self::DamageCutOff,
         Self::AppendForgotten,

@@ -67,6 +67,17 @@ fn leave_in_the_cache(path: &Path) -> Vec<u8> {
     bytes
 }
 
+/// A page of a file on a broken disk cannot be written back, and the kernel keeps that for
+/// whoever asks next: as when a shard has set a write out and its process ends.
+fn leave_a_failure_nobody_was_told(path: &Path) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut page = [0; 4096];
+    file.read_exact_at(&mut page, 8192).unwrap();
+    file.write_all_at(&page, 8192).unwrap();
+    drop(file);
+    rustix::fs::sync();
+}
+
 /// Which of six segments are on the disk after a power cut, of which the cache had all and
 /// those from the third on were settled. `None` where nothing can be cut.
 fn settled_and_cut(disk: &Disk) -> Option<[bool; 6]> {
@@ -114,6 +125,34 @@ fn what_is_settled_survives_a_power_cut() {
     }
 }
 
+/// What another process set out to write and nobody waited for: a start hears of it. It
+/// cannot know which page of the cache the disk does not have; the one after it reads all.
+#[test]
+fn a_start_that_hears_of_a_failed_write_leaves_the_note_for_the_next_one() {
+    let Some(disk) = Disk::made(32, &["-O", "^has_journal", "-N", "128"]) else { return };
+    let data = disk.path().join("data");
+    let (mut journal, _) = open(&data, Durability::Sync).unwrap();
+    for n in 0..5 {
+        journal.append(&claim(n), NOW).unwrap();
+    }
+    journal.mark(NOW).unwrap();
+    let ahead = data.join("arrangement-000001/shard-000/0000000002.seg");
+    until("the segment ahead is there", Duration::from_secs(20), || ahead.exists());
+    drop(journal);
+    if !disk.break_after(0) {
+        println!("skipped: no holes can be dug into the image here");
+        return;
+    }
+    leave_a_failure_nobody_was_told(&ahead);
+    disk.heal();
+    let Err(refused) = open(&data, Durability::Sync) else { panic!("it heard nothing") };
+    assert!(refused.to_string().contains("0000000002.seg: "), "{refused}");
+    assert!(data.join("sync-failed").exists());
+    let (_, users) = open(&data, Durability::Sync).unwrap();
+    assert!(!data.join("sync-failed").exists());
+    assert!(users.into_iter().eq(0..5));
+}
+
 #[test]
 fn a_sync_that_fails_leaves_a_note_and_what_was_committed_before_it() {
     let Some(disk) = Disk::made(32, &["-O", "^has_journal", "-N", "128"]) else { return };
@@ -139,6 +178,7 @@ fn a_sync_that_fails_leaves_a_note_and_what_was_committed_before_it() {
     assert_eq!(again, failed, "the first failure is the last");
     drop(journal);
     assert!(data.join("sync-failed").exists());
+    leave_a_failure_nobody_was_told(&data.join("arrangement-000001/shard-000/0000000002.seg"));
     disk.heal();
     let (_, users) = open(&data, Durability::Sync).unwrap();
     assert!(!data.join("sync-failed").exists());

@@ -254,7 +254,8 @@ impl Source for MmapStorage {
         let path = files::segment_path(&self.shard, sequence);
         let last = self.sequences()?.last().copied().unwrap_or(sequence);
         if last.saturating_sub(sequence) < 2 {
-            return map_warm(&path, self.identity.shard, sequence); // may be written
+            let data = self.arrangement.directory().path();
+            return map_warm(data, &path, self.identity.shard, sequence); // may be written
         }
         let file = File::options().read(true).write(true).open(&path)?;
         let bytes = narrow(file.metadata()?.len());

@@ -109,7 +109,7 @@ impl Preparer {
             // A segment that was ready when the server stopped.
             check_base(&path, sequence, base)?;
             files::sync_directory(&self.shard)?; // its naming may not have been synced
-            return map_warm(&path, self.identity.shard, sequence);
+            return map_warm(&self.data, &path, self.identity.shard, sequence);
         }
         let unfinished = files::unfinished_path(&self.shard, sequence);
         let made = self.make(executor, &unfinished, wanted);
@@ -152,11 +152,10 @@ impl Preparer {
             return;
         }
         let all = 0..super::SegmentBytes::bytes(&segment).len();
-        if segment.sync(all).is_ok() {
+        let path = files::segment_path(&self.shard, segment.sequence());
+        if marker::leave_if_failed(&self.data, &path, segment.sync(all)).is_ok() {
             self.retired.upto.store(end.0, Ordering::Release);
         } else {
-            let path = files::segment_path(&self.shard, segment.sequence());
-            marker::leave(&self.data, &path.display().to_string());
             self.retired.failed.store(true, Ordering::Release);
         }
     }
@@ -193,9 +192,14 @@ fn check_base(path: &Path, sequence: Sequence, base: u64) -> io::Result<()> {
 
 /// Maps an existing segment whose pages will be written: all of them are read
 /// from the disk again, one folio per page.
-pub(super) fn map_warm(path: &Path, shard: u16, sequence: Sequence) -> io::Result<MappedSegment> {
+pub(super) fn map_warm(
+    data: &Path,
+    path: &Path,
+    shard: u16,
+    sequence: Sequence,
+) -> io::Result<MappedSegment> {
     let file = File::options().read(true).write(true).open(path)?;
-    file.sync_data()?;
+    marker::leave_if_failed(data, path, file.sync_data())?;
     rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?; // drops large folios
     rustix::fs::fadvise(&file, 0, None, Advice::Random)?; // and makes no new ones
     let bytes = file.metadata()?.len();

@@ -4,6 +4,7 @@
 //! A refusal leaves the disk as it was, byte for byte.
 
 use std::fmt;
+use std::io;
 
 use super::append::{Journal, Start};
 use super::batch::BatchHeader;
@@ -15,10 +16,11 @@ use super::replay::{Feed, OneByOne, Progress, Replica, Teller};
 use super::scan::{self, Walked};
 use super::segment::SegmentHeader;
 use super::storage::{Segment, SegmentBytes, Source, Storage};
-use super::{Identity, Position, record, widen};
+use super::{Identity, Position, Sequence, record, widen};
 use crate::checksum::seed_of;
 use crate::engine::{Misfit, Record};
 use crate::limits::PAGE_BYTES;
+use crate::planted::{Bug, is_planted};
 use crate::units::{Durability, Time};
 
 /// A journal that is not recovered yet: it has no `append`. It knows where its
@@ -193,9 +195,9 @@ impl<S: Storage> Recovering<S> {
         // Everything from D on may be in the page cache only.
         let from = scan::first_after(&self.headers, walked.findings.durable_upto);
         let settled = self.storage.settle(from, &self.chosen.refused);
-        settled.map_err(|e| RecoveryError::io(self.storage.name(from), e))?;
+        settled.map_err(|error| not_durable(&mut self.storage, from, error))?;
         if let Row::TornTail { from } = row {
-            recovered.torn = Some(cut(&self.storage, &mut walked, from)?);
+            recovered.torn = Some(cut(&mut self.storage, &mut walked, from)?);
         }
         let chain = walked.chain;
         // A journal goes on with the time that it knows. Whether the wall is to be
@@ -307,9 +309,20 @@ fn first_invalid<T>(walked: &Walked<T>) -> Position {
     }
 }
 
+/// What was read or cut may be in the cache only, and a sync that fails once succeeds
+/// the next time: the note keeps the start after this one from believing the cache.
+#[cold]
+fn not_durable(storage: &mut impl Storage, sequence: Sequence, error: io::Error) -> RecoveryError {
+    let file = storage.name(sequence);
+    if !is_planted(Bug::StaleStartTrusted) {
+        storage.note_failed_sync(&file);
+    }
+    RecoveryError::io(file, error)
+}
+
 /// Zeroes every page after the prefix that is not zero, durably.
 fn cut<S: Storage>(
-    storage: &S,
+    storage: &mut S,
     walked: &mut Walked<S::Segment>,
     from: Position,
 ) -> Result<TornTail, RecoveryError> {
@@ -330,7 +343,7 @@ fn cut<S: Storage>(
         }
         torn.bytes += widen(left.len() * PAGE_BYTES);
         let synced = segment.sync(first..last + PAGE_BYTES);
-        synced.map_err(|e| RecoveryError::io(storage.name(header.sequence), e))?;
+        synced.map_err(|error| not_durable(storage, header.sequence, error))?;
     }
     Ok(torn)
 }

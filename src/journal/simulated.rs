@@ -26,6 +26,9 @@ const SECTOR_BYTES: usize = 512;
 /// What a read that was to fail says.
 const READ_ERROR: &str = "simulated read error";
 
+/// What a caller is told who will not live to hear it.
+const KILLED: &str = "simulated kill in a sync";
+
 /// How a page that was not synced may be left by a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tearing {
@@ -83,6 +86,7 @@ struct State {
     began: BTreeMap<CheckpointNumber, Position>,
     syncs: u64,
     fail_sync: Option<u64>,
+    kill_in_sync: Option<u64>,
     segments_max: Option<usize>,
     marker: bool,
     writes: u64,
@@ -152,7 +156,7 @@ impl Disk {
     pub fn crash(&self, seed: u64, tearing: Tearing) {
         let mut draw = Draw(seed);
         let mut state = self.state.borrow_mut();
-        (state.fail_sync, state.fail_read) = (None, None);
+        (state.fail_sync, state.kill_in_sync, state.fail_read) = (None, None, None);
         state.marker = false; // the page cache is gone with the power
         for image in state.segments.values_mut() {
             let unit = match tearing {
@@ -188,6 +192,13 @@ impl Disk {
         state.fail_sync = Some(state.syncs + n);
     }
 
+    /// The process is killed in the `n`-th sync from now (1 is the next): what it was
+    /// to write can be read and is not on the disk, and there is no note of it.
+    pub fn kill_in_sync(&self, n: u64) {
+        let mut state = self.state.borrow_mut();
+        state.kill_in_sync = Some(state.syncs + n);
+    }
+
     /// The `n`-th read from now fails (1 is the next): the front of a segment, a
     /// segment, or a checkpoint from its middle on.
     pub fn fail_read(&self, n: u64) {
@@ -214,7 +225,8 @@ impl Disk {
     /// Nothing that was to fail or to be full is so any more.
     pub fn mend(&self) {
         let mut state = self.state.borrow_mut();
-        (state.fail_sync, state.fail_read, state.segments_max) = (None, None, None);
+        (state.fail_sync, state.kill_in_sync) = (None, None);
+        (state.fail_read, state.segments_max) = (None, None);
     }
 
     /// No read is to fail any more.
@@ -336,6 +348,9 @@ impl Disk {
         let mut state = self.state.borrow_mut();
         state.syncs += 1;
         state.writes += 1;
+        if state.kill_in_sync == Some(state.syncs) {
+            return Err(io::Error::other(KILLED));
+        }
         let fails = state.fail_sync.is_some_and(|n| state.syncs == n);
         match state.segments.get_mut(&sequence) {
             Some(image) if fails => image.believed = Some(cached.to_vec()),

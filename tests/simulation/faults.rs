@@ -49,6 +49,10 @@ impl Life {
             42..45 if self.is_roomy => self.rearrange(),
             45..47 => self.rush(),
             47 => self.accept_the_wall(),
+            49..52 => {
+                let syncs = 1 + self.world.below(30);
+                self.disks[self.below(self.disks.len())].kill_in_sync(syncs);
+            }
             _ => {}
         }
     }
@@ -59,6 +63,9 @@ impl Life {
             self.make_room();
         } else if why.contains("simulated read error") {
             self.tally.unread += 1;
+        } else if why.contains("simulated kill in a sync") {
+            self.tally.killed_in_syncs += 1;
+            self.fail_an_early_sync();
         } else {
             assert!(why.contains("simulated disk error"), "it ends: {why}");
             self.tally.failed_syncs += 1;
@@ -159,6 +166,15 @@ impl Life {
         }
         self.disks[shard].fail_read(number);
         self.start();
+    }
+
+    /// One of the first syncs to come fails: often one of a start, which syncs what it
+    /// has read and what it has cut before it goes on.
+    fn fail_an_early_sync(&mut self) {
+        if self.world.one_in(2) {
+            let syncs = 1 + self.world.below(4);
+            self.disks[self.below(self.disks.len())].fail_sync(syncs);
+        }
     }
 
     /// A copy of a disk, on which nothing is about to fail.

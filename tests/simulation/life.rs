@@ -176,7 +176,9 @@ impl Life {
         if let Err(fatal) = turned {
             // What fails ends the process, whatever the others do.
             let why = fatal.to_string();
-            assert!(why.contains("simulated disk error"), "{why}");
+            let is_expected =
+                why.contains("simulated disk error") || why.contains("simulated kill");
+            assert!(is_expected, "{why}");
             self.stop();
             self.mend(&why);
             self.start();

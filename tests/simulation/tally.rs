@@ -48,6 +48,7 @@ tally! {
     power_cuts: "power cuts", at least 50;
     kills: "kills", at least 50;
     failed_syncs: "failed syncs", at least 50;
+    killed_in_syncs: "kills in a sync", at least 50;
     full_disks: "full disks", at least 50;
     slow_disks: "slow disks", at least 50;
     overlapped: "overlapped commits", at least 20;

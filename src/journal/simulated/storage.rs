@@ -159,12 +159,13 @@ impl Storage for SimulatedStorage {
         let mut state = self.disk.state.borrow_mut();
         state.writes += 1;
         state.checkpoints.retain(|number, _| !refused.contains(number));
-        for (_, image) in state.segments.range_mut(from..) {
-            let live = std::mem::take(&mut image.live);
-            image.write_back(&live, 0..live.len());
-            image.live = live;
-        }
-        Ok(())
+        let images =
+            state.segments.range(from..).map(|(sequence, image)| (*sequence, image.live.clone()));
+        let images: Vec<_> = images.collect();
+        drop(state);
+        images
+            .iter()
+            .try_for_each(|(sequence, live)| self.disk.sync(*sequence, live, 0..live.len()))
     }
 
     fn next(
@@ -249,6 +250,7 @@ impl Storage for SimulatedStorage {
     }
 
     fn note_failed_sync(&mut self, _file: &str) {
-        self.disk.state.borrow_mut().marker = true;
+        let mut state = self.disk.state.borrow_mut();
+        state.marker |= state.kill_in_sync != Some(state.syncs); // or it is dead by then
     }
 }
