@@ -403,3 +403,32 @@ fn a_failing_sync_ends_the_process_and_the_next_start_does_not_believe_the_page_
     }
     verify(&Process::start(&data, &flags), &all);
 }
+
+/// Under `os` no reply waits for a sync. Who syncs is the follower, so that its ledger
+/// never knows more than the disk, and the background, where a segment is full.
+#[test]
+fn under_os_a_sync_that_fails_beside_the_shards_ends_the_process() {
+    let Some(disk) = Disk::made(32, &["-O", "^has_journal", "-N", "128"]) else { return };
+    let data = disk.path().join("data");
+    let own = ["--segment-kib", "1024", "--checkpoint-interval-s", "0", "--durability", "os"];
+    let flags = [TWO, &own].concat();
+    let mut server = Process::start(&data, &flags);
+    let ahead =
+        |shard: u16| data.join(format!("arrangement-000001/shard-{shard:03}/0000000002.seg"));
+    until("nothing is made ready any more", SOON, || ahead(0).exists() && ahead(1).exists());
+    if !disk.break_after(40) {
+        println!("skipped: the image's file system cannot dig holes");
+        return;
+    }
+    let crowd = Crowd::at(&server, 0, LIFETIME_S);
+    let (status, said) = server.ended(SOON);
+    let told = crowd.told();
+    assert_eq!(status.code(), Some(EXIT_FATAL), "{said}");
+    assert!(said.contains(".seg: the sync at offset 0 failed: "), "{said}");
+    assert!(data.join("sync-failed").exists(), "the note is left");
+    disk.heal();
+    let server = Process::start(&data, &flags);
+    assert!(!data.join("sync-failed").exists(), "the note is removed");
+    println!("{} claims; {}", told.len(), said.trim());
+    assert!(server.terminate().0.success());
+}

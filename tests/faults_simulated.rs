@@ -18,8 +18,7 @@ use hongbao::client::{Client, ClientError, Refusal};
 use hongbao::engine::{Capacity, Engine, EnvelopeLimits, Gate, Record, SenderLimits};
 use hongbao::journal::simulated::{Disk, SimulatedStorage};
 use hongbao::journal::{
-    Arrangement, CheckpointSettings, CheckpointWriter, CommitFailed, Directory, Identity, Position,
-    Recovering,
+    Arrangement, CheckpointSettings, CheckpointWriter, Directory, Identity, Position, Recovering,
 };
 use hongbao::net::{BoundListener, Net, NetSettings, Waker, both};
 use hongbao::shard::{
@@ -48,7 +47,6 @@ fn shard(
     listener: BoundListener,
     checkpoints: (&Path, u64),
     stop: Arc<AtomicBool>,
-    followed: &Arc<Followed>,
 ) -> (Shard<SimulatedStorage>, Arc<Board>) {
     let limits = EnvelopeLimits {
         shares_max: 100,
@@ -78,7 +76,7 @@ fn shard(
         ports: vec![listener.address().port()],
         seeds: ChaCha12Rng::from_seed([1; 32]),
         wait_us_max: 20_000,
-        outlook: Outlook::new(Arc::clone(followed), Position(0)),
+        outlook: Outlook::new(Followed::by_nobody(), Position(0)),
         checkpoint: None,
         receiving: None,
         judging: None,
@@ -131,8 +129,7 @@ fn until_sync_fails(n: u64) -> End {
         let address = listener.address();
         let disk = Disk::new(US, SEGMENT_BYTES);
         let place = checkpoints.path().join("data");
-        let (stop, nobody) = (Arc::default(), Followed::by_nobody());
-        let (shard, board) = shard(&disk, listener, (&place, CHECKPOINT_MS), stop, &nobody);
+        let (shard, board) = shard(&disk, listener, (&place, CHECKPOINT_MS), Arc::default());
         disk.fail_sync(n);
         say.send(address.to_string()).unwrap();
         let fatal = shard.run().unwrap_err();
@@ -165,22 +162,6 @@ fn a_failing_sync_ends_the_shard_at_whatever_moment_and_loses_nothing_acknowledg
     assert!(all > 500 && amid > 0);
 }
 
-/// Under `os` a follower syncs what it reads; a failure is the process's, whose next sync
-/// of the same file might be told nothing of it.
-#[test]
-fn a_sync_that_fails_for_a_follower_ends_the_shard() {
-    let checkpoints = tempfile::tempdir().unwrap();
-    let listener = BoundListener::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let (disk, followed) = (Disk::new(US, SEGMENT_BYTES), Followed::by_nobody());
-    let place = (&*checkpoints.path().join("data"), NEVER_MS);
-    let (mut shard, _) = shard(&disk, listener, place, Arc::default(), &followed);
-    shard.step().unwrap();
-    let (file, reason) = ("a segment".to_owned(), "a broken disk".to_owned());
-    followed.fail(CommitFailed { file, offset: 4096, reason });
-    let fatal = shard.step().unwrap_err().to_string();
-    assert!(fatal.contains("a segment: the sync at offset 4096 failed: a broken disk"), "{fatal}");
-}
-
 /// Sends until the shard is gone; how many orders were refused.
 fn send_on(server: &str) -> u64 {
     let mut client = Client::connect(&address(server)).unwrap();
@@ -209,8 +190,7 @@ fn a_shard_whose_segments_fill_the_disk_frees_them_and_goes_on() {
         let disk = Disk::new(US, SEGMENT_BYTES);
         disk.segments_max(Some(4));
         let place = checkpoints.path().join("data");
-        let nobody = Followed::by_nobody();
-        let (shard, board) = shard(&disk, listener, (&place, NEVER_MS), stopped, &nobody);
+        let (shard, board) = shard(&disk, listener, (&place, NEVER_MS), stopped);
         say.send((address, board)).unwrap();
         shard.run().unwrap();
         disk.contents().len()

@@ -159,7 +159,7 @@ fn under_os_nothing_is_durable_behind_a_segment_that_is_not() {
         let durable = journal.durable_upto();
         assert_eq!(durable, journal.appended(), "with the mark");
         if !is_synced {
-            disk.fail_sync(1);
+            disk.retire_late();
         }
         for n in 0..CLAIMS_OF_A_SEGMENT {
             journal.append(&claim(n), NOW).unwrap();

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use disk::Disk;
 use hongbao::engine::{Claimed, Record};
 use hongbao::journal::{
-    Arrangement, Directory, Identity, Journal, MmapStorage, Recovering, RecoveryError, Storage,
+    AppendError, Arrangement, CommitFailed, Directory, Identity, Journal, MmapStorage, NextError,
+    Recovering, RecoveryError, Source, Storage,
 };
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
 
@@ -44,9 +45,21 @@ fn claim(n: u64) -> Record {
 type Opened = (Journal<MmapStorage>, Vec<u64>);
 
 fn open(data: &Path, durability: Durability) -> Result<Opened, RecoveryError> {
+    opened(storage(data), durability)
+}
+
+fn open_overlapping(data: &Path) -> Opened {
+    let storage = storage(data).overlapping(None, Box::new(|| {})).unwrap();
+    opened(storage, Durability::Sync).unwrap()
+}
+
+fn storage(data: &Path) -> MmapStorage {
     let directory = Directory::open(data, SEGMENT, 1).unwrap();
     let arrangement = Arrangement::current_or_first(&directory, 1).unwrap();
-    let storage = MmapStorage::new(&arrangement, US, SEGMENT, None).unwrap();
+    MmapStorage::new(&arrangement, US, SEGMENT, None).unwrap()
+}
+
+fn opened(storage: MmapStorage, durability: Durability) -> Result<Opened, RecoveryError> {
     let mut users = Vec::new();
     let (journal, _) = Recovering::open(storage, US, durability)?.replay(NOW, |record| {
         if let Record::Claimed(claimed) = record {
@@ -94,7 +107,7 @@ fn settled_and_cut(disk: &Disk) -> Option<[bool; 6]> {
     let directory = Directory::open(&data, SEGMENT, 1).unwrap();
     let arrangement = Arrangement::current(&directory).unwrap().unwrap();
     let mut storage = MmapStorage::new(&arrangement, US, SEGMENT, None).unwrap();
-    storage.settle(3, &[]).unwrap();
+    storage.sync_from(3).unwrap();
     drop((storage, arrangement, directory));
     if !disk.cut() {
         println!("skipped: no file system can be shut down here (apt-get install xfsprogs)");
@@ -125,8 +138,9 @@ fn what_is_settled_survives_a_power_cut() {
     }
 }
 
-/// What another process set out to write and nobody waited for: a start hears of it. It
-/// cannot know which page of the cache the disk does not have; the one after it reads all.
+/// What a process has written and nobody synced: if it cannot be written back, the next
+/// start hears of it. It cannot know which page of the cache the disk does not have; the
+/// start after it reads the disk.
 #[test]
 fn a_start_that_hears_of_a_failed_write_leaves_the_note_for_the_next_one() {
     let Some(disk) = Disk::made(32, &["-O", "^has_journal", "-N", "128"]) else { return };
@@ -136,21 +150,98 @@ fn a_start_that_hears_of_a_failed_write_leaves_the_note_for_the_next_one() {
         journal.append(&claim(n), NOW).unwrap();
     }
     journal.mark(NOW).unwrap();
-    let ahead = data.join("arrangement-000001/shard-000/0000000002.seg");
-    until("the segment ahead is there", Duration::from_secs(20), || ahead.exists());
     drop(journal);
+    let (mut journal, _) = open(&data, Durability::Os).unwrap();
+    let segment = |n: u32| data.join(format!("arrangement-000001/shard-000/{n:010}.seg"));
+    until("the segment ahead is there", Duration::from_secs(20), || segment(2).exists());
     if !disk.break_after(0) {
         println!("skipped: no holes can be dug into the image here");
         return;
     }
-    leave_a_failure_nobody_was_told(&ahead);
+    for n in 5..10 {
+        journal.append(&claim(n), NOW).unwrap();
+        journal.commit(NOW).unwrap();
+    }
+    drop(journal);
+    rustix::fs::sync();
     disk.heal();
+    let cached = fs::read(segment(1)).unwrap();
     let Err(refused) = open(&data, Durability::Sync) else { panic!("it heard nothing") };
-    assert!(refused.to_string().contains("0000000002.seg: "), "{refused}");
+    assert!(refused.to_string().contains("0000000001.seg: No space left"), "{refused}");
     assert!(data.join("sync-failed").exists());
     let (_, users) = open(&data, Durability::Sync).unwrap();
     assert!(!data.join("sync-failed").exists());
-    assert!(users.into_iter().eq(0..5));
+    assert!(users.into_iter().eq(0..5), "the cache is believed");
+    assert_ne!(fs::read(segment(1)).unwrap(), cached);
+}
+
+fn broken() -> CommitFailed {
+    let (file, reason) = ("a segment".to_owned(), "a broken disk".to_owned());
+    CommitFailed { file, offset: 4096, reason }
+}
+
+/// The storage of a shard of two, and another one of the same directory.
+fn two_storages(data: &Path) -> [MmapStorage; 2] {
+    let directory = Directory::open(data, SEGMENT, 2).unwrap();
+    let arrangement = Arrangement::current_or_first(&directory, 2).unwrap();
+    [0, 1].map(|shard| {
+        MmapStorage::new(&arrangement, Identity { shard, shards: 2, ..US }, SEGMENT, None).unwrap()
+    })
+}
+
+/// A start after it reads the last three segments again, and there would be a fourth.
+#[test]
+fn after_a_failed_sync_no_segment_is_made_ready() {
+    let guard = tempfile::tempdir().unwrap();
+    let [mut ours, mut other] = two_storages(&guard.path().join("data"));
+    drop(ours.next(1, 0, NOW).unwrap());
+    other.note_failed_sync(&broken());
+    until("what was begun is made", Duration::from_secs(20), || {
+        ours.sequences().unwrap() == [1, 2]
+    });
+    drop(ours.next(2, 0x10000, NOW).unwrap());
+    let Err(NextError::Io(error)) = ours.next(3, 0x20000, NOW) else { panic!("it is made") };
+    assert!(error.to_string().contains("3.seg: cannot be made ready: a segment: "), "{error}");
+    assert_eq!(ours.sequences().unwrap(), [1, 2]);
+}
+
+/// Under `os` a batch is told without a sync, but not after one has failed.
+#[test]
+fn under_os_nothing_is_told_after_a_sync_has_failed_for_anybody() {
+    let guard = tempfile::tempdir().unwrap();
+    let [ours, mut other] = two_storages(&guard.path().join("data"));
+    let identity = Identity { shards: 2, ..US };
+    let recovering = Recovering::open(ours, identity, Durability::Os).unwrap();
+    let (mut journal, _) = recovering.replay(NOW, |_| Ok(())).unwrap();
+    journal.append(&claim(1), NOW).unwrap();
+    journal.commit(NOW).unwrap();
+    journal.append(&claim(2), NOW).unwrap();
+    other.note_failed_sync(&broken());
+    assert_eq!(journal.commit(NOW).unwrap_err(), broken());
+    assert!(matches!(journal.append(&claim(3), NOW), Err(AppendError::Failed(_))));
+    assert_eq!(journal.mark(NOW).unwrap_err(), broken());
+}
+
+/// A journal that ends for another reason has not asked how its last sync went.
+#[test]
+fn a_sync_that_nobody_waited_for_leaves_its_note_too() {
+    let Some(disk) = Disk::made(32, &["-O", "^has_journal", "-N", "128"]) else { return };
+    let data = disk.path().join("data");
+    let (journal, _) = open_overlapping(&data);
+    drop(journal);
+    assert!(!data.join("sync-failed").exists());
+    let (mut journal, _) = open_overlapping(&data);
+    until("the segment ahead is there", Duration::from_secs(20), || {
+        data.join("arrangement-000001/shard-000/0000000002.seg").exists()
+    });
+    if !disk.break_after(0) {
+        println!("skipped: no holes can be dug into the image here");
+        return;
+    }
+    journal.append(&claim(1), NOW).unwrap();
+    assert!(journal.begin_commit(NOW).unwrap().is_none(), "it is only begun");
+    drop(journal);
+    assert!(data.join("sync-failed").exists());
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::ledger::{Entry, Ledger, LedgerError};
 use super::movement::MovementId;
 use super::serve::refuse;
 use super::verdicts::{Tell, Verdicts};
-use crate::journal::{Position, TailError, tell_cursors};
+use crate::journal::{Position, tell_cursors};
 use crate::planted::{Bug, is_planted};
 use crate::units::Time;
 
@@ -241,16 +241,13 @@ impl<L: Ledger + ?Sized> Follower<L> {
             self.course = Course::Retry { at: Instant::now() + pause, pause };
             board.enter(State::Waiting { reason });
         } else {
-            // Of a failed sync the shard speaks, as it ends.
-            if !matches!(obstacle, Obstacle::Journal(TailError::NotSynced(_))) {
-                eprintln!(
-                    "hongbao: {words}; nothing more is credited, claims go on: `hb ledger status`"
-                );
-            }
             let (id, reason) = match obstacle {
                 Obstacle::Poison { id, reason } => (Some(id), reason),
                 other => (None, other.to_string()),
             };
+            eprintln!(
+                "hongbao: {words}; nothing more is credited, claims go on: `hb ledger status`"
+            );
             self.course = Course::Stopped { before: id };
             board.enter(State::Poisoned { id, reason });
         }

@@ -43,20 +43,15 @@ impl Followee {
         records_max: usize,
         mut take: impl FnMut(MovementId, Record),
     ) -> Result<(), TailError> {
-        self.followed.failed()?;
         let (Identity { cell, shard, .. }, arrangement) = (self.identity, self.arrangement);
         let read =
             tail.read(self.followed.committed(), records_max, &mut |batch, index, record| {
                 take(MovementId { cell, arrangement, shard, batch: batch.0, index }, record);
             });
-        let durable = read.and_then(|_| match self.durability {
+        read.and_then(|_| match self.durability {
             Durability::Os => tail.sync(),
             Durability::Sync => Ok(()),
-        });
-        if let Err(TailError::NotSynced(failed)) = &durable {
-            self.followed.fail(failed.clone());
-        }
-        durable
+        })
     }
 
     pub(super) fn cursor(&self, end: ChainEnd) -> Cursor {

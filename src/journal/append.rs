@@ -7,6 +7,7 @@ use std::io;
 
 use super::batch::{self, BATCH_HEADER_BYTES, BatchHeader};
 use super::checkpoint::CheckpointStart;
+use super::failure::CommitFailed;
 use super::record::RECORD_BYTES_MAX;
 use super::scan::Chain;
 use super::storage::{NextError, Segment, SegmentBytes, Storage};
@@ -98,22 +99,6 @@ pub enum AppendError {
     /// The journal is broken; the process must end.
     #[error("the journal cannot go on: {0}")]
     Failed(#[source] io::Error),
-}
-
-/// A sync failed. What it covered may be lost although it still reads back,
-/// so the process must end without another word to anyone.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{file}: the sync at offset {offset} failed: {reason}; the server stops, and re-reads the \
-     tail from the disk at its next start; if this repeats, replace the disk"
-)]
-pub struct CommitFailed {
-    /// The segment's file.
-    pub file: String,
-    /// The first byte of the range.
-    pub offset: u64,
-    /// What the system said.
-    pub reason: String,
 }
 
 impl<S: Storage> Journal<S> {
@@ -487,7 +472,7 @@ impl<S: Storage> Journal<S> {
     fn note_retired(&mut self) -> Result<(), CommitFailed> {
         match self.storage.retired_upto() {
             Ok(upto) => self.synced = self.synced.max(upto),
-            Err(error) => return Err(self.fail(0, &error)),
+            Err(failed) => return Err(self.end_with(failed)),
         }
         Ok(())
     }
@@ -499,8 +484,12 @@ impl<S: Storage> Journal<S> {
         let reason = error.to_string();
         let failed = CommitFailed { file, offset: widen(offset), reason };
         if !is_planted(Bug::StalePageTrusted) {
-            self.storage.note_failed_sync(&failed.file);
+            self.storage.note_failed_sync(&failed);
         }
+        self.end_with(failed)
+    }
+
+    fn end_with(&mut self, failed: CommitFailed) -> CommitFailed {
         self.limit = 0;
         self.failure = Some(failed.clone());
         failed

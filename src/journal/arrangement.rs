@@ -9,6 +9,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::checkpoint::{CheckpointFailed, CheckpointInfo, CheckpointStart, write_checkpoint};
 use super::directory::Directory;
@@ -137,7 +138,8 @@ impl Arrangement {
 
     /// A shard's checkpoints and segments, to be read and never written.
     pub fn source(&self, shard: u16) -> JournalFiles {
-        JournalFiles::new(self.shard_path(shard), self.founded())
+        let failure = self.directory.failure();
+        JournalFiles::new(self.shard_path(shard), self.founded(), Arc::clone(failure))
     }
 
     /// Whether every shard of it has begun with a checkpoint.

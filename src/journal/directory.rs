@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{Access, FlockOperation};
 
+use super::failure::{CommitFailed, End, SyncFailure};
 use super::room::{self, CHECKPOINTS_AT_ONCE, Room};
 use super::{files, marker, widen};
 
@@ -39,6 +40,7 @@ pub struct Directory {
 struct Inner {
     path: PathBuf,
     room: Arc<Room>,
+    failure: Arc<SyncFailure>,
     _lock: File,
 }
 
@@ -147,18 +149,29 @@ impl Directory {
         }
         fs::create_dir_all(path).map_err(|e| io_error(path, e))?;
         let lock = lock(&path.join(files::LOCK))?;
-        if marker::found(path) {
+        if marker::found(path).map_err(|e| io_error(path, e))? {
             let note = display(&path.join(files::SYNC_FAILED));
             marker::heal(path)
                 .map_err(|source| DirectoryError::NotHealed { path: note, source })?;
         }
-        let (path, room) = (path.to_owned(), Arc::new(Room::leaving(checkpoint_bytes)));
-        Ok(Self { inner: Arc::new(Inner { path, room, _lock: lock }) })
+        let room = Arc::new(Room::leaving(checkpoint_bytes));
+        let (failure, path) = (SyncFailure::in_directory(path), path.to_owned());
+        Ok(Self { inner: Arc::new(Inner { path, room, failure, _lock: lock }) })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// From now on the first sync that fails, for whoever it is, calls `end`, which is
+    /// to end the process. An error if one has failed already.
+    pub fn on_failed_sync(&self, end: End) -> Result<(), CommitFailed> {
+        self.inner.failure.ends(end)
+    }
+
+    pub(super) fn failure(&self) -> &Arc<SyncFailure> {
+        &self.inner.failure
     }
 
     /// The space that segments leave.

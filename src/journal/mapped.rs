@@ -19,13 +19,14 @@ use rustix::process::{Resource, getrlimit};
 use super::arrangement::Arrangement;
 use super::checkpoint::CheckpointNumber;
 use super::executor::executor;
+use super::failure::CommitFailed;
 use super::files::WholeFile;
 use super::mmap::MappedSegment;
 use super::pace::Pace;
 use super::prepare::{Job, Preparer, Retired, Wanted, map_warm};
 use super::storage::{NextError, ReadAt, Source, Storage, Stored};
 use super::syncer::{Ring, Syncer};
-use super::{Identity, Position, SegmentBytes, Sequence, files, marker, narrow, segment, widen};
+use super::{Identity, Position, SegmentBytes, Sequence, files, narrow, segment, widen};
 use crate::limits::{
     MEMLOCK_BYTES_MIN, PREPARE_RETRY_MS, PREPARE_WAIT_S, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
 };
@@ -117,7 +118,7 @@ impl MmapStorage {
         let shard = arrangement.shard_path(identity.shard);
         let (retired, pace) = (Arc::default(), Arc::<Pace>::default());
         let preparer = Preparer {
-            data: arrangement.directory().path().to_owned(),
+            failure: Arc::clone(arrangement.directory().failure()),
             shard: shard.clone(),
             identity,
             segment_bytes,
@@ -224,6 +225,11 @@ impl Drop for MmapStorage {
     fn drop(&mut self) {
         self.pace.cancel();
         self.jobs = None;
+        // One that ends for another reason has not heard how its last sync went.
+        if let Some(Err(error)) = self.syncer.as_mut().map(Syncer::finish) {
+            let (file, reason) = (self.place(), error.to_string());
+            self.note_failed_sync(&CommitFailed { file, offset: 0, reason });
+        }
         // The thread drops its end of the channel last. One that hangs on a
         // broken disk is left behind: it must not keep the process from ending.
         let ended = loop {
@@ -254,8 +260,8 @@ impl Source for MmapStorage {
         let path = files::segment_path(&self.shard, sequence);
         let last = self.sequences()?.last().copied().unwrap_or(sequence);
         if last.saturating_sub(sequence) < 2 {
-            let data = self.arrangement.directory().path();
-            return map_warm(data, &path, self.identity.shard, sequence); // may be written
+            let failure = self.arrangement.directory().failure();
+            return map_warm(failure, &path, self.identity.shard, sequence); // may be written
         }
         let file = File::options().read(true).write(true).open(&path)?;
         let bytes = narrow(file.metadata()?.len());
@@ -296,7 +302,7 @@ impl Source for MmapStorage {
 }
 
 impl Storage for MmapStorage {
-    fn settle(&mut self, from: Sequence, refused: &[CheckpointNumber]) -> io::Result<()> {
+    fn settle(&mut self, refused: &[CheckpointNumber]) -> io::Result<()> {
         let data = self.arrangement.directory().path();
         for sequence in files::unfinished(&self.shard)? {
             fs::remove_file(files::unfinished_path(&self.shard, sequence))?;
@@ -307,14 +313,20 @@ impl Storage for MmapStorage {
         for number in refused {
             fs::remove_file(files::checkpoint_path(&self.shard, *number))?;
         }
-        for sequence in files::sequences(&self.shard)?.into_iter().filter(|s| *s >= from) {
-            File::open(files::segment_path(&self.shard, sequence))?.sync_all()?;
-        }
         files::sync_directory(&self.shard)?;
         files::sync_directory(self.arrangement.path())?;
         files::sync_directory(data)?;
         let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty());
         files::sync_directory(parent.unwrap_or(std::path::Path::new(".")))
+    }
+
+    fn sync_from(&mut self, from: Sequence) -> Result<(), (Sequence, io::Error)> {
+        let sequences = files::sequences(&self.shard).map_err(|error| (from, error))?;
+        for sequence in sequences.into_iter().filter(|sequence| *sequence >= from) {
+            let file = File::open(files::segment_path(&self.shard, sequence));
+            file.and_then(|file| file.sync_all()).map_err(|error| (sequence, error))?;
+        }
+        Ok(())
     }
 
     fn next(
@@ -376,10 +388,8 @@ impl Storage for MmapStorage {
         }
     }
 
-    fn retired_upto(&self) -> io::Result<Position> {
-        if self.retired.failed.load(Ordering::Acquire) {
-            return Err(io::Error::other("the background sync of a full segment failed"));
-        }
+    fn retired_upto(&self) -> Result<Position, CommitFailed> {
+        self.arrangement.directory().failure().check()?;
         Ok(Position(self.retired.upto.load(Ordering::Acquire)))
     }
 
@@ -406,8 +416,8 @@ impl Storage for MmapStorage {
         self.syncer.as_ref().map_or(Ok(()), Syncer::end)
     }
 
-    fn note_failed_sync(&mut self, file: &str) {
-        marker::leave(self.arrangement.directory().path(), file);
+    fn note_failed_sync(&mut self, failed: &CommitFailed) {
+        self.arrangement.directory().failure().meet(failed);
     }
 }
 

@@ -26,14 +26,9 @@ pub(super) fn leave(data: &Path, file: &str) {
     let _ = synced.and_then(|()| files::sync_directory(data));
 }
 
-/// Leaves the note if this sync of `path` has failed, and hands on how it went.
-pub(super) fn leave_if_failed(data: &Path, path: &Path, synced: io::Result<()>) -> io::Result<()> {
-    synced.inspect_err(|_| leave(data, &path.display().to_string()))
-}
-
 /// Whether the note is there.
-pub(super) fn found(data: &Path) -> bool {
-    data.join(files::SYNC_FAILED).exists()
+pub(super) fn found(data: &Path) -> io::Result<bool> {
+    data.join(files::SYNC_FAILED).try_exists()
 }
 
 /// Makes the page cache of every shard's tail equal to the disk, and the disk
@@ -52,15 +47,13 @@ pub(super) fn heal(data: &Path) -> io::Result<()> {
     files::sync_directory(data)
 }
 
-/// What may not be on the disk when a sync fails: four segments at most, the last ones.
+/// What may not be on the disk when a sync has failed: the last three segments.
 ///
-/// Under `sync` one is written and one is ready ahead. Under `os` a third was left and
-/// waits for the background, which makes the one ahead before it syncs that; and while
-/// it was at the sync that failed, the shard may have left another, for which it makes
-/// a fourth. A fifth is asked for by a shard that has filled one more, in many commits,
-/// and the first of them finds the failure.
+/// Under `os` a full segment is synced in the background, after the second one behind it
+/// was made ready and before the third is; after a failure none is made ready. Under
+/// `sync` the one that is written may be unsynced, with one ahead of it.
 fn tail(sequences: &[u32]) -> &[u32] {
-    sequences.get(sequences.len().saturating_sub(4)..).unwrap_or_default()
+    sequences.get(sequences.len().saturating_sub(3)..).unwrap_or_default()
 }
 
 fn rewrite(path: &Path) -> io::Result<()> {
@@ -93,14 +86,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_four_segments_are_written_again_and_then_the_note_goes() {
+    fn the_last_three_segments_are_written_again_and_then_the_note_goes() {
         let data = tempfile::tempdir().unwrap();
         let shard = files::shard_path(&files::arrangement_path(data.path(), 1), 0);
         fs::create_dir_all(&shard).unwrap();
         let long_ago = SystemTime::now() - Duration::from_secs(1000);
         let bytes: Vec<u8> = (0..3 * CHUNK_BYTES / 2).map(|n| n.to_le_bytes()[0] | 1).collect();
         let path = |sequence| files::segment_path(&shard, sequence);
-        for sequence in 1..=5 {
+        for sequence in 1..=4 {
             fs::write(path(sequence), &bytes).unwrap();
             let file = OpenOptions::new().write(true).open(path(sequence)).unwrap();
             file.set_modified(long_ago).unwrap();
@@ -110,14 +103,14 @@ mod tests {
             println!("skipped: no O_DIRECT here");
             return;
         }
-        assert!(!found(data.path()));
-        leave(data.path(), "0000000005.seg");
-        assert!(found(data.path()));
+        assert!(!found(data.path()).unwrap());
+        leave(data.path(), "0000000004.seg");
+        assert!(found(data.path()).unwrap());
         heal(data.path()).unwrap();
-        assert!(!found(data.path()));
+        assert!(!found(data.path()).unwrap());
         let modified = |sequence| fs::metadata(path(sequence)).unwrap().modified().unwrap();
         let is_written = |sequence| modified(sequence) > long_ago + Duration::from_secs(500);
-        assert_eq!([1, 2, 3, 4, 5].map(is_written), [false, true, true, true, true]);
-        assert!((1..=5).all(|sequence| fs::read(path(sequence)).unwrap() == bytes));
+        assert_eq!([1, 2, 3, 4].map(is_written), [false, true, true, true]);
+        assert!((1..=4).all(|sequence| fs::read(path(sequence)).unwrap() == bytes));
     }
 }

@@ -17,6 +17,7 @@ mod choose;
 mod decide;
 mod directory;
 mod executor;
+mod failure;
 mod files;
 pub mod inspect;
 mod mapped;
@@ -44,7 +45,7 @@ mod whole;
 
 use std::fmt;
 
-pub use append::{AppendError, CommitFailed, Journal, JournalStats};
+pub use append::{AppendError, Journal, JournalStats};
 pub use arrangement::{Arrangement, ArrangementError, Building};
 pub use batch::{BATCH_HEADER_BYTES, BatchHeader};
 pub use checkpoint::{
@@ -57,6 +58,7 @@ pub use decide::{
     decide_checkpoint,
 };
 pub use directory::{Directory, DirectoryError, DirectoryHold};
+pub use failure::{CommitFailed, End};
 pub use mapped::{MmapStorage, StorageError, check_memlock};
 pub use read_only::{JournalFiles, LoadedSegment};
 pub use record::RECORD_BYTES_MAX;

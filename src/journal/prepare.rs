@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::channel::{Receiver, Sender};
 use glommio::LocalExecutor;
@@ -20,12 +20,13 @@ use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 use super::executor::{be_nice, ticking};
+use super::failure::SyncFailure;
 use super::mmap::MappedSegment;
 use super::pace::Pace;
 use super::room::Room;
 use super::segment::{self, SegmentHeader};
 use super::storage::Segment;
-use super::{Identity, Position, Sequence, files, marker, narrow, widen};
+use super::{Identity, Position, Sequence, files, narrow, widen};
 use crate::limits::PAGE_BYTES;
 
 /// Pages between two syncs of a segment being made: 256 KiB, which a commit
@@ -59,14 +60,13 @@ pub(super) struct Wanted {
 #[derive(Debug, Default)]
 pub(super) struct Retired {
     pub(super) upto: AtomicU64,
-    pub(super) failed: AtomicBool,
     /// Why the last removal of segments did not get through.
     pub(super) free_failed: Mutex<Option<String>>,
 }
 
 /// The thread's view of the storage.
 pub(super) struct Preparer {
-    pub(super) data: PathBuf,
+    pub(super) failure: Arc<SyncFailure>,
     pub(super) shard: PathBuf,
     pub(super) identity: Identity,
     pub(super) segment_bytes: usize,
@@ -86,7 +86,9 @@ impl Preparer {
         for job in jobs {
             match job {
                 Job::Prepare(wanted) => {
-                    let segment = self.prepare(executor, wanted);
+                    // Behind one more, a start after a failed sync would not look so far back.
+                    let may = self.failure.check().map_err(io::Error::other);
+                    let segment = may.and_then(|()| self.prepare(executor, wanted));
                     let segment = segment.map_err(|error| self.not_ready(wanted.sequence, &error));
                     if ready.send(segment).is_err() {
                         return;
@@ -109,7 +111,7 @@ impl Preparer {
             // A segment that was ready when the server stopped.
             check_base(&path, sequence, base)?;
             files::sync_directory(&self.shard)?; // its naming may not have been synced
-            return map_warm(&self.data, &path, self.identity.shard, sequence);
+            return map_warm(&self.failure, &path, self.identity.shard, sequence);
         }
         let unfinished = files::unfinished_path(&self.shard, sequence);
         let made = self.make(executor, &unfinished, wanted);
@@ -153,10 +155,8 @@ impl Preparer {
         }
         let all = 0..super::SegmentBytes::bytes(&segment).len();
         let path = files::segment_path(&self.shard, segment.sequence());
-        if marker::leave_if_failed(&self.data, &path, segment.sync(all)).is_ok() {
+        if self.failure.judge(&path, segment.sync(all)).is_ok() {
             self.retired.upto.store(end.0, Ordering::Release);
-        } else {
-            self.retired.failed.store(true, Ordering::Release);
         }
     }
 }
@@ -193,13 +193,14 @@ fn check_base(path: &Path, sequence: Sequence, base: u64) -> io::Result<()> {
 /// Maps an existing segment whose pages will be written: all of them are read
 /// from the disk again, one folio per page.
 pub(super) fn map_warm(
-    data: &Path,
+    failure: &SyncFailure,
     path: &Path,
     shard: u16,
     sequence: Sequence,
 ) -> io::Result<MappedSegment> {
     let file = File::options().read(true).write(true).open(path)?;
-    marker::leave_if_failed(data, path, file.sync_data())?;
+    let judged = failure.judge(path, file.sync_data());
+    judged.map_err(|failed| io::Error::other(failed.reason))?;
     rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?; // drops large folios
     rustix::fs::fadvise(&file, 0, None, Advice::Random)?; // and makes no new ones
     let bytes = file.metadata()?.len();

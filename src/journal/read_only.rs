@@ -4,11 +4,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Sequence;
 use super::checkpoint::CheckpointNumber;
+use super::failure::{CommitFailed, SyncFailure};
 use super::files::{self, WholeFile};
-use super::marker;
 use super::storage::{ReadAt, SegmentBytes, Source, Stored};
 
 /// The segments and checkpoints of one shard.
@@ -16,6 +17,7 @@ use super::storage::{ReadAt, SegmentBytes, Source, Stored};
 pub struct JournalFiles {
     shard: PathBuf,
     founded: bool,
+    failure: Arc<SyncFailure>,
 }
 
 /// A segment, whole in memory: a mapping of a file that a running server writes
@@ -24,16 +26,22 @@ pub struct JournalFiles {
 pub struct LoadedSegment(Vec<u8>);
 
 impl JournalFiles {
-    pub(super) fn new(shard: PathBuf, founded: bool) -> Self {
-        Self { shard, founded }
+    /// Of arrangement `number`, for a tool that shares nothing with whoever writes.
+    pub(super) fn in_directory(data: &Path, shard: PathBuf, number: u32) -> Self {
+        Self::new(shard, number > 1, SyncFailure::in_directory(data))
     }
 
-    /// Leaves the note that a sync of this segment failed; best effort.
-    pub(super) fn note_failed_sync(&self, sequence: Sequence) {
-        let data = self.shard.parent().and_then(Path::parent); // the arrangement's, the data's
-        if let Some(data) = data {
-            marker::leave(data, &self.name(sequence));
-        }
+    pub(super) fn new(shard: PathBuf, founded: bool, failure: Arc<SyncFailure>) -> Self {
+        Self { shard, founded, failure }
+    }
+
+    /// What a sync of a segment is worth, which somebody else has written.
+    pub(super) fn judge(
+        &self,
+        sequence: Sequence,
+        synced: io::Result<()>,
+    ) -> Result<(), CommitFailed> {
+        self.failure.judge(&files::segment_path(&self.shard, sequence), synced)
     }
 
     /// Opens a segment to be read a piece at a time, and nothing ahead of that.

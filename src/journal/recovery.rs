@@ -1,7 +1,8 @@
 //! From what lies on disk to a journal that appends: read, decide, and only
 //! then write.
 //!
-//! A refusal leaves the disk as it was, byte for byte.
+//! A refusal leaves the disk as it was, byte for byte; but one for a sync that failed
+//! leaves the note of that.
 
 use std::fmt;
 use std::io;
@@ -11,6 +12,7 @@ use super::batch::BatchHeader;
 use super::checkpoint::CheckpointInfo;
 use super::choose::{self, Chosen};
 use super::decide::{Leftover, Row, decide};
+use super::failure::CommitFailed;
 use super::refusal::RecoveryError;
 use super::replay::{Feed, OneByOne, Progress, Replica, Teller};
 use super::scan::{self, Walked};
@@ -194,8 +196,10 @@ impl<S: Storage> Recovering<S> {
     ) -> Result<Journal<S>, RecoveryError> {
         // Everything from D on may be in the page cache only.
         let from = scan::first_after(&self.headers, walked.findings.durable_upto);
-        let settled = self.storage.settle(from, &self.chosen.refused);
-        settled.map_err(|error| not_durable(&mut self.storage, from, error))?;
+        let synced = self.storage.sync_from(from);
+        synced.map_err(|(sequence, error)| not_durable(&mut self.storage, sequence, error))?;
+        let settled = self.storage.settle(&self.chosen.refused);
+        settled.map_err(|error| RecoveryError::io(self.storage.place(), error))?;
         if let Row::TornTail { from } = row {
             recovered.torn = Some(cut(&mut self.storage, &mut walked, from)?);
         }
@@ -313,9 +317,9 @@ fn first_invalid<T>(walked: &Walked<T>) -> Position {
 /// the next time: the note keeps the start after this one from believing the cache.
 #[cold]
 fn not_durable(storage: &mut impl Storage, sequence: Sequence, error: io::Error) -> RecoveryError {
-    let file = storage.name(sequence);
+    let (file, reason) = (storage.name(sequence), error.to_string());
     if !is_planted(Bug::StaleStartTrusted) {
-        storage.note_failed_sync(&file);
+        storage.note_failed_sync(&CommitFailed { file: file.clone(), offset: 0, reason });
     }
     RecoveryError::io(file, error)
 }

@@ -4,9 +4,9 @@
 use std::io;
 
 use super::Position;
-use super::append::CommitFailed;
 use super::checkpoint::CheckpointFault;
 use super::decide::SegmentFault;
+use super::failure::CommitFailed;
 use super::replay::Unfit;
 use super::storage::NextError;
 use crate::engine::Misfit;

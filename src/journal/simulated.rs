@@ -38,6 +38,14 @@ pub enum Tearing {
     Sectors,
 }
 
+/// When a full segment is synced that a journal leaves to the background.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Background {
+    #[default]
+    AtOnce,
+    Late,
+}
+
 /// One segment file, twice.
 #[derive(Clone, Debug, Default)]
 struct Image {
@@ -95,6 +103,7 @@ struct State {
     /// Whether a sync may go on beside the shard's work, and how often one did.
     overlaps: bool,
     overlapped: u64,
+    background: Background,
     delay: Option<Delay>,
     /// The journal has begun with a checkpoint.
     founded: bool,
@@ -186,6 +195,14 @@ impl Disk {
         }
     }
 
+    /// Somebody who reads the segments has synced them.
+    pub fn sync_all(&self) {
+        for image in self.state.borrow_mut().segments.values_mut() {
+            let live = image.live.clone();
+            image.write_back(&live, 0..live.len());
+        }
+    }
+
     /// The `n`-th sync from now fails (1 is the next).
     pub fn fail_sync(&self, n: u64) {
         let mut state = self.state.borrow_mut();
@@ -210,6 +227,11 @@ impl Disk {
     /// by itself whether it has ended: nobody rings.
     pub fn overlap_syncs(&self) {
         self.state.borrow_mut().overlaps = true;
+    }
+
+    /// From now on the background does not come to full segments, which it is to sync.
+    pub fn retire_late(&self) {
+        self.state.borrow_mut().background = Background::Late;
     }
 
     /// From now on `meanwhile` is called while a sync is under way.

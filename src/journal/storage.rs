@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Range;
 
 use super::checkpoint::CheckpointNumber;
+use super::failure::CommitFailed;
 use super::{Position, Sequence};
 use crate::units::Time;
 
@@ -89,12 +90,14 @@ pub trait Source {
 }
 
 /// Where a journal is written. Opening and reading change nothing; the first
-/// change is [`Storage::settle`].
+/// change is [`Storage::settle`], or the note of a sync that failed.
 pub trait Storage: Source<Segment: Segment> {
     /// Recovery has decided: leftovers of what was not finished go, and so do the
-    /// checkpoints that were refused; every segment from `from` on is synced as
-    /// it is.
-    fn settle(&mut self, from: Sequence, refused: &[CheckpointNumber]) -> io::Result<()>;
+    /// checkpoints that were refused.
+    fn settle(&mut self, refused: &[CheckpointNumber]) -> io::Result<()>;
+
+    /// Syncs every segment from `from` on as it is, or says which one cannot be.
+    fn sync_from(&mut self, from: Sequence) -> Result<(), (Sequence, io::Error)>;
 
     /// The ready segment `sequence`, which begins at `base`; the one after it
     /// is begun. Waits, within bounds, for one that is being made ready.
@@ -121,9 +124,9 @@ pub trait Storage: Source<Segment: Segment> {
     /// for, it is made durable in the background.
     fn retire(&mut self, segment: Self::Segment, end: Position, sync: bool);
 
-    /// The greatest `end` that a background sync has made durable, or its
-    /// error.
-    fn retired_upto(&self) -> io::Result<Position>;
+    /// The greatest `end` that a background sync has made durable; an error if one
+    /// has failed, or any other than the caller's own.
+    fn retired_upto(&self) -> Result<Position, CommitFailed>;
 
     /// Removes the segments wholly before `before`, oldest first, in the
     /// background; none from `current` on. What does not get through is tried
@@ -145,8 +148,9 @@ pub trait Storage: Source<Segment: Segment> {
     /// final as one of [`Segment::sync`].
     fn end_sync(&mut self) -> io::Result<()>;
 
-    /// Leaves the note that a sync failed, for the next start. Best effort.
-    fn note_failed_sync(&mut self, file: &str);
+    /// A sync has failed: leaves the note for the next start, which is best effort,
+    /// and may end the process.
+    fn note_failed_sync(&mut self, failed: &CommitFailed);
 }
 
 /// Why there is no next segment.

@@ -85,13 +85,19 @@ impl Syncer {
             }
         }
     }
-}
 
-impl Drop for Syncer {
-    fn drop(&mut self) {
+    /// Ends the thread and says how a sync went that nobody has asked for.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // it panics only on a broken invariant
         }
+        self.ended.try_recv().unwrap_or(Ok(()))
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        let _ = self.finish(); // whoever wants to know has asked
     }
 }

@@ -11,9 +11,9 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::append::CommitFailed;
 use super::batch::{self, BATCH_HEADER_BYTES, BatchHeader};
 use super::checkpoint::CheckpointStart;
+use super::failure::CommitFailed;
 use super::read_only::JournalFiles;
 use super::refusal::RecoveryError;
 use super::scan::{self, Chain};
@@ -240,15 +240,11 @@ impl Tail {
 
     /// Makes what was read durable. Under `durability = os` what is committed is
     /// not on the disk yet; whoever keeps durably what follows from it asks for
-    /// this first, or would know more after a power cut than the journal. After a
-    /// failure the next one would succeed, and mean nothing: the note is left.
+    /// this first, or would know more after a power cut than the journal. An error,
+    /// and for ever, once a sync of this data directory has failed for anybody.
     pub fn sync(&self) -> Result<(), TailError> {
         let Some(OpenSegment { header, file }) = &self.segment else { return Ok(()) };
-        file.sync_data().map_err(|error| {
-            self.files.note_failed_sync(header.sequence);
-            let (file, reason) = (self.files.name(header.sequence), error.to_string());
-            CommitFailed { file, offset: 0, reason }.into() // it is asked for all of it
-        })
+        Ok(self.files.judge(header.sequence, file.sync_data())?)
     }
 
     /// The next batch, with its bytes in the window.
@@ -480,7 +476,7 @@ mod tests {
         for records in 0..4 {
             let shard = tempfile::tempdir().unwrap();
             fs::write(files::segment_path(shard.path(), 1), segment_of(records)).unwrap();
-            let files = JournalFiles::new(shard.path().to_owned(), false);
+            let files = JournalFiles::in_directory(shard.path(), shard.path().to_owned(), 1);
             let mut tail = Tail::new(files, US, ChainEnd::default());
             let end = Position(widen(PAGE_BYTES + BATCH_HEADER_BYTES + 2 * CLAIM_BYTES));
             let read = tail.read(end, 9, &mut |_, _, _| {});

@@ -1,5 +1,6 @@
 //! One shard's thread: recover, wait for the others, open the doors, run.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -21,8 +22,8 @@ use crate::journal::{
 };
 use crate::net::{BoundListener, Listener, Net, NetSettings, Waker, wall};
 use crate::shard::{
-    Bell, Board, Checkpoints, Chronometer, Clock, Covers, Fatal, Followed, Judging, Mesh, Outlook,
-    Phase, Receivers, Receiving, Shard, ShardSettings,
+    Bell, Board, Checkpoints, Chronometer, Clock, Covers, Followed, Judging, Mesh, Outlook, Phase,
+    Receivers, Receiving, Shard, ShardSettings,
 };
 use crate::units::Time;
 use crate::wire::PaymentKeys;
@@ -276,7 +277,7 @@ pub(super) fn publish(building: Arc<Building>) -> Result<Arrangement, StartError
 
 /// A shard that cannot make anything durable must not run on, and neither must
 /// the process that would keep its connections open (DESIGN §5).
-fn end_process(fatal: &Fatal) -> ! {
+pub(super) fn end_process(fatal: &dyn fmt::Display) -> ! {
     eprintln!("hongbao: {fatal}");
     std::process::exit(EXIT_FATAL)
 }

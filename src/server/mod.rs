@@ -32,7 +32,7 @@ use crate::admin::{Admin, AdminSettings, BoundAdmin, Drawn, Watched};
 use crate::config::{Config, MaybeListen};
 use crate::engine::{Engine, Gate};
 use crate::follow::settle::Settlement;
-use crate::journal::{Arrangement, Directory, Recovered, mmap};
+use crate::journal::{Arrangement, CommitFailed, Directory, Recovered, RecoveryError, mmap};
 use crate::net::{NetSettings, TlsDoor, Waker};
 use crate::payment_keys;
 use crate::shard::{Bell, Board, Chronometer, Covers, Followed, Mesh};
@@ -226,6 +226,8 @@ impl Starting {
             // those behind, and what they had just closed would be forgotten as if it
             // were old.
             let begun = time.begin(&found, &stopper)?;
+            let end = Box::new(|failed: &CommitFailed| launch::end_process(failed));
+            arrangement.directory().on_failed_sync(end).map_err(RecoveryError::from)?;
             let settlement = settling.start(&arrangement)?;
             new_token.map(Drawn::write).transpose()?;
             let following = books.map(|books| books.follow(&arrangement, core, covers.clone()));

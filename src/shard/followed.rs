@@ -4,11 +4,11 @@
 //! The shard stores one number a commit, and makes a system call only when the
 //! follower sleeps. It never waits for the follower.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use super::sleeper::Sleeper;
-use crate::journal::{CommitFailed, Committed, Position};
+use crate::journal::{Committed, Position};
 use crate::planted::{Bug, is_planted};
 
 /// How much must have become free before segments are looked through again: a
@@ -25,8 +25,6 @@ pub struct Followed {
     /// Everything before this is no longer needed by any subscriber of the
     /// settlement stream; all ones where there is none.
     held: AtomicU64,
-    /// Whoever reads the journal could not make durable what it read.
-    not_synced: OnceLock<CommitFailed>,
     follower: Arc<Sleeper>,
 }
 
@@ -44,8 +42,7 @@ impl Followed {
 
     fn new(passed: u64, follower: Arc<Sleeper>) -> Self {
         let (committed, held) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-        let (passed, not_synced) = (AtomicU64::new(passed), OnceLock::new());
-        Self { committed, passed, held, not_synced, follower }
+        Self { committed, passed: AtomicU64::new(passed), held, follower }
     }
 
     /// For an arrangement that is not written any more, whose journal ends here.
@@ -77,16 +74,6 @@ impl Followed {
     /// nobody who does.
     pub fn hold(&self, position: Option<Position>) {
         self.held.store(position.map_or(u64::MAX, |position| position.0), Ordering::Release);
-    }
-
-    /// A sync of this journal has failed beside the shard, which ends at its next turn.
-    pub fn fail(&self, failed: CommitFailed) {
-        let _ = self.not_synced.set(failed); // the first failure is the last
-    }
-
-    /// Whether one has: then nobody reads on.
-    pub fn failed(&self) -> Result<(), CommitFailed> {
-        self.not_synced.get().cloned().map_or(Ok(()), Err)
     }
 
     /// What subscribers need begins here.
@@ -121,11 +108,6 @@ impl Outlook {
     pub fn show(&self, committed: &Committed) {
         self.followed.commit(committed);
         self.followed.follower.wake_if_asleep();
-    }
-
-    /// Whether a sync of the journal has failed for somebody who reads it.
-    pub(super) fn failed(&self) -> Result<(), CommitFailed> {
-        self.followed.failed()
     }
 
     /// What a restart needs begins here.

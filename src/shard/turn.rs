@@ -272,7 +272,6 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
     /// batch is decided; it is committed when that one has ended.
     fn turn(&mut self) -> Result<(), Fatal> {
         let now = self.clock.at(self.net.uptime());
-        self.outlook.failed()?;
         self.end_commit_if_done()?;
         self.relay_answered();
         self.decide_carried(now)?;

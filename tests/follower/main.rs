@@ -16,8 +16,8 @@ use hongbao::engine::{Claimed, Issued, Record};
 use hongbao::follow::ledger::{LedgerError, Verdict};
 use hongbao::follow::movement::MovementId;
 use hongbao::follow::{Obstacle, State, follow_to_end};
-use hongbao::journal::Position;
-use hongbao::units::{Durability, EnvelopeId, MoneySource, Seed, Split, UserId};
+use hongbao::journal::{CommitFailed, Position};
+use hongbao::units::{EnvelopeId, MoneySource, Seed, Split, UserId};
 use rig::{Choice, Running, Writer, until, wait_until};
 
 fn envelope(n: u32) -> EnvelopeId {
@@ -157,15 +157,21 @@ fn poison_that_is_cured_needs_no_skip() {
 /// A sync that has failed succeeds the next time and means nothing: what was read then is
 /// never applied, however often an operator asks.
 #[test]
-fn a_sync_that_fails_stops_the_follower_for_good_and_tells_the_shard() {
+fn a_sync_that_fails_stops_the_follower_for_good_and_ends_the_process() {
     let words = ["-O", "^has_journal", "-N", "128"];
     let Some(failing) = disk::Disk::made(32, &words) else { return };
     let data = failing.path().join("data");
-    let mut writer = Writer::at(data.clone(), 1, Durability::Os);
+    let mut writer = Writer::unsynced(data.clone());
+    let ended = Arc::<Mutex<Vec<CommitFailed>>>::default();
+    let end = Arc::clone(&ended);
+    let end = Box::new(move |failed: &CommitFailed| end.lock().unwrap().push(failed.clone()));
+    writer.directory().on_failed_sync(end).unwrap();
     let disk = Disk::default();
     let running = Running::begin(&writer, &disk).unwrap();
     writer.commit(0, (0..10).map(|user| claim(user, 1)));
     wait_until("the first are applied", || disk.books().applied.len() == 10);
+    let ahead = data.join("arrangement-000001/shard-000/0000000002.seg");
+    wait_until("nothing is made ready any more", || ahead.exists());
     if !failing.break_after(0) {
         println!("skipped: no holes can be dug into the image here");
         return;
@@ -173,13 +179,16 @@ fn a_sync_that_fails_stops_the_follower_for_good_and_tells_the_shard() {
     writer.commit(0, (10..20).map(|user| claim(user, 1)));
     let has_stopped = || matches!(running.state(), State::Poisoned { .. });
     wait_until("it has stopped", has_stopped);
-    let failed = writer.followed(0).failed().unwrap_err();
-    assert!(failed.file.ends_with("0000000001.seg") && failed.offset == 0, "{failed}");
+    let failed = ended.lock().unwrap().clone();
+    assert!(failed.len() == 1 && failed[0].file.ends_with("0000000001.seg"), "{failed:?}");
     assert!(data.join("sync-failed").exists());
     failing.heal();
     let _ = running.retry().unwrap();
     wait_until("it has stopped again", has_stopped);
     assert_eq!(disk.books().applied.len(), 10);
+    assert_eq!(ended.lock().unwrap().len(), 1, "a process ends once");
+    let late = writer.directory().on_failed_sync(Box::new(|_| {}));
+    assert_eq!(late.unwrap_err(), failed[0]);
 }
 
 #[test]

@@ -57,7 +57,8 @@ struct Writing {
 /// The journals of some shards.
 pub struct Writer {
     data: PathBuf,
-    _guard: Option<tempfile::TempDir>,
+    /// Where the follower tells its cursors, and the data of most journals.
+    guard: tempfile::TempDir,
     arrangement: Arrangement,
     shards: Vec<Writing>,
     sleeper: Arc<Sleeper>,
@@ -65,12 +66,18 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(shards: u16) -> Self {
-        let guard = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let durable = Self::at(guard.path().join("data"), shards, Durability::Sync);
-        Self { _guard: Some(guard), ..durable }
+        Self::with(shards, None)
     }
 
-    pub fn at(data: PathBuf, shards: u16, durability: Durability) -> Self {
+    /// One journal that is not synced, in this directory.
+    pub fn unsynced(data: PathBuf) -> Self {
+        Self::with(1, Some(data))
+    }
+
+    fn with(shards: u16, unsynced: Option<PathBuf>) -> Self {
+        let guard = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let durability = if unsynced.is_some() { Durability::Os } else { Durability::Sync };
+        let data = unsynced.unwrap_or_else(|| guard.path().join("data"));
         let directory = Directory::open(&data, SMALL, shards).unwrap();
         let arrangement = Arrangement::current_or_first(&directory, shards).unwrap();
         let sleeper = Arc::<Sleeper>::default();
@@ -85,7 +92,7 @@ impl Writer {
             Writing { journal, followed, outlook }
         });
         let shards = written.collect();
-        Self { data, _guard: None, arrangement, shards, sleeper }
+        Self { data, guard, arrangement, shards, sleeper }
     }
 
     pub fn shards(&self) -> u16 {
@@ -105,6 +112,10 @@ impl Writer {
 
     pub fn followed(&self, shard: u16) -> &Followed {
         &self.shards[usize::from(shard)].followed
+    }
+
+    pub fn directory(&self) -> &Directory {
+        self.arrangement.directory()
     }
 
     pub fn followees(&self) -> Vec<Followee> {
@@ -162,7 +173,7 @@ impl Running {
         let (asking, requests) = desk(FollowerBoard::new(shown), Arc::clone(&sleeper));
         let disk = disk.clone();
         let open = Box::new(move || disk.open());
-        let data = writer.data.clone();
+        let data = writer.guard.path().join("data");
         let mut follower = Follower::new(open, writer.followees(), Box::new(tell), requests, data);
         follower.begin()?;
         let stop = Arc::<AtomicBool>::default();

@@ -53,6 +53,7 @@ impl Life {
             let fate = if self.world.one_in(2) { Fate::Fails } else { Fate::Unheard };
             self.following.ledger.accounts().fate = fate;
         }
+        self.disks.iter().for_each(Disk::sync_all); // as the ledger's reader does
         let finished = self.following.finish(&self.disks, ends, disks.len());
         self.following.ledger.accounts().fate = Fate::Happens;
         if finished.is_err() || breaks {

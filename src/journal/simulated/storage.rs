@@ -6,8 +6,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Disk, READ_ERROR};
+use super::{Background, Disk, Image, READ_ERROR};
 use crate::journal::checkpoint::CheckpointNumber;
+use crate::journal::failure::CommitFailed;
 use crate::journal::storage::{NextError, ReadAt, Segment, SegmentBytes, Source, Storage, Stored};
 use crate::journal::{Position, Sequence, narrow, segment, widen};
 use crate::limits::PAGE_BYTES;
@@ -23,7 +24,7 @@ pub struct SimulatedStorage {
     tried: Option<Time>,
     /// The segment ahead did not fit.
     lacks_room: bool,
-    retired: Position,
+    retired: Result<Position, CommitFailed>,
     begun: Option<Begun>,
 }
 
@@ -96,7 +97,7 @@ impl Segment for SimulatedSegment {
 
 impl SimulatedStorage {
     pub(super) fn of(disk: Disk) -> Self {
-        Self { disk, tried: None, lacks_room: false, retired: Position(0), begun: None }
+        Self { disk, tried: None, lacks_room: false, retired: Ok(Position(0)), begun: None }
     }
 }
 
@@ -155,17 +156,21 @@ impl Source for SimulatedStorage {
 }
 
 impl Storage for SimulatedStorage {
-    fn settle(&mut self, from: Sequence, refused: &[CheckpointNumber]) -> io::Result<()> {
+    fn settle(&mut self, refused: &[CheckpointNumber]) -> io::Result<()> {
         let mut state = self.disk.state.borrow_mut();
         state.writes += 1;
         state.checkpoints.retain(|number, _| !refused.contains(number));
-        let images =
-            state.segments.range(from..).map(|(sequence, image)| (*sequence, image.live.clone()));
-        let images: Vec<_> = images.collect();
-        drop(state);
-        images
-            .iter()
-            .try_for_each(|(sequence, live)| self.disk.sync(*sequence, live, 0..live.len()))
+        Ok(())
+    }
+
+    fn sync_from(&mut self, from: Sequence) -> Result<(), (Sequence, io::Error)> {
+        let of_image = |(sequence, image): (&Sequence, &Image)| (*sequence, image.live.clone());
+        let images: Vec<_> =
+            self.disk.state.borrow().segments.range(from..).map(of_image).collect();
+        images.iter().try_for_each(|(sequence, live)| {
+            let synced = self.disk.sync(*sequence, live, 0..live.len());
+            synced.map_err(|error| (*sequence, error))
+        })
     }
 
     fn next(
@@ -200,14 +205,24 @@ impl Storage for SimulatedStorage {
     fn tend(&mut self, _upto: Position, _sequence: Sequence, _base: u64, _now: Time) {}
 
     fn retire(&mut self, mut full: SimulatedSegment, end: Position, sync: bool) {
-        let all = 0..full.bytes.len();
-        if sync && full.sync(all).is_ok() {
-            self.retired = end; // without it, as if the background had not come to it
+        let is_late = self.disk.state.borrow().background == Background::Late;
+        if !sync || is_late || self.retired.is_err() {
+            return;
         }
+        let all = 0..full.bytes.len();
+        self.retired = match full.sync(all) {
+            Ok(()) => Ok(end),
+            Err(error) => {
+                let (file, reason) = (self.name(full.sequence), error.to_string());
+                let failed = CommitFailed { file, offset: 0, reason };
+                self.note_failed_sync(&failed);
+                Err(failed)
+            }
+        };
     }
 
-    fn retired_upto(&self) -> io::Result<Position> {
-        Ok(self.retired)
+    fn retired_upto(&self) -> Result<Position, CommitFailed> {
+        self.retired.clone()
     }
 
     fn free_before(&mut self, before: Position, current: Sequence) {
@@ -249,7 +264,7 @@ impl Storage for SimulatedStorage {
         self.disk.sync(sequence, &bytes, range)
     }
 
-    fn note_failed_sync(&mut self, _file: &str) {
+    fn note_failed_sync(&mut self, _failed: &CommitFailed) {
         let mut state = self.disk.state.borrow_mut();
         state.marker |= state.kill_in_sync != Some(state.syncs); // or it is dead by then
     }
