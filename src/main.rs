@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use hongbao::Server;
 use hongbao::admin::{Progress, Systemd};
 use hongbao::config::{Given, Resolved};
-use hongbao::server::{StartError, Starting};
+use hongbao::server::{EXIT_FATAL, StartError, Starting};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -62,7 +62,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hongbao: {error}");
-            ExitCode::FAILURE
+            let refused = error.downcast_ref::<StartError>();
+            if refused.is_some_and(StartError::is_failed_sync) {
+                ExitCode::from(EXIT_FATAL)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

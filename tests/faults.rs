@@ -322,6 +322,12 @@ fn until_busy(server: &Process) {
     });
 }
 
+/// Both shards have their next segment: nobody writes any more who is not asked.
+fn until_ahead(data: &Path) {
+    let ahead = |shard| data.join(format!("arrangement-000001/shard-{shard:03}/0000000002.seg"));
+    until("nothing is made ready", SOON, || (0..2).all(|shard| ahead(shard).exists()));
+}
+
 /// Whether a line names the segment, and where in it unless it is not made yet.
 fn names_the_place(told: &str) -> bool {
     let line = told.lines().find(|line| line.contains("shard-") && line.contains(".seg"));
@@ -404,8 +410,7 @@ fn a_failing_sync_ends_the_process_and_the_next_start_does_not_believe_the_page_
     verify(&Process::start(&data, &flags), &all);
 }
 
-/// Under `os` no reply waits for a sync. Who syncs is the follower, so that its ledger
-/// never knows more than the disk, and the background, where a segment is full.
+/// Under `os` no reply waits for a sync: the background syncs a full segment.
 #[test]
 fn under_os_a_sync_that_fails_beside_the_shards_ends_the_process() {
     let Some(disk) = Disk::made(32, &["-O", "^has_journal", "-N", "128"]) else { return };
@@ -413,9 +418,7 @@ fn under_os_a_sync_that_fails_beside_the_shards_ends_the_process() {
     let own = ["--segment-kib", "1024", "--checkpoint-interval-s", "0", "--durability", "os"];
     let flags = [TWO, &own].concat();
     let mut server = Process::start(&data, &flags);
-    let ahead =
-        |shard: u16| data.join(format!("arrangement-000001/shard-{shard:03}/0000000002.seg"));
-    until("nothing is made ready any more", SOON, || ahead(0).exists() && ahead(1).exists());
+    until_ahead(&data);
     if !disk.break_after(40) {
         println!("skipped: the image's file system cannot dig holes");
         return;
@@ -430,5 +433,40 @@ fn under_os_a_sync_that_fails_beside_the_shards_ends_the_process() {
     let server = Process::start(&data, &flags);
     assert!(!data.join("sync-failed").exists(), "the note is removed");
     println!("{} claims; {}", told.len(), said.trim());
-    assert!(server.terminate().0.success());
+    assert!(!told.is_empty() && server.terminate().0.success());
+}
+
+/// Killed, a process leaves to the kernel what it has written. If the disk does not take it,
+/// the next start is told, once: it ends, and the one after it does not believe the cache.
+#[test]
+fn a_start_that_hears_of_a_failed_write_ends_with_74_and_the_next_one_heals() {
+    let Some(disk) = Disk::made(32, &["-O", "^has_journal", "-N", "128"]) else { return };
+    let data = disk.path().join("data");
+    let own = ["--segment-kib", "1024", "--checkpoint-interval-s", "0", "--durability", "os"];
+    let flags = [TWO, &own].concat();
+    let mut server = Process::start(&data, &flags);
+    until_ahead(&data);
+    if !disk.break_after(0) {
+        println!("skipped: the image's file system cannot dig holes");
+        return;
+    }
+    let mut client = server.connect();
+    let sent = client.send(&order(7, 1, 6000, SHARES)).unwrap();
+    for user in 0..5 {
+        client.claim(sent.envelope, UserId(user)).unwrap();
+    }
+    server.kill();
+    rustix::fs::sync();
+    disk.heal();
+    let refused = command(&data, &flags).output().unwrap();
+    let line = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(EXIT_FATAL), "{line}");
+    assert!(line.contains(".seg: the sync at offset 0 failed: ") && line.lines().count() == 1);
+    assert!(data.join("sync-failed").exists(), "the note is left");
+    let server = Process::start(&data, &flags);
+    assert!(!data.join("sync-failed").exists(), "the note is removed");
+    let lost = server.connect().show(sent.envelope).unwrap_err();
+    let ClientError::Refused(Refusal { status: Status::NotFound, .. }) = lost else {
+        panic!("the disk never had it: {lost:?}")
+    };
 }

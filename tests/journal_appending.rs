@@ -169,6 +169,7 @@ fn under_os_nothing_is_durable_behind_a_segment_that_is_not() {
         journal.mark(NOW).unwrap();
         let expected = if is_synced { journal.appended() } else { durable };
         assert_eq!(journal.durable_upto(), expected);
+        assert_eq!(journal.has_retired().unwrap(), is_synced);
     }
 }
 

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use disk::Disk;
 use hongbao::engine::{Claimed, Record};
 use hongbao::journal::{
-    AppendError, Arrangement, CommitFailed, Directory, Identity, Journal, MmapStorage, NextError,
-    Recovering, RecoveryError, Source, Storage,
+    AppendError, Arrangement, ChainEnd, CommitFailed, Directory, Identity, Journal, MmapStorage,
+    NextError, Recovering, RecoveryError, Source, Storage, Tail, TailError,
 };
 use hongbao::units::{Durability, EnvelopeId, Time, UserId};
 
 const US: Identity = Identity { cell: 1, shard: 0, shards: 1 };
+const FIRST: Identity = Identity { shards: 2, ..US };
 const SEGMENT: usize = 64 << 10;
 const NOW: Time = Time(1_700_000_000_000);
 
@@ -107,7 +108,7 @@ fn settled_and_cut(disk: &Disk) -> Option<[bool; 6]> {
     let directory = Directory::open(&data, SEGMENT, 1).unwrap();
     let arrangement = Arrangement::current(&directory).unwrap().unwrap();
     let mut storage = MmapStorage::new(&arrangement, US, SEGMENT, None).unwrap();
-    storage.sync_from(3).unwrap();
+    storage.sync_from(3).unwrap().unwrap();
     drop((storage, arrangement, directory));
     if !disk.cut() {
         println!("skipped: no file system can be shut down here (apt-get install xfsprogs)");
@@ -167,7 +168,10 @@ fn a_start_that_hears_of_a_failed_write_leaves_the_note_for_the_next_one() {
     disk.heal();
     let cached = fs::read(segment(1)).unwrap();
     let Err(refused) = open(&data, Durability::Sync) else { panic!("it heard nothing") };
-    assert!(refused.to_string().contains("0000000001.seg: No space left"), "{refused}");
+    assert!(
+        refused.to_string().contains("0000000001.seg: the sync at offset 0 failed: No space left"),
+        "{refused}"
+    );
     assert!(data.join("sync-failed").exists());
     let (_, users) = open(&data, Durability::Sync).unwrap();
     assert!(!data.join("sync-failed").exists());
@@ -180,25 +184,26 @@ fn broken() -> CommitFailed {
     CommitFailed { file, offset: 4096, reason }
 }
 
-/// The storage of a shard of two, and another one of the same directory.
-fn two_storages(data: &Path) -> [MmapStorage; 2] {
+/// An arrangement of two shards, and their storages.
+fn two_storages(data: &Path) -> (Arrangement, [MmapStorage; 2]) {
     let directory = Directory::open(data, SEGMENT, 2).unwrap();
     let arrangement = Arrangement::current_or_first(&directory, 2).unwrap();
-    [0, 1].map(|shard| {
-        MmapStorage::new(&arrangement, Identity { shard, shards: 2, ..US }, SEGMENT, None).unwrap()
-    })
+    let storages = [0, 1].map(|shard| {
+        MmapStorage::new(&arrangement, Identity { shard, ..FIRST }, SEGMENT, None).unwrap()
+    });
+    (arrangement, storages)
 }
 
 /// A start after it reads the last three segments again, and there would be a fourth.
 #[test]
 fn after_a_failed_sync_no_segment_is_made_ready() {
     let guard = tempfile::tempdir().unwrap();
-    let [mut ours, mut other] = two_storages(&guard.path().join("data"));
+    let (_, [mut ours, mut other]) = two_storages(&guard.path().join("data"));
     drop(ours.next(1, 0, NOW).unwrap());
-    other.note_failed_sync(&broken());
-    until("what was begun is made", Duration::from_secs(20), || {
+    until("the segment ahead is there", Duration::from_secs(20), || {
         ours.sequences().unwrap() == [1, 2]
     });
+    other.note_failed_sync(&broken());
     drop(ours.next(2, 0x10000, NOW).unwrap());
     let Err(NextError::Io(error)) = ours.next(3, 0x20000, NOW) else { panic!("it is made") };
     assert!(error.to_string().contains("3.seg: cannot be made ready: a segment: "), "{error}");
@@ -209,9 +214,8 @@ fn after_a_failed_sync_no_segment_is_made_ready() {
 #[test]
 fn under_os_nothing_is_told_after_a_sync_has_failed_for_anybody() {
     let guard = tempfile::tempdir().unwrap();
-    let [ours, mut other] = two_storages(&guard.path().join("data"));
-    let identity = Identity { shards: 2, ..US };
-    let recovering = Recovering::open(ours, identity, Durability::Os).unwrap();
+    let (_, [ours, mut other]) = two_storages(&guard.path().join("data"));
+    let recovering = Recovering::open(ours, FIRST, Durability::Os).unwrap();
     let (mut journal, _) = recovering.replay(NOW, |_| Ok(())).unwrap();
     journal.append(&claim(1), NOW).unwrap();
     journal.commit(NOW).unwrap();
@@ -220,6 +224,28 @@ fn under_os_nothing_is_told_after_a_sync_has_failed_for_anybody() {
     assert_eq!(journal.commit(NOW).unwrap_err(), broken());
     assert!(matches!(journal.append(&claim(3), NOW), Err(AppendError::Failed(_))));
     assert_eq!(journal.mark(NOW).unwrap_err(), broken());
+}
+
+/// One that failed for somebody succeeds for whoever opens the file later.
+#[test]
+fn who_reads_a_journal_believes_no_sync_after_a_failed_one() {
+    let guard = tempfile::tempdir().unwrap();
+    let (arrangement, [ours, mut other]) = two_storages(&guard.path().join("data"));
+    let recovering = Recovering::open(ours, FIRST, Durability::Os).unwrap();
+    let (mut journal, _) = recovering.replay(NOW, |_| Ok(())).unwrap();
+    journal.append(&claim(1), NOW).unwrap();
+    let upto = journal.commit(NOW).unwrap().upto();
+    let reader = || {
+        let mut tail = Tail::new(arrangement.source(0), FIRST, ChainEnd::default());
+        assert_eq!(tail.read(upto, 10, &mut |_, _, _| {}).unwrap(), 1);
+        tail
+    };
+    reader().sync().unwrap();
+    other.note_failed_sync(&broken());
+    let Err(TailError::NotSynced(failed)) = reader().sync() else { panic!("it is believed") };
+    assert_eq!(failed, broken());
+    let late = arrangement.directory().on_failed_sync(Box::new(|_| {}));
+    assert_eq!(late.unwrap_err(), broken());
 }
 
 /// A journal that ends for another reason has not asked how its last sync went.

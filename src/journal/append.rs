@@ -313,6 +313,12 @@ impl<S: Storage> Journal<S> {
         self.storage.lacks_room()
     }
 
+    /// Whether the background has synced the full segments that were left to it.
+    pub fn has_retired(&mut self) -> Result<bool, CommitFailed> {
+        self.note_retired()?;
+        Ok(self.retired <= self.synced)
+    }
+
     /// Where the segment that is written begins. Nothing from here on is freed.
     pub fn segment_begin(&self) -> Position {
         Position(self.base)

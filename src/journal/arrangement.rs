@@ -139,7 +139,7 @@ impl Arrangement {
     /// A shard's checkpoints and segments, to be read and never written.
     pub fn source(&self, shard: u16) -> JournalFiles {
         let failure = self.directory.failure();
-        JournalFiles::new(self.shard_path(shard), self.founded(), Arc::clone(failure))
+        JournalFiles::new(self.shard_path(shard), self.founded(), Some(Arc::clone(failure)))
     }
 
     /// Whether every shard of it has begun with a checkpoint.

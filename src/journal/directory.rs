@@ -165,7 +165,8 @@ impl Directory {
     }
 
     /// From now on the first sync that fails, for whoever it is, calls `end`, which is
-    /// to end the process. An error if one has failed already.
+    /// to end the process; only the first such call counts. An error if one has failed
+    /// already.
     pub fn on_failed_sync(&self, end: End) -> Result<(), CommitFailed> {
         self.inner.failure.ends(end)
     }

@@ -1,9 +1,9 @@
 //! The first failed sync of a data directory, whoever met it.
 //!
-//! Linux tells a write that failed to those who have the file open and, if there are
-//! none, to the first who opens it; whoever comes later hears of a success, and reads
-//! from the page cache what is not on the disk. So who hears of it says so here, and
-//! who syncs what somebody else has written asks here afterwards.
+//! Linux tells a write that failed to everybody who opened the file before somebody was
+//! told, each at the next sync. Whoever opens it later hears of a success, and reads from
+//! the page cache what is not on the disk. So who hears of it says so here, and who syncs
+//! what somebody else has written asks here afterwards.
 
 use std::fmt;
 use std::io;
@@ -28,6 +28,13 @@ pub struct CommitFailed {
     pub reason: String,
 }
 
+impl CommitFailed {
+    /// Of a sync of all of it.
+    pub(super) fn of_file(file: &Path, error: &io::Error) -> Self {
+        Self { file: file.display().to_string(), offset: 0, reason: error.to_string() }
+    }
+}
+
 /// What ends the process; called once, when the note is left.
 pub type End = Box<dyn Fn(&CommitFailed) + Send + Sync>;
 
@@ -35,43 +42,47 @@ pub type End = Box<dyn Fn(&CommitFailed) + Send + Sync>;
 pub(super) struct SyncFailure {
     data: PathBuf,
     first: OnceLock<CommitFailed>,
+    /// The note is left, as well as that can be done.
+    noted: OnceLock<()>,
     end: OnceLock<End>,
 }
 
 impl SyncFailure {
     pub(super) fn in_directory(data: &Path) -> Arc<Self> {
-        Arc::new(Self { data: data.to_owned(), first: OnceLock::new(), end: OnceLock::new() })
+        let (data, first) = (data.to_owned(), OnceLock::new());
+        Arc::new(Self { data, first, noted: OnceLock::new(), end: OnceLock::new() })
     }
 
     /// A sync has failed: everybody knows it, then the note is left, then the process
     /// ends. Only the first counts.
     #[cold]
     pub(super) fn meet(&self, failed: &CommitFailed) {
-        if self.first.set(failed.clone()).is_ok() {
-            marker::leave(&self.data, &failed.file);
-            if let Some(end) = self.end.get() {
-                end(failed);
-            }
+        let is_first = self.first.set(failed.clone()).is_ok();
+        let _ = self.check();
+        if let Some(end) = self.end.get().filter(|_| is_first) {
+            end(failed);
         }
     }
 
     /// How a sync of a whole file went: well only if none has failed for anybody.
     pub(super) fn judge(&self, file: &Path, synced: io::Result<()>) -> Result<(), CommitFailed> {
         if let Err(error) = synced {
-            let (file, reason) = (file.display().to_string(), error.to_string());
-            self.meet(&CommitFailed { file, offset: 0, reason });
+            self.meet(&CommitFailed::of_file(file, &error));
         }
         self.check()
     }
 
-    /// Whether a sync has failed.
+    /// Whether a sync has failed. Who is told may end the process, so the note is there.
     pub(super) fn check(&self) -> Result<(), CommitFailed> {
-        self.first.get().cloned().map_or(Ok(()), Err)
+        let Some(failed) = self.first.get() else { return Ok(()) };
+        self.noted.get_or_init(|| marker::leave(&self.data, &failed.file));
+        Err(failed.clone())
     }
 
-    /// From now on a failed sync calls `end`; an error if one has failed already.
+    /// From now on a failed sync calls `end`; only the first such call counts. An error
+    /// if one has failed already.
     pub(super) fn ends(&self, end: End) -> Result<(), CommitFailed> {
-        let _ = self.end.set(end); // a second one would find the same process
+        let _ = self.end.set(end);
         self.check()
     }
 }

@@ -158,7 +158,7 @@ fn shards(data: &Path) -> Result<Vec<JournalFiles>, RecoveryError> {
         return Ok(Vec::new());
     };
     let shards = files::shards(&path).map_err(failed)?;
-    let files = |shard| JournalFiles::in_directory(data, files::shard_path(&path, shard), number);
+    let files = |shard| JournalFiles::new(files::shard_path(&path, shard), number > 1, None);
     Ok(shards.into_iter().map(files).collect())
 }
 

@@ -225,10 +225,9 @@ impl Drop for MmapStorage {
     fn drop(&mut self) {
         self.pace.cancel();
         self.jobs = None;
-        // One that ends for another reason has not heard how its last sync went.
+        // A journal that ends for another reason has not heard how its last sync went.
         if let Some(Err(error)) = self.syncer.as_mut().map(Syncer::finish) {
-            let (file, reason) = (self.place(), error.to_string());
-            self.note_failed_sync(&CommitFailed { file, offset: 0, reason });
+            self.note_failed_sync(&CommitFailed::of_file(&self.shard, &error));
         }
         // The thread drops its end of the channel last. One that hangs on a
         // broken disk is left behind: it must not keep the process from ending.
@@ -320,13 +319,16 @@ impl Storage for MmapStorage {
         files::sync_directory(parent.unwrap_or(std::path::Path::new(".")))
     }
 
-    fn sync_from(&mut self, from: Sequence) -> Result<(), (Sequence, io::Error)> {
-        let sequences = files::sequences(&self.shard).map_err(|error| (from, error))?;
-        for sequence in sequences.into_iter().filter(|sequence| *sequence >= from) {
-            let file = File::open(files::segment_path(&self.shard, sequence));
-            file.and_then(|file| file.sync_all()).map_err(|error| (sequence, error))?;
+    fn sync_from(&mut self, from: Sequence) -> io::Result<Result<(), CommitFailed>> {
+        let failure = self.arrangement.directory().failure();
+        for sequence in files::sequences(&self.shard)?.into_iter().filter(|s| *s >= from) {
+            let path = files::segment_path(&self.shard, sequence);
+            let synced = failure.judge(&path, File::open(&path)?.sync_all());
+            if synced.is_err() {
+                return Ok(synced);
+            }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn next(

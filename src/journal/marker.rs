@@ -50,8 +50,8 @@ pub(super) fn heal(data: &Path) -> io::Result<()> {
 /// What may not be on the disk when a sync has failed: the last three segments.
 ///
 /// Under `os` a full segment is synced in the background, after the second one behind it
-/// was made ready and before the third is; after a failure none is made ready. Under
-/// `sync` the one that is written may be unsynced, with one ahead of it.
+/// was made ready and before the third is. Under `sync` its last batch is committed after
+/// the next one was taken and the one after that asked for. After a failure none is made.
 fn tail(sequences: &[u32]) -> &[u32] {
     sequences.get(sequences.len().saturating_sub(3)..).unwrap_or_default()
 }

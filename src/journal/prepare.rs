@@ -86,7 +86,8 @@ impl Preparer {
         for job in jobs {
             match job {
                 Job::Prepare(wanted) => {
-                    // Behind one more, a start after a failed sync would not look so far back.
+                    // With one more the segment whose sync failed would not be among those
+                    // that the next start reads again.
                     let may = self.failure.check().map_err(io::Error::other);
                     let segment = may.and_then(|()| self.prepare(executor, wanted));
                     let segment = segment.map_err(|error| self.not_ready(wanted.sequence, &error));
@@ -199,8 +200,7 @@ pub(super) fn map_warm(
     sequence: Sequence,
 ) -> io::Result<MappedSegment> {
     let file = File::options().read(true).write(true).open(path)?;
-    let judged = failure.judge(path, file.sync_data());
-    judged.map_err(|failed| io::Error::other(failed.reason))?;
+    failure.judge(path, file.sync_data()).map_err(io::Error::other)?;
     rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?; // drops large folios
     rustix::fs::fadvise(&file, 0, None, Advice::Random)?; // and makes no new ones
     let bytes = file.metadata()?.len();

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Sequence;
@@ -17,7 +17,8 @@ use super::storage::{ReadAt, SegmentBytes, Source, Stored};
 pub struct JournalFiles {
     shard: PathBuf,
     founded: bool,
-    failure: Arc<SyncFailure>,
+    /// Of whoever writes them; a tool knows nothing of him.
+    failure: Option<Arc<SyncFailure>>,
 }
 
 /// A segment, whole in memory: a mapping of a file that a running server writes
@@ -26,12 +27,7 @@ pub struct JournalFiles {
 pub struct LoadedSegment(Vec<u8>);
 
 impl JournalFiles {
-    /// Of arrangement `number`, for a tool that shares nothing with whoever writes.
-    pub(super) fn in_directory(data: &Path, shard: PathBuf, number: u32) -> Self {
-        Self::new(shard, number > 1, SyncFailure::in_directory(data))
-    }
-
-    pub(super) fn new(shard: PathBuf, founded: bool, failure: Arc<SyncFailure>) -> Self {
+    pub(super) fn new(shard: PathBuf, founded: bool, failure: Option<Arc<SyncFailure>>) -> Self {
         Self { shard, founded, failure }
     }
 
@@ -41,7 +37,11 @@ impl JournalFiles {
         sequence: Sequence,
         synced: io::Result<()>,
     ) -> Result<(), CommitFailed> {
-        self.failure.judge(&files::segment_path(&self.shard, sequence), synced)
+        let file = files::segment_path(&self.shard, sequence);
+        match &self.failure {
+            Some(failure) => failure.judge(&file, synced),
+            None => synced.map_err(|error| CommitFailed::of_file(&file, &error)),
+        }
     }
 
     /// Opens a segment to be read a piece at a time, and nothing ahead of that.

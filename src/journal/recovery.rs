@@ -5,7 +5,6 @@
 //! leaves the note of that.
 
 use std::fmt;
-use std::io;
 
 use super::append::{Journal, Start};
 use super::batch::BatchHeader;
@@ -18,7 +17,7 @@ use super::replay::{Feed, OneByOne, Progress, Replica, Teller};
 use super::scan::{self, Walked};
 use super::segment::SegmentHeader;
 use super::storage::{Segment, SegmentBytes, Source, Storage};
-use super::{Identity, Position, Sequence, record, widen};
+use super::{Identity, Position, record, widen};
 use crate::checksum::seed_of;
 use crate::engine::{Misfit, Record};
 use crate::limits::PAGE_BYTES;
@@ -196,10 +195,11 @@ impl<S: Storage> Recovering<S> {
     ) -> Result<Journal<S>, RecoveryError> {
         // Everything from D on may be in the page cache only.
         let from = scan::first_after(&self.headers, walked.findings.durable_upto);
-        let synced = self.storage.sync_from(from);
-        synced.map_err(|(sequence, error)| not_durable(&mut self.storage, sequence, error))?;
-        let settled = self.storage.settle(&self.chosen.refused);
-        settled.map_err(|error| RecoveryError::io(self.storage.place(), error))?;
+        let place = self.storage.place();
+        let failed = |error| RecoveryError::io(place, error);
+        let synced = self.storage.sync_from(from).map_err(failed.clone())?;
+        synced.map_err(|failed| not_durable(&mut self.storage, failed))?;
+        self.storage.settle(&self.chosen.refused).map_err(failed)?;
         if let Row::TornTail { from } = row {
             recovered.torn = Some(cut(&mut self.storage, &mut walked, from)?);
         }
@@ -316,12 +316,11 @@ fn first_invalid<T>(walked: &Walked<T>) -> Position {
 /// What was read or cut may be in the cache only, and a sync that fails once succeeds
 /// the next time: the note keeps the start after this one from believing the cache.
 #[cold]
-fn not_durable(storage: &mut impl Storage, sequence: Sequence, error: io::Error) -> RecoveryError {
-    let (file, reason) = (storage.name(sequence), error.to_string());
+fn not_durable(storage: &mut impl Storage, failed: CommitFailed) -> RecoveryError {
     if !is_planted(Bug::StaleStartTrusted) {
-        storage.note_failed_sync(&CommitFailed { file: file.clone(), offset: 0, reason });
+        storage.note_failed_sync(&failed);
     }
-    RecoveryError::io(file, error)
+    failed.into()
 }
 
 /// Zeroes every page after the prefix that is not zero, durably.
@@ -347,7 +346,10 @@ fn cut<S: Storage>(
         }
         torn.bytes += widen(left.len() * PAGE_BYTES);
         let synced = segment.sync(first..last + PAGE_BYTES);
-        synced.map_err(|error| not_durable(storage, header.sequence, error))?;
+        synced.map_err(|error| {
+            let (file, reason) = (storage.name(header.sequence), error.to_string());
+            not_durable(storage, CommitFailed { file, offset: widen(first), reason })
+        })?;
     }
     Ok(torn)
 }

@@ -12,7 +12,8 @@ use super::storage::NextError;
 use crate::engine::Misfit;
 use crate::units::Cell;
 
-/// Why a journal is not opened. Nothing on disk was changed, unless it says so.
+/// Why a journal is not opened. Nothing on disk was changed, unless it says so; of a
+/// failed sync the note is left.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
     /// A gap in the files.
@@ -211,14 +212,18 @@ pub enum RecoveryError {
     /// The first segment cannot be made.
     #[error(transparent)]
     Next(#[from] NextError),
-    /// The first batch of this run could not be synced.
+    /// A sync of the start failed: of what was read, of what was cut, or of the first
+    /// batch of this run. The note of that is left.
     #[error(transparent)]
     Commit(#[from] CommitFailed),
 }
 
 impl RecoveryError {
     pub(super) fn io(file: String, source: io::Error) -> Self {
-        Self::Io { file, source }
+        match source.downcast::<CommitFailed>() {
+            Ok(failed) => Self::Commit(failed),
+            Err(source) => Self::Io { file, source },
+        }
     }
 
     pub(super) fn faulty(file: String, fault: SegmentFault) -> Self {

@@ -96,8 +96,9 @@ pub trait Storage: Source<Segment: Segment> {
     /// checkpoints that were refused.
     fn settle(&mut self, refused: &[CheckpointNumber]) -> io::Result<()>;
 
-    /// Syncs every segment from `from` on as it is, or says which one cannot be.
-    fn sync_from(&mut self, from: Sequence) -> Result<(), (Sequence, io::Error)>;
+    /// Syncs every segment from `from` on as it is. The outer error is one of finding
+    /// them; the inner one is as final as one of [`Segment::sync`].
+    fn sync_from(&mut self, from: Sequence) -> io::Result<Result<(), CommitFailed>>;
 
     /// The ready segment `sequence`, which begins at `base`; the one after it
     /// is begun. Waits, within bounds, for one that is being made ready.

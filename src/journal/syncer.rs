@@ -95,9 +95,3 @@ impl Syncer {
         self.ended.try_recv().unwrap_or(Ok(()))
     }
 }
-
-impl Drop for Syncer {
-    fn drop(&mut self) {
-        let _ = self.finish(); // whoever wants to know has asked
-    }
-}

@@ -476,7 +476,7 @@ mod tests {
         for records in 0..4 {
             let shard = tempfile::tempdir().unwrap();
             fs::write(files::segment_path(shard.path(), 1), segment_of(records)).unwrap();
-            let files = JournalFiles::in_directory(shard.path(), shard.path().to_owned(), 1);
+            let files = JournalFiles::new(shard.path().to_owned(), false, None);
             let mut tail = Tail::new(files, US, ChainEnd::default());
             let end = Position(widen(PAGE_BYTES + BATCH_HEADER_BYTES + 2 * CLAIM_BYTES));
             let read = tail.read(end, 9, &mut |_, _, _| {});

@@ -38,8 +38,7 @@ impl WholeJournal {
         };
         let mut journals = Vec::new();
         for shard in files::shards(&path).map_err(failed)? {
-            let shard = files::shard_path(&path, shard);
-            let files = JournalFiles::in_directory(data, shard, number);
+            let files = JournalFiles::new(files::shard_path(&path, shard), number > 1, None);
             journals.extend(Self::open(files, number)?);
         }
         Ok(journals)

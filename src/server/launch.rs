@@ -279,5 +279,5 @@ pub(super) fn publish(building: Arc<Building>) -> Result<Arrangement, StartError
 /// the process that would keep its connections open (DESIGN §5).
 pub(super) fn end_process(fatal: &dyn fmt::Display) -> ! {
     eprintln!("hongbao: {fatal}");
-    std::process::exit(EXIT_FATAL)
+    std::process::exit(EXIT_FATAL.into())
 }

@@ -45,7 +45,7 @@ use launch::{Go, Launch, Lies, Stage};
 use settling::Settling;
 
 /// The exit code of a process that its disk or its ring has ended.
-pub const EXIT_FATAL: i32 = 74;
+pub const EXIT_FATAL: u8 = 74;
 
 /// A server that recovers its state and does not answer yet.
 pub struct Starting {

@@ -159,3 +159,10 @@ pub enum ServerError {
     #[error("a shard has panicked; its journal is intact, start the server again")]
     Panicked,
 }
+
+impl StartError {
+    /// Whether the disk has ended the start: somebody should look before the next.
+    pub fn is_failed_sync(&self) -> bool {
+        matches!(self, Self::Recovery(RecoveryError::Commit(_)))
+    }
+}

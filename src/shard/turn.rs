@@ -51,6 +51,9 @@ const EXPIRY_PAUSE: Duration = Duration::from_millis(500);
 /// How long a drain waits for peers to take their last replies.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often a draining shard looks whether the background has synced what was full.
+const RETIRE_PAUSE: Duration = Duration::from_millis(1);
+
 /// How often a draining shard looks whether the others have come as far.
 const DRAIN_LOOK: Duration = Duration::from_millis(1);
 
@@ -484,7 +487,12 @@ impl<S: Storage, K: Kernel> Shard<S, K> {
         let committed = self.journal.commit(now)?;
         self.net.drain(&committed, DRAIN_PATIENCE)?;
         // Under `os` this is where the journal is synced.
-        if self.facts.durability == Durability::Os || self.journal.mark_wanted() {
+        if self.facts.durability == Durability::Os {
+            while !self.journal.has_retired()? {
+                std::thread::sleep(RETIRE_PAUSE);
+            }
+            self.journal.mark(now)?;
+        } else if self.journal.mark_wanted() {
             self.journal.mark(now)?;
         }
         self.publish();

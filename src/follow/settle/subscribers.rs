@@ -382,6 +382,7 @@ fn check_start(followee: &Followee, cursor: &Cursor, asked: Start) -> Result<(),
     match (check(followee, cursor), asked) {
         (Ok(()), _) => Ok(()),
         (Err(TailError::Shortened { first, .. }), _) => Err(Ending::Freed(first.0)),
+        (Err(TailError::NotSynced(_)), _) => Err(Ending::Unreadable),
         (Err(_), Start::After(_)) => Err(Ending::NotABorder(cursor.position)),
         (Err(error), _) => {
             eprintln!("hongbao: settlement stream: {error}");

@@ -96,6 +96,10 @@ impl Segment for SimulatedSegment {
 }
 
 impl SimulatedStorage {
+    fn failed(&self, sequence: Sequence, error: &io::Error) -> CommitFailed {
+        CommitFailed { file: self.name(sequence), offset: 0, reason: error.to_string() }
+    }
+
     pub(super) fn of(disk: Disk) -> Self {
         Self { disk, tried: None, lacks_room: false, retired: Ok(Position(0)), begun: None }
     }
@@ -163,14 +167,14 @@ impl Storage for SimulatedStorage {
         Ok(())
     }
 
-    fn sync_from(&mut self, from: Sequence) -> Result<(), (Sequence, io::Error)> {
+    fn sync_from(&mut self, from: Sequence) -> io::Result<Result<(), CommitFailed>> {
         let of_image = |(sequence, image): (&Sequence, &Image)| (*sequence, image.live.clone());
         let images: Vec<_> =
             self.disk.state.borrow().segments.range(from..).map(of_image).collect();
-        images.iter().try_for_each(|(sequence, live)| {
+        Ok(images.iter().try_for_each(|(sequence, live)| {
             let synced = self.disk.sync(*sequence, live, 0..live.len());
-            synced.map_err(|error| (*sequence, error))
-        })
+            synced.map_err(|error| self.failed(*sequence, &error))
+        }))
     }
 
     fn next(
@@ -213,8 +217,7 @@ impl Storage for SimulatedStorage {
         self.retired = match full.sync(all) {
             Ok(()) => Ok(end),
             Err(error) => {
-                let (file, reason) = (self.name(full.sequence), error.to_string());
-                let failed = CommitFailed { file, offset: 0, reason };
+                let failed = self.failed(full.sequence, &error);
                 self.note_failed_sync(&failed);
                 Err(failed)
             }
