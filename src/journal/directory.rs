@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{Access, FlockOperation};
 
-use super::failure::{CommitFailed, End, SyncFailure};
+use super::failure::{CommitFailed, OnFailedSync, SyncFailure};
 use super::room::{self, CHECKPOINTS_AT_ONCE, Room};
 use super::{files, marker, widen};
 
@@ -167,7 +167,7 @@ impl Directory {
     /// From now on the first sync that fails, for whoever it is, calls `end`, which is
     /// to end the process; only the first such call counts. An error if one has failed
     /// already.
-    pub fn on_failed_sync(&self, end: End) -> Result<(), CommitFailed> {
+    pub fn on_failed_sync(&self, end: OnFailedSync) -> Result<(), CommitFailed> {
         self.inner.failure.ends(end)
     }
 

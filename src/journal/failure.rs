@@ -36,7 +36,7 @@ impl CommitFailed {
 }
 
 /// What ends the process; called once, when the note is left.
-pub type End = Box<dyn Fn(&CommitFailed) + Send + Sync>;
+pub type OnFailedSync = Box<dyn Fn(&CommitFailed) + Send + Sync>;
 
 /// What all who use a data directory know of its syncs.
 pub(super) struct SyncFailure {
@@ -44,7 +44,7 @@ pub(super) struct SyncFailure {
     first: OnceLock<CommitFailed>,
     /// The note is left, as well as that can be done.
     noted: OnceLock<()>,
-    end: OnceLock<End>,
+    end: OnceLock<OnFailedSync>,
 }
 
 impl SyncFailure {
@@ -81,7 +81,7 @@ impl SyncFailure {
 
     /// From now on a failed sync calls `end`; only the first such call counts. An error
     /// if one has failed already.
-    pub(super) fn ends(&self, end: End) -> Result<(), CommitFailed> {
+    pub(super) fn ends(&self, end: OnFailedSync) -> Result<(), CommitFailed> {
         let _ = self.end.set(end);
         self.check()
     }

@@ -60,8 +60,8 @@ fn rewrite(path: &Path) -> io::Result<()> {
     let direct = i32::try_from(OFlags::DIRECT.bits()).map_err(io::Error::other)?;
     let disk = OpenOptions::new().read(true).custom_flags(direct).open(path)?;
     let cached = OpenOptions::new().write(true).open(path)?;
-    // Not looked at: a write that failed while nobody waited for it is told to the
-    // first who asks, and what failed before is what all this is for.
+    // Not looked at: a write that failed while nobody waited for it is told at the next
+    // sync, and what failed before is what all this is for.
     let _ = cached.sync_data();
     // An anonymous mapping is aligned as O_DIRECT needs it.
     let mut buffer = MmapMut::map_anon(CHUNK_BYTES)?;

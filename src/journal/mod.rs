@@ -58,7 +58,7 @@ pub use decide::{
     decide_checkpoint,
 };
 pub use directory::{Directory, DirectoryError, DirectoryHold};
-pub use failure::{CommitFailed, End};
+pub use failure::{CommitFailed, OnFailedSync};
 pub use mapped::{MmapStorage, StorageError, check_memlock};
 pub use read_only::{JournalFiles, LoadedSegment};
 pub use record::RECORD_BYTES_MAX;
