@@ -410,19 +410,29 @@ fn a_failing_sync_ends_the_process_and_the_next_start_does_not_believe_the_page_
     verify(&Process::start(&data, &flags), &all);
 }
 
+/// No reply waits for a sync, and no checkpoint takes the pages that are left.
+const UNDER_OS: &[&str] =
+    &["--segment-kib", "1024", "--checkpoint-interval-s", "0", "--durability", "os"];
+
+/// A server on a disk that takes so many pages more. The disk goes last.
+fn on_a_disk_that_breaks_after(pages: u64, flags: &[&str]) -> Option<(Disk, Process)> {
+    let disk = Disk::made(32, &["-O", "^has_journal", "-N", "128"])?;
+    let data = disk.path().join("data");
+    let server = Process::start(&data, flags);
+    until_ahead(&data);
+    if !disk.break_after(pages) {
+        println!("skipped: the image's file system cannot dig holes");
+        return None;
+    }
+    Some((disk, server))
+}
+
 /// Under `os` no reply waits for a sync: the background syncs a full segment.
 #[test]
 fn under_os_a_sync_that_fails_beside_the_shards_ends_the_process() {
-    let Some(disk) = Disk::made(32, &["-O", "^has_journal", "-N", "128"]) else { return };
+    let flags = [TWO, UNDER_OS].concat();
+    let Some((disk, mut server)) = on_a_disk_that_breaks_after(40, &flags) else { return };
     let data = disk.path().join("data");
-    let own = ["--segment-kib", "1024", "--checkpoint-interval-s", "0", "--durability", "os"];
-    let flags = [TWO, &own].concat();
-    let mut server = Process::start(&data, &flags);
-    until_ahead(&data);
-    if !disk.break_after(40) {
-        println!("skipped: the image's file system cannot dig holes");
-        return;
-    }
     let crowd = Crowd::at(&server, 0, LIFETIME_S);
     let (status, said) = server.ended(SOON);
     let told = crowd.told();
@@ -440,16 +450,9 @@ fn under_os_a_sync_that_fails_beside_the_shards_ends_the_process() {
 /// the next start is told, once: it ends, and the one after it does not believe the cache.
 #[test]
 fn a_start_that_hears_of_a_failed_write_ends_with_74_and_the_next_one_heals() {
-    let Some(disk) = Disk::made(32, &["-O", "^has_journal", "-N", "128"]) else { return };
+    let flags = [TWO, UNDER_OS].concat();
+    let Some((disk, mut server)) = on_a_disk_that_breaks_after(0, &flags) else { return };
     let data = disk.path().join("data");
-    let own = ["--segment-kib", "1024", "--checkpoint-interval-s", "0", "--durability", "os"];
-    let flags = [TWO, &own].concat();
-    let mut server = Process::start(&data, &flags);
-    until_ahead(&data);
-    if !disk.break_after(0) {
-        println!("skipped: the image's file system cannot dig holes");
-        return;
-    }
     let mut client = server.connect();
     let sent = client.send(&order(7, 1, 6000, SHARES)).unwrap();
     for user in 0..5 {
